@@ -1,0 +1,29 @@
+"""The errors a user can cause or mend: each is shown as one line, without a traceback (exit status 2)."""
+
+
+class GptModelError(Exception):
+    """Base of all errors whose message names what is wrong and what to do about it."""
+
+
+class ConfigError(GptModelError):
+    """A params file, an override or a combination of settings is wrong."""
+
+
+class DataError(GptModelError):
+    """A text, a token file, a tokenizer file or a prompt is wrong."""
+
+
+class CheckpointError(GptModelError):
+    """A model file is damaged, foreign or does not fit the data it is used with."""
+
+
+class TrainingError(GptModelError):
+    """Training cannot go on, by the numbers and not by a fault of the code."""
+
+
+class Interrupted(Exception):
+    """A run stopped by a signal after its state was saved; carries the exit status, 128 + signal number."""
+
+    def __init__(self, signum: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_status = 128 + signum

@@ -1,0 +1,82 @@
+"""Files that are either whole or absent, their digests, and JSON in one byte-stable form."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+CHUNK_BYTES = 1 << 20
+
+
+@contextmanager
+def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
+    """Open a binary file beside `path` that takes its place only when the block ends without an error.
+
+    The bytes are on the disk before the rename, and the rename before the return: after a power cut `path`
+    holds the old content or the new, never a part.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "w+b") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    _sync_folder(path.parent)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":  # Windows cannot open a folder, and needs no sync of one
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def atomic_write(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, whole or not at all."""
+    with atomic_writer(path) as stream:
+        stream.write(content)
+
+
+def digest(path: Path, algorithm: str = "sha256") -> str:
+    """Return the hex digest of a file, read in chunks (DVC names files by `md5`)."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, algorithm).hexdigest()
+
+
+def json_bytes(value: Any) -> bytes:
+    """Return `value` as JSON with sorted keys and two spaces of indent: equal values give equal bytes."""
+    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` to `path` as `json_bytes`, whole or not at all."""
+    atomic_write(path, json_bytes(value))
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; a ValueError names the file when it is not JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None
