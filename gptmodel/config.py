@@ -207,8 +207,7 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
     faults: list[str] = []
     sections: dict[str, Section] = {}
     for name, field in Params.model_fields.items():
-        kind = field.annotation
-        assert kind is not None and issubclass(kind, Section)
+        kind: Any = field.annotation
         if name not in values:
             faults.append(f"{name}: section missing (presets/ holds complete files)")
             continue

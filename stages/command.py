@@ -30,6 +30,7 @@ OutOption = Annotated[
         "--out", metavar="DIR", help="Folder to write below, so that a debugging run costs nothing that was trained."
     ),
 ]
+ModelOption = Annotated[Path, typer.Option("--model", metavar="FILE", help="The model file to use.")]
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,9 @@ class Layout:
     @property
     def samples(self) -> Path:
         return self.root / "samples" / "samples.txt"
+
+
+MODEL_FILE = Layout().model
 
 
 def project_root() -> Path:
@@ -168,7 +172,7 @@ def main(app: Callable[..., Any]) -> None:
         sys.exit(1)
 
 
-def _terminate(signum: int, frame: object) -> None:
+def _terminate(signum: int, _frame: object) -> None:
     raise Interrupted(signum, f"stopped by {signal.Signals(signum).name}")
 
 

@@ -1,0 +1,81 @@
+"""Token ids -> tensors: `get_batch`, the batch of a training iteration, and the batches of an evaluation.
+
+A training batch is a function of (seed, iteration); an evaluation draws no random numbers at all.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gptmodel.determinism import Stream, derived_generator
+from gptmodel.errors import DataError
+
+
+def get_batch(data: NDArray[Any], idx: int, bptt: int, device: str | torch.device = "cpu") -> tuple[Tensor, Tensor]:
+    """Return `data[idx : idx+seq_len]` and the same shifted by one, flattened: two int64 tensors of shape (seq_len,).
+
+    `data` holds token ids, shape (n,). seq_len is `bptt`, or less where the data ends: min(bptt, n - 1 - idx).
+    Raises DataError when no target follows `idx`.
+    """
+    seq_len = min(bptt, len(data) - 1 - idx)
+    if idx < 0 or seq_len < 1:
+        raise DataError(f"no sequence of {bptt} tokens starts at index {idx} of {len(data)} tokens")
+    x = torch.from_numpy(data[idx : idx + seq_len].astype(np.int64))
+    y = torch.from_numpy(data[idx + 1 : idx + 1 + seq_len].astype(np.int64)).reshape(-1)
+    return x.to(device), y.to(device)
+
+
+def training_batch(
+    data: NDArray[Any], seed: int, iteration: int, batch_size: int, block_size: int, device: str | torch.device = "cpu"
+) -> tuple[Tensor, Tensor]:
+    """Return idx and targets of an iteration, both (B, T) int64.
+
+    Row b is `get_batch(data, start_b, block_size)`, with the starts uniform over all that leave T + 1 tokens. They are
+    a function of (seed, iteration, len(data), B, T): no state is kept. Raises DataError when the data is too short.
+    """
+    starts = len(data) - block_size
+    if starts < 1:
+        raise DataError(f"{len(data)} tokens hold no sequence of block_size + 1 = {block_size + 1}")
+    generator = derived_generator(seed, Stream.BATCHES, iteration)
+    return _gather(data, generator.integers(starts, size=batch_size), block_size, device)
+
+
+def evaluation_batches(
+    data: NDArray[Any],
+    batch_size: int,
+    block_size: int,
+    max_blocks: int | None = None,
+    device: str | torch.device = "cpu",
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield idx and targets of consecutive blocks of `data`, both (b, T) int64 with b <= batch_size.
+
+    All blocks together have each of data[1:] as a target exactly once; what is left at the end comes alone, as (1, r)
+    with r < T. Where `max_blocks` is less than the number of full blocks, that many blocks are taken instead, evenly
+    spread over all of them: the head of a split is not the split. Raises DataError for less than 2 tokens.
+    """
+    targets = len(data) - 1
+    if targets < 1:
+        raise DataError(f"{len(data)} tokens hold nothing to evaluate; at least 2 are needed")
+    full = targets // block_size
+    whole = max_blocks is None or max_blocks >= full
+    chosen = full if whole or max_blocks is None else max_blocks
+    for first in range(0, chosen, batch_size):
+        number = np.arange(first, min(first + batch_size, chosen))
+        block = (
+            (2 * number + 1) * full // (2 * chosen)
+        )  # the middle of each of `chosen` equal parts; all: block = number
+        yield _gather(data, block * block_size, block_size, device)
+    rest = targets - full * block_size
+    if whole and rest:
+        yield _gather(data, np.array([full * block_size]), rest, device)
+
+
+def _gather(
+    data: NDArray[Any], starts: NDArray[np.int64], length: int, device: str | torch.device
+) -> tuple[Tensor, Tensor]:
+    rows = torch.from_numpy(data[starts[:, None] + np.arange(length + 1)].astype(np.int64))  # (B, T + 1)
+    return rows[:, :-1].contiguous().to(device), rows[:, 1:].contiguous().to(device)  # (B, T), (B, T)

@@ -1,0 +1,142 @@
+"""The token file: a 64-byte header and the ids of a split, memory-mapped by the stages that read it.
+
+Header, little endian: magic (8 bytes), format version (u32), bytes in an id (u32: 1, 2 or 4, by vocab_size), count of
+ids (u64), vocab_size (u32), the tokenizer's SHA-256 (32 bytes), CRC-32 of the 60 bytes before it (u32).
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gptmodel.errors import DataError
+from gptmodel.files import atomic_writer
+
+MAGIC = b"GPTTOKEN"
+VERSION = 1
+FIELDS = struct.Struct("<8sIIQI32s")
+HEADER_BYTES = FIELDS.size + 4
+SCAN_IDS = 1 << 20
+MEND = "run `gptmodel prepare` again"
+
+
+@dataclass(frozen=True)
+class TokenFile:
+    """The ids of a split."""
+
+    path: Path
+    ids: NDArray[Any]
+    """Shape (count,), unsigned integers, mapped from the file and read-only."""
+    vocab_size: int
+    tokenizer_digest: str
+
+
+def id_dtype(vocab_size: int) -> np.dtype[Any]:
+    """Return the smallest little-endian unsigned type that holds the ids 0 ... vocab_size - 1."""
+    if vocab_size <= 1 << 8:
+        return np.dtype("u1")
+    return np.dtype("<u2") if vocab_size <= 1 << 16 else np.dtype("<u4")
+
+
+class TokenWriter:
+    """Writes a token file: `with TokenWriter(...) as writer: writer.append(ids)`.
+
+    The file appears, whole, when the block ends without an error; else what was there before stays.
+    """
+
+    def __init__(self, path: Path, vocab_size: int, tokenizer_digest: str) -> None:
+        self.path = path
+        self.count = 0
+        self._vocab_size = vocab_size
+        self._digest = bytes.fromhex(tokenizer_digest)
+        self._dtype = id_dtype(vocab_size)
+        self._stream: IO[bytes]
+        self._context: AbstractContextManager[None]
+
+    def append(self, ids: NDArray[Any]) -> None:
+        """Add ids, shape (n,); DataError if one is not below vocab_size."""
+        if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < self._vocab_size:
+            raise DataError(f"{self.path}: an id is not below the vocab_size, {self._vocab_size}")
+        self._stream.write(np.ascontiguousarray(ids, dtype=self._dtype).data)
+        self.count += ids.size
+
+    def __enter__(self) -> Self:
+        self._context = self._writing()
+        self._context.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return self._context.__exit__(kind, error, trace)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with atomic_writer(self.path) as self._stream:
+            self._stream.write(bytes(HEADER_BYTES))
+            yield
+            self._stream.seek(0)
+            self._stream.write(self._header())
+
+    def _header(self) -> bytes:
+        fields = FIELDS.pack(MAGIC, VERSION, self._dtype.itemsize, self.count, self._vocab_size, self._digest)
+        return fields + struct.pack("<I", zlib.crc32(fields))
+
+
+def open_tokens(path: Path) -> TokenFile:
+    """Map a token file after checking every field of its header, its size, and that all ids are below vocab_size.
+
+    Raises DataError, naming the file and the mend.
+    """
+    try:
+        with path.open("rb") as stream:
+            header = stream.read(HEADER_BYTES)
+            size = stream.seek(0, 2)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such token file; run `dvc repro prepare` first") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}; {MEND}") from None
+    count, vocab_size, tokenizer_digest = _checked_header(path, header)
+    dtype = id_dtype(vocab_size)
+    expected = HEADER_BYTES + count * dtype.itemsize
+    if size != expected:
+        raise DataError(f"{path}: has {size} bytes instead of {expected}, so it was cut or added to; {MEND}")
+    if count:
+        ids: NDArray[Any] = np.memmap(path, dtype=dtype, mode="r", offset=HEADER_BYTES, shape=(count,)).view(np.ndarray)
+    else:  # nothing cannot be mapped
+        ids = np.empty(0, dtype=dtype)
+        ids.flags.writeable = False
+    _check_ids(path, ids, vocab_size)
+    return TokenFile(path, ids, vocab_size, tokenizer_digest)
+
+
+def _checked_header(path: Path, header: bytes) -> tuple[int, int, str]:
+    if len(header) < HEADER_BYTES or not header.startswith(MAGIC):
+        raise DataError(f"{path}: not a token file; {MEND}")
+    _, version, itemsize, count, vocab_size, tokenizer_digest = FIELDS.unpack_from(header)
+    if zlib.crc32(header[: FIELDS.size]) != int.from_bytes(header[FIELDS.size :], "little"):
+        raise DataError(f"{path}: the header is damaged; {MEND}")
+    if version != VERSION:
+        raise DataError(f"{path}: has token file format {version}, but this program reads {VERSION}; {MEND}")
+    if vocab_size < 1 or itemsize != id_dtype(vocab_size).itemsize:
+        raise DataError(f"{path}: {itemsize} bytes in an id do not fit a vocab_size of {vocab_size}; {MEND}")
+    return count, vocab_size, tokenizer_digest.hex()
+
+
+def _check_ids(path: Path, ids: NDArray[Any], vocab_size: int) -> None:
+    if vocab_size > np.iinfo(ids.dtype).max:
+        return
+    for start in range(0, len(ids), SCAN_IDS):
+        part = ids[start : start + SCAN_IDS]
+        if int(part.max()) >= vocab_size:
+            index = start + int((part >= vocab_size).argmax())
+            raise DataError(
+                f"{path}: id {ids[index]} at index {index} is not below {vocab_size}, its vocab_size; {MEND}"
+            )

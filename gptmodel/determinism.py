@@ -1,0 +1,85 @@
+"""Random numbers that depend on what they are for and on nothing that ran before; threads, device, fingerprint."""
+
+import hashlib
+import os
+from enum import IntEnum
+
+import numpy as np
+import torch
+
+from gptmodel.errors import ConfigError
+
+
+class Stream(IntEnum):
+    """What random numbers are drawn for: each purpose has a stream of its own."""
+
+    BATCHES = 0
+    WEIGHTS = 1
+    DROPOUT = 2
+    SAMPLING = 3
+
+
+def derived_generator(seed: int, stream: int, counter: int) -> np.random.Generator:
+    """Return the generator of one (seed, stream, counter), each from 0 to 2**64 - 1.
+
+    `stream` keeps purposes apart and `counter` says which of a purpose's draws this is. Generators of different
+    triples never overlap: Philox is keyed by (seed, stream), and `counter` is a high word of its position, 2**128
+    blocks away from the next.
+    """
+    key = np.array([seed, stream], dtype=np.uint64)
+    position = np.array([0, 0, counter, 0], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=position))
+
+
+def derived_seed(seed: int, stream: int, counter: int = 0) -> int:
+    """Return a seed from 0 to 2**63 - 1 for generators that take one number."""
+    return int(derived_generator(seed, stream, counter).integers(2**63))
+
+
+def torch_generator(seed: int, stream: int, counter: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return torch's generator of one (seed, stream, counter)."""
+    return torch.Generator(device).manual_seed(derived_seed(seed, stream, counter))
+
+
+def pick_device(name: str, key: str) -> torch.device:
+    """Turn auto, cpu, cuda or mps into a device that is there; `key` names the setting in the error."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device("cuda" if there["cuda"] else "cpu")
+    if not there[name]:
+        raise ConfigError(f"{key} = {name}: this machine has none that torch can use; set {key} to auto or cpu")
+    return torch.device(name)
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Turn auto or a name into the dtype of the forward pass: float32 but on cuda, where bfloat16 or float16 pay."""
+    if name == "auto":
+        if device.type != "cuda":
+            return torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    if name == "float16" and device.type == "cpu":
+        raise ConfigError("train.dtype = float16: needs device cuda; on cpu use float32 or bfloat16")
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def use_threads(threads: int) -> None:
+    """Make torch compute with a fixed number of threads, by deterministic algorithms only."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it before its first use
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    # new memory need not be filled to be deterministic where every element is written, as it is here
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def platform_fingerprint(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
+    """Return what, beside code, data and params, decides the bytes of a trained model."""
+    build = hashlib.sha256(torch.__config__.show().encode()).hexdigest()[:12]
+    return {
+        "torch": torch.__version__,
+        "torch_build": build,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": str(torch.get_num_threads()),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "dtype": str(dtype).removeprefix("torch."),
+    }

@@ -1,0 +1,106 @@
+"""The loss of a model on a split: sums in float64 over counted tokens, divided once.
+
+Shapes: B batch, T time, V vocab.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gptmodel.data.batches import evaluation_batches
+
+TOKENS_AT_ONCE = 4096  # tokens in a forward pass; fixed, since the last bits of logits depend on it
+
+LossFn = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class SplitLoss:
+    """Loss sums of a split, one entry for each position in the block."""
+
+    totals: np.ndarray  # (block_size,) float64, nats
+    counts: np.ndarray  # (block_size,) int64, tokens
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens were scored."""
+        return int(self.counts.sum())
+
+    @property
+    def total(self) -> float:
+        """Nats of the whole split."""
+        return float(self.totals.sum())
+
+    @property
+    def mean(self) -> float:
+        """Nats per token."""
+        return self.total / self.tokens
+
+    def by_position(self) -> np.ndarray:
+        """Nats per token at each position that was scored, (at most block_size,)."""
+        there = self.counts > 0
+        means: np.ndarray = self.totals[there] / self.counts[there]
+        return means
+
+
+def bits_per_byte(total_nats: float, total_bytes: int) -> float:
+    """Return the code length in bits per byte of text, which compares models of different tokenizers."""
+    return total_nats / math.log(2) / total_bytes
+
+
+@torch.no_grad()
+def split_loss(
+    model: nn.Module,
+    data: np.ndarray,
+    loss_fn: LossFn,
+    device: torch.device | str,
+    *,
+    max_blocks: int | None = None,
+) -> SplitLoss:
+    """Score the tokens of `data`, each once, in consecutive blocks of the model's block_size.
+
+    Every token but the first is scored, for the first has nothing before it: `len(data) - 1` in all. `max_blocks`
+    bounds the work to that many blocks, spread evenly over the split. `loss_fn` gets logits (N, V) and targets (N,)
+    and returns the loss of each token, or their mean. The model is left in the mode it was in.
+    """
+    block_size: int = model.params.block_size  # type: ignore[union-attr,assignment]
+    totals = np.zeros(block_size)
+    counts = np.zeros(block_size, dtype=np.int64)
+    at_once = max(1, TOKENS_AT_ONCE // block_size)
+    was_training = model.training
+    model.eval()
+    try:
+        for idx, targets in evaluation_batches(
+            data, at_once, block_size, max_blocks and -(-max_blocks // at_once), device
+        ):
+            B, T = idx.shape
+            losses = loss_fn(model(idx).flatten(0, 1), targets.flatten())  # (B * T,) or ()
+            sums = losses.double().expand(B * T).view(B, T).sum(dim=0)  # (T,)
+            totals[:T] += sums.cpu().numpy()
+            counts[:T] += B
+    finally:
+        model.train(was_training)
+    return SplitLoss(totals, counts)
+
+
+def estimate_loss(
+    model: nn.Module,
+    train_data: np.ndarray,
+    val_data: np.ndarray,
+    loss_fn: LossFn,
+    device: torch.device | str,
+    *,
+    max_blocks: int | None = None,
+) -> dict[str, float]:
+    """Return the average negative log-likelihood per token, in nats, of both splits as {"train": ..., "val": ...}.
+
+    Whole splits by default; `max_blocks` bounds the blocks of each (see `split_loss`).
+    """
+    return {
+        split: split_loss(model, data, loss_fn, device, max_blocks=max_blocks).mean
+        for split, data in (("train", train_data), ("val", val_data))
+    }

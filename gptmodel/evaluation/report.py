@@ -1,0 +1,70 @@
+"""The whole-split evaluation of a trained model: losses, their units, and the verdict."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gptmodel.data.prepared import PreparedData, scored_bytes
+from gptmodel.errors import DataError
+from gptmodel.evaluation.diagnosis import Diagnosis, bigram_loss, diagnose
+from gptmodel.evaluation.loss import SplitLoss, bits_per_byte, split_loss
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """The loss of one split in its usual units."""
+
+    split: SplitLoss
+    bytes: int
+
+    def metrics(self) -> dict[str, float]:
+        """Return loss (nats per token), perplexity, bits per byte and the number of tokens scored."""
+        return {
+            "loss": self.split.mean,
+            "perplexity": math.exp(min(self.split.mean, 700.0)),
+            "bits_per_byte": bits_per_byte(self.split.total, self.bytes),
+            "tokens": self.split.tokens,
+        }
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """metrics/evaluate.json and what the plots need."""
+
+    train: SplitReport
+    val: SplitReport
+    bigram_loss: float
+    diagnosis: Diagnosis
+
+    def metrics(self) -> dict[str, Any]:
+        """Return the content of metrics/evaluate.json."""
+        return {
+            "train": self.train.metrics(),
+            "val": self.val.metrics(),
+            "bigram_loss": self.bigram_loss,
+            "gap": self.diagnosis.gap,
+            "verdict": self.diagnosis.verdict,
+        }
+
+
+def evaluate_model(model: nn.Module, data: PreparedData, device: torch.device, overfit_gap: float) -> EvaluationReport:
+    """Score every token of both splits once, in blocks of the model's block_size, and judge the losses."""
+    reports = []
+    for tokens in (data.train, data.val):
+        split = split_loss(model, tokens.ids, _token_losses, device)
+        if split.tokens != len(tokens.ids) - 1:
+            raise AssertionError(f"{split.tokens} tokens of {tokens.path} were scored, not {len(tokens.ids) - 1}")
+        if not math.isfinite(split.total):
+            raise DataError(f"{tokens.path}: the model's loss on it is {split.total}; train the model again")
+        reports.append(SplitReport(split, scored_bytes(tokens.ids, data.tokenizer)))
+    train, val = reports
+    baseline = bigram_loss(data.train.ids, data.val.ids, data.tokenizer.vocab_size)
+    return EvaluationReport(train, val, baseline, diagnose(train.split.mean, val.split.mean, baseline, overfit_gap))
+
+
+def _token_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(logits, targets, reduction="none")

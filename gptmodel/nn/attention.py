@@ -1,0 +1,61 @@
+"""Causal self-attention as the tutorial writes it: one head at a time. Slow, and the measure of its fast twin.
+
+Shapes: B batch, T time, C n_embd, nh heads, hs head size.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gptmodel.nn.embedding import Rotary
+
+
+class Head(nn.Module):
+    """One head of scaled dot-product attention (Vaswani et al. 2017, section 3.2.1) that sees no future."""
+
+    tril: Tensor
+
+    def __init__(
+        self, head_size: int, *, n_embd: int, block_size: int, dropout: float = 0.0, rotary: bool = False
+    ) -> None:
+        super().__init__()
+        self.key = nn.Linear(n_embd, head_size, bias=False)
+        self.query = nn.Linear(n_embd, head_size, bias=False)
+        self.value = nn.Linear(n_embd, head_size, bias=False)
+        self.register_buffer("tril", torch.tril(torch.ones(block_size, block_size)), persistent=False)
+        self.rotary = Rotary(head_size, block_size) if rotary else None
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x (B, T, C) to (B, T, hs)."""
+        T = x.size(1)
+        q, k, v = self.query(x), self.key(x), self.value(x)  # (B, T, hs) each
+        if self.rotary is not None:
+            q, k = self.rotary(q), self.rotary(k)
+        weights = q @ k.transpose(-2, -1) * k.size(-1) ** -0.5  # (B, T, T)
+        weights = weights.masked_fill(self.tril[:T, :T] == 0, float("-inf"))
+        weights = self.dropout(F.softmax(weights, dim=-1))
+        out: Tensor = weights @ v  # (B, T, hs)
+        return out
+
+
+class MultiHeadAttention(nn.Module):
+    """Heads side by side, concatenated and projected (Vaswani et al. 2017, section 3.2.2)."""
+
+    def __init__(
+        self, num_heads: int, head_size: int, *, block_size: int, dropout: float = 0.0, rotary: bool = False
+    ) -> None:
+        super().__init__()
+        n_embd = num_heads * head_size
+        self.heads = nn.ModuleList(
+            Head(head_size, n_embd=n_embd, block_size=block_size, dropout=dropout, rotary=rotary)
+            for _ in range(num_heads)
+        )
+        self.proj = nn.Linear(n_embd, n_embd)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x (B, T, C) to (B, T, C)."""
+        out = torch.cat([head(x) for head in self.heads], dim=-1)  # (B, T, nh * hs)
+        out = self.dropout(self.proj(out))  # (B, T, C)
+        return out

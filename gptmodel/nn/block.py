@@ -1,0 +1,71 @@
+"""A transformer block: attention and feed-forward, each with its residual connection and layer normalisation."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gptmodel.nn.attention import MultiHeadAttention
+from gptmodel.nn.fused import FusedMultiHeadAttention
+
+
+class ReLU2(nn.Module):
+    """ReLU squared (So et al. 2021, Primer)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x).square()
+
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "relu2": ReLU2}
+
+
+class FeedForward(nn.Module):
+    """Linear up to four times the width, non-linearity, linear down, dropout (Vaswani et al. 2017, section 3.3)."""
+
+    def __init__(self, n_embd: int, *, dropout: float = 0.0, activation: str = "relu") -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Linear(n_embd, 4 * n_embd),
+            ACTIVATIONS[activation](),
+            nn.Linear(4 * n_embd, n_embd),
+            nn.Dropout(dropout),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x (B, T, C) to (B, T, C), each position by itself."""
+        out: Tensor = self.net(x)
+        return out
+
+
+class Block(nn.Module):
+    """Attention, then feed-forward. `norm="post"` normalises each sum, as the tutorial does; `"pre"` each input.
+
+    Pre-norm keeps the residual path free (Xiong et al. 2020). `fused` takes the fast twin of the attention.
+    """
+
+    def __init__(
+        self,
+        n_embd: int,
+        n_head: int,
+        dropout: float,
+        block_size: int,
+        *,
+        norm: str = "post",
+        activation: str = "relu",
+        rotary: bool = False,
+        fused: bool = True,
+    ) -> None:
+        super().__init__()
+        attention = FusedMultiHeadAttention if fused else MultiHeadAttention
+        self.sa = attention(n_head, n_embd // n_head, block_size=block_size, dropout=dropout, rotary=rotary)
+        self.ffwd = FeedForward(n_embd, dropout=dropout, activation=activation)
+        self.ln1 = nn.LayerNorm(n_embd)
+        self.ln2 = nn.LayerNorm(n_embd)
+        self.pre = norm == "pre"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x (B, T, C) to (B, T, C)."""
+        if self.pre:
+            x = x + self.sa(self.ln1(x))
+            return x + self.ffwd(self.ln2(x))  # type: ignore[no-any-return]
+        x = self.ln1(x + self.sa(x))
+        out: Tensor = self.ln2(x + self.ffwd(x))
+        return out

@@ -1,0 +1,72 @@
+"""The fast twin of `attention.MultiHeadAttention`: all heads in one product, same checkpoint layout.
+
+Files of either twin load into the other: the state dict holds `heads.H.key.weight` and so on, and the fused
+weight is cut apart and put together at that border.
+
+Shapes: B batch, T time, C n_embd, nh heads, hs head size.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gptmodel.nn.embedding import Rotary
+
+PARTS = ("query", "key", "value")
+
+
+class FusedMultiHeadAttention(nn.Module):
+    """Causal multi-head attention with one fused query-key-value product and torch's attention kernel."""
+
+    def __init__(
+        self, num_heads: int, head_size: int, *, block_size: int, dropout: float = 0.0, rotary: bool = False
+    ) -> None:
+        super().__init__()
+        n_embd = num_heads * head_size
+        self.num_heads = num_heads
+        self.head_size = head_size
+        self.qkv = nn.Linear(n_embd, 3 * n_embd, bias=False)  # rows: all queries, all keys, all values
+        self.proj = nn.Linear(n_embd, n_embd)
+        self.dropout = nn.Dropout(dropout)
+        self.rotary = Rotary(head_size, block_size) if rotary else None
+        self.register_state_dict_post_hook(_split_heads)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_join_heads)  # type: ignore[no-untyped-call]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x (B, T, C) to (B, T, C)."""
+        B, T, C = x.shape
+        qkv = self.qkv(x).view(B, T, 3, self.num_heads, self.head_size)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, nh, T, hs) each
+        if self.rotary is not None:
+            q, k = self.rotary(q), self.rotary(k)
+        dropout = self.dropout.p if self.training else 0.0
+        out = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)  # (B, nh, T, hs)
+        out = out.transpose(1, 2).reshape(B, T, C)  # (B, T, nh * hs)
+        out = self.dropout(self.proj(out))  # (B, T, C)
+        return out
+
+
+def _head_keys(prefix: str, num_heads: int) -> list[str]:
+    return [f"{prefix}heads.{head}.{part}.weight" for part in PARTS for head in range(num_heads)]
+
+
+def _split_heads(module: nn.Module, state: dict[str, Any], prefix: str, _metadata: dict[str, Any]) -> None:
+    assert isinstance(module, FusedMultiHeadAttention)
+    pieces = state.pop(f"{prefix}qkv.weight").split(module.head_size)  # 3 * nh pieces of (hs, C)
+    proj = {key: state.pop(key) for key in (f"{prefix}proj.weight", f"{prefix}proj.bias")}
+    named = dict(zip(_head_keys(prefix, module.num_heads), pieces, strict=True))
+    # in the order of the reference, so that the bytes of a file do not tell which twin wrote it
+    for head in range(module.num_heads):
+        for part in ("key", "query", "value"):
+            key = f"{prefix}heads.{head}.{part}.weight"
+            state[key] = named[key]
+    state.update(proj)
+
+
+def _join_heads(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    assert isinstance(module, FusedMultiHeadAttention)
+    keys = _head_keys(prefix, module.num_heads)
+    if all(key in state for key in keys):  # otherwise the strict load names what is missing
+        state[f"{prefix}qkv.weight"] = torch.cat([state.pop(key) for key in keys])

@@ -1,0 +1,94 @@
+"""The language model: embeddings, blocks, and a linear decoder to the vocabulary.
+
+Shapes: B batch, T time, C n_embd, V vocab.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from gptmodel.config import ModelParams
+from gptmodel.nn.block import Block
+from gptmodel.nn.embedding import NgramEmbedding
+
+
+class TransformerModel(nn.Module):
+    """Decoder-only transformer (Vaswani et al. 2017; Radford et al. 2018) over token ids.
+
+    `fused=False` builds it from the tutorial's heads; both forms share one checkpoint layout.
+    """
+
+    def __init__(self, params: ModelParams, vocab_size: int, *, fused: bool = True) -> None:
+        super().__init__()
+        self.params = params
+        self.vocab_size = vocab_size
+        C = params.n_embd
+        self.encoder = nn.Embedding(vocab_size, C)
+        self.scale = math.sqrt(C) if params.scale_embedding else 1.0
+        self.position = nn.Embedding(params.block_size, C) if params.position == "learned" else None
+        self.ngrams = NgramEmbedding(params.ngram_orders, vocab_size, C) if params.ngram_orders else None
+        self.dropout = nn.Dropout(params.dropout)
+        self.blocks = nn.Sequential(
+            *(
+                Block(
+                    C,
+                    params.n_head,
+                    params.dropout,
+                    params.block_size,
+                    norm=params.norm,
+                    activation=params.activation,
+                    rotary=params.position == "rotary",
+                    fused=fused,
+                )
+                for _ in range(params.n_layer)
+            )
+        )
+        self.ln_f = nn.LayerNorm(C) if params.norm == "pre" else None  # the residual path of pre-norm is not normalised
+        self.decoder = nn.Linear(C, vocab_size)
+
+    def forward(self, idx: Tensor) -> Tensor:
+        """Map token ids (B, T), T at most block_size, to the logits of each next token (B, T, V)."""
+        T = idx.size(1)
+        if T > self.params.block_size:
+            raise ValueError(f"{T} tokens do not fit block_size = {self.params.block_size}")
+        x = self.encoder(idx)  # (B, T, C)
+        if self.scale != 1.0:
+            x = x * self.scale
+        if self.position is not None:
+            x = x + self.position.weight[:T]  # (B, T, C)
+        if self.ngrams is not None:
+            x = x + self.ngrams(idx)  # (B, T, C)
+        x = self.blocks(self.dropout(x))  # (B, T, C)
+        if self.ln_f is not None:
+            x = self.ln_f(x)
+        logits: Tensor = self.decoder(x)  # (B, T, V)
+        return logits
+
+
+def build_model(
+    params: ModelParams, vocab_size: int, generator: torch.Generator, *, fused: bool = True
+) -> TransformerModel:
+    """Return a model whose weights are drawn from `generator` alone.
+
+    Weights are drawn in the order of the checkpoint layout: both forms of attention start from the same ones.
+    """
+    with torch.random.fork_rng(devices=[]):  # the modules' own first weights are thrown away
+        model = TransformerModel(params, vocab_size, fused=fused)
+    model.load_state_dict(_initial_weights(model, generator))
+    return model
+
+
+def _initial_weights(model: TransformerModel, generator: torch.Generator) -> dict[str, Tensor]:
+    """Uniform in +-1/sqrt(fan_in) for matrices, small normal for embeddings, ones for gains, zeros for biases."""
+    weights = {}
+    for name, tensor in model.state_dict().items():
+        value = torch.zeros_like(tensor)
+        if name.startswith("encoder.") or name.startswith(("position.", "ngrams.")):
+            nn.init.normal_(value, std=0.02, generator=generator)
+        elif tensor.dim() > 1:
+            nn.init.kaiming_uniform_(value, a=math.sqrt(5), generator=generator)
+        elif ".ln" in name or name.startswith("ln_f"):
+            value.fill_(1.0 if name.endswith("weight") else 0.0)
+        weights[name] = value
+    return weights

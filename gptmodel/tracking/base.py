@@ -1,0 +1,99 @@
+"""What a run can be told to remember: the `Tracker` protocol, the tracker that forgets, and a run's git tags.
+
+A tracker can never hurt a run: no method raises because a disk, a store or a server fails, and none waits for one,
+except `close` and `describe`, for seconds. What went wrong is one line in `problem`.
+"""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+Value = str | int | float | bool | None
+
+
+class Tracker(Protocol):
+    """Where the parameters, metrics and files of one run go."""
+
+    @property
+    def problem(self) -> str | None:
+        """One line for the user about what could not be tracked or sent, if anything; complete after `close`."""
+
+    def log_params(self, params: Mapping[str, Value]) -> None:
+        """Remember settings; the first value of a name stands."""
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Remember properties; the last value of a name stands."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int, timestamp_ms: int | None = None) -> None:
+        """Remember a point of each metric, taken at `step` and at `timestamp_ms` (None: now)."""
+
+    def log_artifact(self, path: Path, folder: str = "") -> None:
+        """Remember a file, or each file of a folder, as it is now; `folder` is where it goes among the artifacts."""
+
+    def log_dataset(self, name: str, digest: str, source: str, context: str, tags: Mapping[str, str]) -> None:
+        """Remember what the run read, by name and digest: no data is copied."""
+
+    def flush(self) -> None:
+        """Put all of the above on the disk, and ask for it to be sent; returns without waiting for that."""
+
+    def describe(self, wait: float = 5.0) -> dict[str, str | None]:
+        """Return what a later stage needs to find this run: `journal`, `run_id` (None: not known yet), `experiment`.
+
+        Waits at most `wait` seconds for the run id.
+        """
+
+    def close(self, status: Status | None) -> None:
+        """End the run, or leave its status and times alone (None), and wait some seconds for it to be sent."""
+
+
+class NullTracker:
+    """A tracker that remembers nothing."""
+
+    def __init__(self, problem: str | None = None) -> None:
+        self.problem = problem
+
+    def log_params(self, params: Mapping[str, Value]) -> None: ...
+
+    def set_tags(self, tags: Mapping[str, str]) -> None: ...
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int, timestamp_ms: int | None = None) -> None: ...
+
+    def log_artifact(self, path: Path, folder: str = "") -> None: ...
+
+    def log_dataset(self, name: str, digest: str, source: str, context: str, tags: Mapping[str, str]) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def describe(self, wait: float = 0.0) -> dict[str, str | None]:  # noqa: ARG002
+        return {"journal": None, "run_id": None, "experiment": None}
+
+    def close(self, status: Status | None) -> None: ...
+
+
+def git_tags(folder: Path) -> dict[str, str]:
+    """Return the tags that say which code ran: commit, whether tracked files differ from it, DVC's experiment.
+
+    Outside a git repository, or without git, there are no git tags.
+    """
+    tags = {}
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit:
+        tags["mlflow.source.git.commit"] = commit.strip()
+        changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+        if changes is not None:
+            tags["gptmodel.git.dirty"] = "true" if changes.strip() else "false"
+    if name := os.environ.get("DVC_EXP_NAME"):
+        tags["dvc.exp.name"] = name
+    return tags
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    command: list[Any] = ["git", "--no-optional-locks", "-C", folder, *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, check=True, timeout=5, encoding="utf-8", errors="replace")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout

@@ -1,0 +1,205 @@
+"""Brings a store up to date with journals, exactly once, whatever was interrupted before.
+
+Before a batch is sent, the journal is marked `sending`, and after it, how far the store is. A mark that is found
+`sending` means that a kill or a failure came between: then the store is asked which points it holds, and only
+the missing ones are sent. Everything else (parameters, tags, data sets, artifacts, status) may be sent twice
+without harm. It knows nothing of MLflow: it talks to a `Store`.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from gptmodel.tracking.journal import Event, Journal, JournalWriter, Sent, journals
+from gptmodel.tracking.store import BRIEF, LONG, DeletedError, Point, RejectedError, Report, Store
+
+CHUNK_EVENTS = 400
+BATCH_ITEMS = {"metric": 1000, "param": 100, "tag": 100}  # what a server takes in one request
+LOCK_SECONDS = 5.0
+
+
+class Delivery:
+    """Sends journals to one store; keeps what was found out about it from one round to the next."""
+
+    def __init__(self, store: Store, report: Report) -> None:
+        self.refused: list[str] = []
+        self._store = store
+        self._report = report
+        self._runs: dict[str, str] = {}
+
+    def send(self, journal: Journal) -> int:
+        """Send what is pending and return how far the store is; raises when the store cannot be used now."""
+        self._store.connect(self._report)
+        with FileLock(journal.send_lock, timeout=LOCK_SECONDS):
+            self._report("finding the run", BRIEF)
+            try:
+                run_id, sent = self._run(journal)
+            except DeletedError as error:
+                self.refused.append(str(error))
+                return self._drop(journal)
+            while True:
+                events, end = journal.read(sent.offset, CHUNK_EVENTS)
+                if end == sent.offset:
+                    break
+                doubtful, sent = sent.sending, replace(sent, sending=True)
+                journal.mark_sent(sent)
+                self._send_events(run_id, events, doubtful)
+                statuses = [event for event in events if event.get("kind") == "status"]
+                status = statuses[-1] if statuses else sent.status
+                # a doubt lasts until the end: the mark may be older than the last batch that arrived
+                sent = Sent(offset=end, sending=doubtful, status=status)
+                journal.mark_sent(sent)
+            self._finish(journal, run_id, sent)
+            return sent.offset
+
+    def _finish(self, journal: Journal, run_id: str, sent: Sent) -> None:
+        """Send the artifacts and then the status; a file that cannot be stored does not hold the status back."""
+        failure: Exception | None = None
+        for entry, file, folder in journal.files():
+            self._report(f"sending {file.name}", LONG)
+            try:
+                self._store.send_file(run_id, file, folder)
+            except Exception as error:  # whatever it was, it is raised below
+                failure = error
+                break
+            journal.forget_file(entry, file)
+        if sent.status is not None:
+            self._report("setting the status", BRIEF)
+            self._store.set_status(run_id, sent.status["value"], sent.status["ms"])
+        if sent.status is not None or sent.sending:
+            journal.mark_sent(Sent(offset=sent.offset))
+        if failure is not None:
+            raise failure
+
+    def _drop(self, journal: Journal) -> int:
+        """Stop sending what nobody wants: the journal itself stays."""
+        for entry, file, _ in journal.files():
+            journal.forget_file(entry, file)
+        sent = Sent(offset=journal.size)
+        journal.mark_sent(sent)
+        return sent.offset
+
+    def _run(self, journal: Journal) -> tuple[str, Sent]:
+        """Return the journal's run, found or created, and how far it is."""
+        sent = journal.sent()
+        if run_id := self._runs.get(journal.key):
+            return run_id, sent
+        known = journal.run()
+        first = next(iter(journal.read(0, 1)[0]), {})
+        experiment = str(first.get("experiment") or known.get("experiment") or "gptmodel")
+        found = self._store.find_run(known.get("run_id"), journal.key, experiment)
+        if found is None:  # a new run, or one that this store does not hold: it gets all there is
+            imported = bool(known.get("run_id") or first.get("imported"))
+            found = self._store.create_run(
+                journal.key, experiment, first.get("name"), int(first.get("ms", 0)), imported
+            )
+            sent = Sent()
+            if imported and journal.last_status() is None:
+                self._store.set_status(found, "FINISHED", None)
+        elif sent.offset == 0:
+            sent = replace(sent, sending=True)  # nobody remembers what that run was sent
+        journal.mark_sent(sent)
+        journal.mark_run(found, self._store.address, experiment)
+        self._runs[journal.key] = found
+        return found, sent
+
+    def _send_events(self, run_id: str, events: list[Event], doubtful: bool) -> None:
+        points = [
+            Point(key, float(value), event["ms"], event["step"])
+            for event in events
+            if event.get("kind") == "metrics"
+            for key, value in event["values"].items()
+        ]
+        if doubtful:
+            again = {(key, e["step"]) for e in events if e.get("again") for key in e["values"]}
+            points = self._missing(run_id, points, again)
+        items: dict[str, list[Any]] = {"metric": points, "param": [], "tag": []}
+        for kind in ("param", "tag"):
+            merged: dict[str, str] = {}
+            for event in events:
+                if event.get("kind") == f"{kind}s":
+                    merged.update(event["values"])
+            items[kind] = list(merged.items())
+        for kind in ("param", "tag", "metric"):
+            for start in range(0, len(items[kind]), BATCH_ITEMS[kind]):
+                self._report(f"sending {kind}s", BRIEF)
+                self._send_batch(run_id, kind, items[kind][start : start + BATCH_ITEMS[kind]])
+        for event in events:
+            if event.get("kind") == "dataset":
+                self._report("sending a data set", BRIEF)
+                self._send_or_note(lambda event=event: self._store.send_dataset(run_id, event))  # type: ignore[misc]
+
+    def _missing(self, run_id: str, points: list[Point], again: set[tuple[str, int]]) -> list[Point]:
+        """Return the points that the run lacks.
+
+        A step has one point of a metric; or, of one that may come again, one for each time the value changed.
+        """
+        missing = []
+        held: dict[str, list[Point]] = {}
+        for point in points:
+            if point.key not in held:
+                self._report("asking for metrics", BRIEF)
+                held[point.key] = self._store.points(run_id, point.key)
+            same = [held_point for held_point in held[point.key] if held_point.step == point.step]
+            if same and (point.key, point.step) in again:
+                last = max(same, key=lambda held_point: held_point.timestamp_ms)
+                same = [p for p in same if p.timestamp_ms == point.timestamp_ms]
+                same += [last] if repr(last.value) == repr(point.value) else []
+            if not same:
+                missing.append(point)
+                held[point.key].append(point)
+        return missing
+
+    def _send_batch(self, run_id: str, kind: str, items: list[Any]) -> None:
+        """Send items; when the store rejects them, halve them until only those it rejects are left out."""
+        if not items:
+            return
+        try:
+            self._store.send(run_id, kind, items)
+        except RejectedError as error:
+            if len(items) == 1:
+                self.refused.append(f"{kind} {items[0][0]}: {error}")
+                return
+            self._send_batch(run_id, kind, items[: len(items) // 2])
+            self._send_batch(run_id, kind, items[len(items) // 2 :])
+
+    def _send_or_note(self, send: Callable[[], None]) -> None:
+        try:
+            send()
+        except RejectedError as error:
+            self.refused.append(str(error))
+
+
+@contextmanager
+def _if_dead(journal: Journal) -> Iterator[bool]:
+    """Tell whether no training process lives that writes to this journal, and keep others from starting one."""
+    lock = FileLock(journal.alive_lock, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def end_if_dead(journal: Journal) -> bool:
+    """Log status KILLED for a run whose process is gone without a word; return whether its process is gone."""
+    with _if_dead(journal) as dead:
+        if dead and journal.last_status() == "RUNNING":
+            last_sign_of_life = journal.events_file.stat().st_mtime_ns // 1_000_000
+            writer = JournalWriter(journal)
+            writer.event("status", value="KILLED", ms=last_sign_of_life)
+            writer.close()
+        return dead
+
+
+def unsent(root: Path) -> list[Journal]:
+    """Return the journals with something to send whose training process is gone, having ended those that died."""
+    return [journal for journal in journals(root) if end_if_dead(journal) and journal.pending]

@@ -1,0 +1,62 @@
+"""What delivery needs of the place that runs are sent to."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from gptmodel.tracking.journal import Event
+
+BRIEF, LONG = 8.0, 30.0  # seconds in which an answer, or a longer piece of work, is expected
+
+Report = Callable[[str, float], None]
+"""Is told what begins now, and the seconds after which to stop waiting for it."""
+
+
+class Point(NamedTuple):
+    """A metric point as a store holds it."""
+
+    key: str
+    value: float
+    timestamp_ms: int
+    step: int
+
+
+class RejectedError(Exception):
+    """The store answered that it will never take what it was sent."""
+
+
+class DeletedError(Exception):
+    """The user deleted the run in the store."""
+
+
+class Store(Protocol):
+    """What delivery needs of a store; every method may raise any error when the store is out of reach."""
+
+    address: str
+
+    def connect(self, report: Report) -> None:
+        """Open the store, or see quickly that it cannot be used; again before each delivery."""
+
+    def find_run(self, run_id: str | None, key: str, experiment: str) -> str | None:
+        """Return the run with this id or, without one, with the tag of this journal, if it exists.
+
+        May raise DeletedError.
+        """
+
+    def create_run(self, key: str, experiment: str, name: str | None, start_ms: int, imported: bool) -> str:
+        """Create the run of a journal, in status RUNNING."""
+
+    def points(self, run_id: str, key: str) -> list[Point]:
+        """Return all points of a metric."""
+
+    def send(self, run_id: str, kind: str, items: Sequence[Any]) -> None:
+        """Add Points, or pairs of name and text that are params or tags; may raise RejectedError."""
+
+    def send_dataset(self, run_id: str, dataset: Event) -> None:
+        """Say what the run read; may raise RejectedError."""
+
+    def send_file(self, run_id: str, path: Path, folder: str) -> None:
+        """Store an artifact in place of one of the same name."""
+
+    def set_status(self, run_id: str, status: str, end_ms: int | None) -> None:
+        """Set a run's status and, unless it is RUNNING, its end."""

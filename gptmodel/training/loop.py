@@ -1,0 +1,115 @@
+"""The training loop: evaluate when due, save a snapshot when due, stop when asked, else do one more iteration."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from gptmodel.config import TrainParams
+from gptmodel.data.batches import training_batch
+from gptmodel.determinism import Stream, derived_seed
+from gptmodel.evaluation.loss import estimate_loss
+from gptmodel.optim.factory import learning_rate_at
+from gptmodel.training.state import Evaluation, TrainingState
+from gptmodel.training.step import Update, training_step
+
+
+class Observer(Protocol):
+    """Who is told how the training goes; nothing it does can change a weight."""
+
+    def on_iteration(self, iteration: int, loss: float) -> None:
+        """An iteration is done; `loss` is that of its batch."""
+
+    def on_evaluation(self, row: Evaluation) -> None:
+        """Both splits were evaluated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """What does not change during a run: its data, its settings, where it computes, and who is told."""
+
+    train_data: np.ndarray  # token ids, (n,)
+    val_data: np.ndarray
+    params: TrainParams
+    device: torch.device
+    dtype: torch.dtype
+    observer: Observer
+    save: Callable[[TrainingState], None]  # called every `snapshot_seconds` and when stopped
+    snapshot_seconds: float
+    stopped: Callable[[], bool]  # asked between two iterations
+
+
+def fit(state: TrainingState, run: Conditions) -> bool:
+    """Train until `max_iters` and return True, or save the state and return False when stopped.
+
+    Evaluations come before the first iteration, after every `eval_interval` and after the last one. The random
+    numbers of an iteration are a function of (seed, iteration), and torch's default generators are left as they were:
+    how often the run is watched, saved or resumed cannot change a weight.
+    """
+    devices = [run.device] if run.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        return _fit(state, run)
+
+
+def _fit(state: TrainingState, run: Conditions) -> bool:
+    params = run.params
+    block_size = state.model.params.block_size
+    has_dropout = state.model.params.dropout > 0.0
+    started = time.perf_counter() - state.seconds
+    saved = time.monotonic()
+    state.model.train()
+    while True:
+        state.seconds = time.perf_counter() - started
+        if _evaluation_due(state, params):
+            _evaluate(state, run)
+            state.seconds = time.perf_counter() - started
+        if state.iteration >= params.max_iters:
+            return True
+        stopped = run.stopped()
+        if stopped or time.monotonic() - saved >= run.snapshot_seconds:
+            run.save(state)
+            saved = time.monotonic()
+        if stopped:
+            return False
+        batch = training_batch(run.train_data, params.seed, state.iteration, params.batch_size, block_size, run.device)
+        if has_dropout:
+            torch.manual_seed(derived_seed(params.seed, Stream.DROPOUT, state.iteration))
+        update = Update(
+            iteration=state.iteration,
+            learning_rate=learning_rate_at(state.iteration, params),
+            grad_clip=params.grad_clip,
+        )
+        loss = training_step(state.model, state.optimizer, state.scaler, batch, update, run.dtype)
+        state.iteration += 1
+        run.observer.on_iteration(state.iteration, loss)
+
+
+def _evaluation_due(state: TrainingState, params: TrainParams) -> bool:
+    due = state.iteration % params.eval_interval == 0 or state.iteration == params.max_iters
+    return due and (not state.history or state.history[-1].iteration < state.iteration)
+
+
+def _evaluate(state: TrainingState, run: Conditions) -> None:
+    params = run.params
+    losses = estimate_loss(
+        state.model,
+        run.train_data,
+        run.val_data,
+        F.cross_entropy,
+        run.device,
+        max_blocks=params.eval_iters * params.batch_size,
+    )
+    row = Evaluation(
+        iteration=state.iteration,
+        tokens=state.iteration * params.batch_size * state.model.params.block_size,
+        seconds=round(state.seconds, 3),
+        learning_rate=learning_rate_at(min(state.iteration, params.max_iters - 1), params),
+        train_loss=losses["train"],
+        val_loss=losses["val"],
+    )
+    state.history.append(row)
+    run.observer.on_evaluation(row)

@@ -1,0 +1,175 @@
+"""One training run from its inputs to its files: new or continued, locked against a second one, and finished.
+
+Everything a run needs to go on after a kill lies in `runs/<fingerprint>/`: snapshots and the key of its tracking
+journal. The fingerprint covers what decides the result, so a change of any of it starts a new run.
+"""
+
+import hashlib
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+import torch
+
+import gptmodel
+from gptmodel.config import Params
+from gptmodel.data.corpus import check_splits
+from gptmodel.data.prepared import PreparedData
+from gptmodel.determinism import Stream, platform_fingerprint, torch_generator
+from gptmodel.errors import DataError, TrainingError
+from gptmodel.files import atomic_write, write_json
+from gptmodel.nn.transformer import build_model
+from gptmodel.optim.factory import build_optimizer
+from gptmodel.training.checkpoint import save_checkpoint
+from gptmodel.training.snapshot import SnapshotStore, fingerprint
+from gptmodel.training.state import TrainingState, history_csv
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """metrics/train.json."""
+
+    iterations: int
+    tokens: int
+    seconds: float
+    tokens_per_second: float
+    train_loss: float  # nats per token, of the last evaluation
+    val_loss: float
+    parameters: int
+
+
+class TrainingRun:
+    """A run that holds its lock. Use `TrainingRun.open`."""
+
+    def __init__(self, folder: Path, data: PreparedData, params: Params, platform: dict[str, str]) -> None:
+        self.folder = folder
+        self.data = data
+        self.params = params
+        self.platform = platform
+        self.digests = data.digests()
+        self.state: TrainingState
+        self.journal_key = self._journal_key()
+        self._snapshots = SnapshotStore(folder)
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls, runs: Path, data: PreparedData, params: Params, device: torch.device, dtype: torch.dtype
+    ) -> Iterator["TrainingRun"]:
+        """Open the run of these inputs, continued from its newest snapshot if it has one.
+
+        Raises DataError when a split is shorter than a block, TrainingError when the same run is under way already.
+        """
+        check_splits(len(data.train.ids), len(data.val.ids), params.model.block_size)
+        platform = platform_fingerprint(device, dtype)
+        name = fingerprint(
+            {
+                "model": params.model.model_dump(mode="json"),
+                "train": params.train.model_dump(mode="json"),
+                "data": data.digests(),
+                "code": _code_digest(),
+                "platform": platform,
+            }
+        )
+        folder = runs / name
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(runs / f"{name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise TrainingError(
+                f"the same training is under way in another process (its lock is {lock.lock_file}); "
+                "wait for it, or stop it: it goes on from there"
+            ) from None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            run = cls(folder, data, params, platform)
+            run._restore(device, dtype)
+            yield run
+        finally:
+            lock.release()
+
+    def _restore(self, device: torch.device, dtype: torch.dtype) -> None:
+        generator = torch_generator(self.params.train.seed, Stream.WEIGHTS)
+        model = build_model(self.params.model, self.data.tokenizer.vocab_size, generator).to(device)
+        optimizer = build_optimizer(model, self.params.train)
+        scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+        self.state = TrainingState(model=model, optimizer=optimizer, scaler=scaler)
+        snapshot = self._snapshots.load_newest()
+        if snapshot is not None:
+            self.state.load_state_dict(snapshot)
+
+    def _journal_key(self) -> str:
+        """Return the key of the tracking journal, the same one after every kill."""
+        path = self.folder / "journal"
+        if not path.exists():
+            atomic_write(path, uuid.uuid4().hex.encode())
+        return path.read_text()
+
+    @property
+    def tokens_per_iteration(self) -> int:
+        """Tokens one update sees."""
+        return self.params.train.batch_size * self.params.model.block_size
+
+    @property
+    def parameters(self) -> int:
+        """Weights of the model."""
+        return sum(p.numel() for p in self.state.model.parameters())
+
+    def summary(self) -> str:
+        """Return one line on what is about to be trained, where, and from which iteration."""
+        train = self.params.train
+        start = f", continued from iteration {self.state.iteration}" if self.state.iteration else ""
+        platform = ", ".join(f"{key} {value}" for key, value in self.platform.items())
+        return (
+            f"training {self.parameters:,} parameters for {train.max_iters:,} iterations "
+            f"of {self.tokens_per_iteration:,} tokens{start} ({platform})"
+        )
+
+    def save(self, state: TrainingState) -> None:
+        """Write a snapshot."""
+        self._snapshots.save(state.iteration, state.state_dict())
+
+    def finish(self, model: Path, metrics: Path, history: Path) -> TrainResult:
+        """Write model.pth, the metrics and the history; DataError if the data changed while it was trained on."""
+        if self.data.digests() != self.digests:
+            raise DataError(f"{self.data.folder}: changed while the model was trained on it; nothing was written")
+        state, last = self.state, self.state.history[-1]
+        tokens = state.iteration * self.tokens_per_iteration
+        result = TrainResult(
+            iterations=state.iteration,
+            tokens=tokens,
+            seconds=round(state.seconds, 3),
+            tokens_per_second=round(tokens / state.seconds, 1),
+            train_loss=last.train_loss,
+            val_loss=last.val_loss,
+            parameters=self.parameters,
+        )
+        save_checkpoint(model, state.model, self.data.tokenizer, self.provenance())
+        write_json(metrics, asdict(result))
+        atomic_write(history, history_csv(state.history).encode())
+        return result
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what model.pth says of its origin; nothing of it differs between two runs of the same inputs."""
+        train = self.params.train.model_dump(mode="json")
+        return {"data": self.digests, "platform": self.platform, "train": train}
+
+    def forget(self) -> None:
+        """Remove the snapshots: the run has ended and its files are written."""
+        self._snapshots.clear()
+
+
+def _code_digest() -> str:
+    """Return the digest of the library's source."""
+    assert gptmodel.__file__ is not None
+    folder = Path(gptmodel.__file__).parent
+    sha = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        sha.update(f"{path.relative_to(folder)} {path.stat().st_size}\n".encode())
+        sha.update(path.read_bytes())
+    return sha.hexdigest()

@@ -1,0 +1,68 @@
+"""Snapshots: the state a killed run continues from, kept outside DVC's outs.
+
+A snapshot belongs to a fingerprint of everything that decides the result (params, data, code, platform); one of
+another fingerprint is never looked at. The newest two are kept, each with its sha256, and a damaged one is passed over.
+"""
+
+import hashlib
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gptmodel.files import atomic_write, json_bytes
+
+MAGIC = b"gptmodel snapshot 1\n"
+KEPT = 2
+
+
+def fingerprint(parts: dict[str, Any]) -> str:
+    """Return a short name for what decides a result: a digest of plain values."""
+    return hashlib.sha256(json_bytes(parts)).hexdigest()[:16]
+
+
+class SnapshotStore:
+    """The snapshots of one fingerprint, in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(self, iteration: int, state: dict[str, Any]) -> None:
+        """Write a snapshot, whole or not at all, and drop all but the newest two."""
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        content = buffer.getvalue()
+        sha = hashlib.sha256(content).hexdigest().encode()
+        atomic_write(self.folder / f"snapshot-{iteration:010d}.pt", MAGIC + sha + b"\n" + content)
+        for path in self._newest_first()[KEPT:]:
+            path.unlink(missing_ok=True)
+
+    def load_newest(self) -> dict[str, Any] | None:
+        """Return the newest snapshot that is whole, or None."""
+        for path in self._newest_first():
+            state = _read(path)
+            if state is not None:
+                return state
+        return None
+
+    def clear(self) -> None:
+        """Forget all of them: the run they would continue has ended."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _newest_first(self) -> list[Path]:
+        return sorted(self.folder.glob("snapshot-*.pt"), reverse=True)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        raw = path.read_bytes()
+    except OSError:
+        return None
+    head = len(MAGIC) + 65
+    sha, content = raw[len(MAGIC) : head - 1], raw[head:]
+    if raw[: len(MAGIC)] != MAGIC or hashlib.sha256(content).hexdigest().encode() != sha:
+        return None
+    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return state

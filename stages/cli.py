@@ -1,0 +1,28 @@
+"""The `gptmodel` command: every stage, and what one needs around them."""
+
+from stages.command import main, new_app, showing
+from stages.evaluate import evaluate
+from stages.fetch import fetch
+from stages.prepare import prepare
+from stages.sample import sample
+from stages.sync import sync
+from stages.train import train
+from stages.ui import ui
+
+app = new_app(no_args_is_help=True, help="Train, evaluate and sample a GPT on your own text; see also `dvc repro`.")
+app.command(cls=showing("fetch"))(fetch)
+app.command(cls=showing("prepare"))(prepare)
+app.command(cls=showing("model", "train", "runtime"))(train)
+app.command(cls=showing("evaluate"))(evaluate)
+app.command(cls=showing("sample"))(sample)
+app.command()(ui)
+app.command()(sync)
+
+
+def run() -> None:
+    """Entry point of the installed command."""
+    main(app)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,67 @@
+"""The evaluate stage: models/model.pth and data/prepared -> metrics/evaluate.json and plots/."""
+
+from pathlib import Path
+
+import typer
+
+from stages.command import (
+    MODEL_FILE,
+    PARAMS_FILE,
+    Layout,
+    ModelOption,
+    OutOption,
+    ParamsOption,
+    SettingsOption,
+    main,
+    new_app,
+    read_params,
+    showing,
+)
+
+app = new_app()
+
+
+@app.command(cls=showing("evaluate"))
+def evaluate(
+    params: ParamsOption = PARAMS_FILE,
+    settings: SettingsOption = None,
+    out: OutOption = Path(),
+    model: ModelOption = MODEL_FILE,
+) -> None:
+    """Score every token of both splits once and say whether the model overfits, underfits or is healthy."""
+    chosen = read_params(params, settings)
+
+    from gptmodel.data.prepared import load_prepared
+    from gptmodel.determinism import pick_device, use_threads
+    from gptmodel.evaluation.plots import plot_loss_by_position, plot_loss_curves
+    from gptmodel.evaluation.report import evaluate_model
+    from gptmodel.files import write_json
+    from gptmodel.training.checkpoint import load_checkpoint
+    from gptmodel.training.state import read_history
+    from stages.tracked import log_evaluation, run_tracker
+
+    use_threads(chosen.evaluate.threads)
+    device = pick_device(chosen.evaluate.device, "evaluate.device")
+    checkpoint = load_checkpoint(model, device)
+    data = load_prepared(Layout().prepared)
+    checkpoint.check_tokenizer(data.tokenizer, data.folder)
+    source, target = Layout(model.parent.parent), Layout(out)
+    with run_tracker(source.run, mlflow=chosen.runtime.mlflow) as tracker:
+        report = evaluate_model(checkpoint.model, data, device, chosen.evaluate.overfit_gap)
+        write_json(target.metrics("evaluate"), report.metrics())
+        history = read_history(source.history)
+        plot_loss_curves(target.plots / "loss_curves.png", history)
+        plot_loss_by_position(
+            target.plots / "loss_by_position.png", report.train.split.by_position(), report.val.split.by_position()
+        )
+        log_evaluation(tracker, report.metrics(), target)
+    for name, split in (("train", report.train.metrics()), ("val", report.val.metrics())):
+        typer.echo(
+            f"{name:<5} loss {split['loss']:.4f}  perplexity {split['perplexity']:.3f}  "
+            f"bits per byte {split['bits_per_byte']:.4f}  ({split['tokens']:,} tokens, each scored once)"
+        )
+    typer.echo(f"{report.diagnosis.verdict}: {report.diagnosis.explanation}")
+
+
+if __name__ == "__main__":
+    main(app)

@@ -1,0 +1,36 @@
+"""The fetch stage: puts the text at data/input.txt, and never over a text of the user's own."""
+
+from pathlib import Path
+
+import typer
+
+from stages.command import (
+    PARAMS_FILE,
+    Layout,
+    OutOption,
+    ParamsOption,
+    SettingsOption,
+    main,
+    new_app,
+    read_params,
+    showing,
+)
+
+app = new_app()
+
+
+@app.command(cls=showing("fetch"))
+def fetch(params: ParamsOption = PARAMS_FILE, settings: SettingsOption = None, out: OutOption = Path()) -> None:
+    """Put the text to train on at data/input.txt."""
+    chosen = read_params(params, settings).fetch
+
+    from gptmodel.data.sources import fetch_text
+
+    target = Layout(out).text
+    report = fetch_text(chosen.source, chosen.sha256, target)
+    done = "written" if report.written else "left as it is"
+    typer.echo(f"{target}: {report.bytes:,} bytes from {report.source}, {done} (sha256 {report.sha256[:12]})")
+
+
+if __name__ == "__main__":
+    main(app)

@@ -1,0 +1,41 @@
+"""The prepare stage: data/input.txt -> data/prepared, the tokenizer and the token ids of both splits."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import typer
+
+from stages.command import (
+    PARAMS_FILE,
+    Layout,
+    OutOption,
+    ParamsOption,
+    SettingsOption,
+    main,
+    new_app,
+    read_params,
+    showing,
+)
+
+app = new_app()
+
+
+@app.command(cls=showing("prepare"))
+def prepare(params: ParamsOption = PARAMS_FILE, settings: SettingsOption = None, out: OutOption = Path()) -> None:
+    """Turn the text into token ids: a tokenizer, a train split and a val split."""
+    chosen = read_params(params, settings).prepare
+
+    from gptmodel.data.corpus import prepare as prepare_text
+    from gptmodel.files import write_json
+
+    text, layout = Layout().text, Layout(out)
+    report = prepare_text(text, layout.prepared, chosen)
+    write_json(layout.metrics("prepare"), asdict(report))
+    typer.echo(
+        f"{layout.prepared}: {report.train_tokens:,} train and {report.val_tokens:,} val tokens "
+        f"({report.tokenizer}, vocab_size {report.vocab_size}) from {report.bytes:,} bytes of {text}"
+    )
+
+
+if __name__ == "__main__":
+    main(app)

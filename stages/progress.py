@@ -1,0 +1,76 @@
+"""How a training run is shown: a bar on a terminal, a line per evaluation elsewhere; each evaluation is tracked."""
+
+import sys
+import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from gptmodel.tracking.base import Tracker
+    from gptmodel.training.state import Evaluation
+
+
+class Reporter:
+    """Tells the user and the tracker how a training goes."""
+
+    def __init__(self, style: str, tracker: "Tracker", first_iteration: int, max_iters: int, batch_tokens: int) -> None:
+        if style == "auto":
+            style = "bar" if sys.stderr.isatty() else "lines"
+        self.style = style
+        self.tracker = tracker
+        self.first_iteration, self.max_iters, self.batch_tokens = first_iteration, max_iters, batch_tokens
+        self.started = time.perf_counter()
+        self.losses = ""
+        self.bar: Progress | None = None
+        self.task: TaskID
+
+    def shown(self) -> "AbstractContextManager[object]":
+        """Show the bar, if that is the style, while the block runs."""
+        if self.style != "bar":
+            return nullcontext()
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.bar = Progress(
+            TextColumn("iteration {task.completed}/{task.total}"),
+            BarColumn(),
+            TextColumn("{task.fields[losses]}"),
+            TextColumn("{task.fields[speed]}"),
+            TimeRemainingColumn(compact=True),
+            console=Console(stderr=True),
+            refresh_per_second=4,
+        )
+        self.task = self.bar.add_task("", total=self.max_iters, completed=self.first_iteration, losses="", speed="")
+        return self.bar
+
+    def speed(self, iteration: int) -> float:
+        """Return tokens per second since the start of this process, evaluations included."""
+        elapsed = time.perf_counter() - self.started
+        return (iteration - self.first_iteration) * self.batch_tokens / max(elapsed, 1e-9)
+
+    def on_iteration(self, iteration: int, loss: float) -> None:
+        """Move the bar."""
+        if self.bar is not None:
+            speed = f"{self.speed(iteration):,.0f} tokens/s"
+            self.bar.update(self.task, completed=iteration, losses=self.losses or f"batch {loss:.3f}", speed=speed)
+
+    def on_evaluation(self, row: "Evaluation") -> None:
+        """Track both losses and show them."""
+        self.tracker.log_metrics(
+            {"train_loss": row.train_loss, "val_loss": row.val_loss, "learning_rate": row.learning_rate},
+            step=row.iteration,
+        )
+        self.losses = f"train {row.train_loss:.4f} val {row.val_loss:.4f}"
+        if self.style != "lines":
+            return
+        line = f"iteration {row.iteration:>{len(str(self.max_iters))}}/{self.max_iters}  {self.losses}"
+        if row.iteration > self.first_iteration:
+            speed = self.speed(row.iteration)
+            left = (self.max_iters - row.iteration) * self.batch_tokens / speed
+            line += f"  {speed:,.0f} tokens/s  {left:.0f} s left"
+        typer.echo(line)
+        sys.stdout.flush()

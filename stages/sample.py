@@ -1,0 +1,89 @@
+"""The sample stage: models/model.pth -> samples/samples.txt."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stages.command import (
+    MODEL_FILE,
+    PARAMS_FILE,
+    Layout,
+    ModelOption,
+    OutOption,
+    ParamsOption,
+    SettingsOption,
+    main,
+    new_app,
+    read_params,
+    showing,
+)
+
+app = new_app()
+
+PromptOption = Annotated[str | None, typer.Option("--prompt", metavar="TEXT", help="In place of sample.prompt.")]
+PromptFileOption = Annotated[
+    Path | None,
+    typer.Option("--prompt-file", metavar="FILE", help="Read the prompt from a file; - is standard input."),
+]
+
+
+@app.command(cls=showing("sample"))
+def sample(
+    params: ParamsOption = PARAMS_FILE,
+    settings: SettingsOption = None,
+    out: OutOption = Path(),
+    model: ModelOption = MODEL_FILE,
+    prompt: PromptOption = None,
+    prompt_file: PromptFileOption = None,
+) -> None:
+    """Continue a prompt with the trained model and write samples/samples.txt; the first sample is shown as it grows."""
+    chosen = read_params(params, settings)
+    text = _prompt(chosen.sample.prompt, prompt, prompt_file)
+
+    from gptmodel.determinism import pick_device, use_threads
+    from gptmodel.files import atomic_write
+    from gptmodel.sampling.generate import sample_texts
+    from gptmodel.training.checkpoint import load_checkpoint
+    from stages.tracked import run_tracker
+
+    use_threads(chosen.sample.threads)
+    device = pick_device(chosen.sample.device, "sample.device")
+    checkpoint = load_checkpoint(model, device)
+    target = Layout(out)
+    with run_tracker(Layout(model.parent.parent).run, mlflow=chosen.runtime.mlflow) as tracker:
+        texts = sample_texts(checkpoint.model, checkpoint.tokenizer, text, chosen.sample, device, show=_show)
+        typer.echo()
+        for number, other in enumerate(texts[1:], start=2):
+            typer.echo(f"\n--- sample {number} of {len(texts)} ---\n{other}")
+        joined = "\n\n".join(f"--- sample {n} of {len(texts)} ---\n{t}" for n, t in enumerate(texts, start=1))
+        atomic_write(target.samples, f"{joined}\n".encode())
+        tracker.log_artifact(target.samples, "samples")
+
+
+def _show(text: str) -> None:
+    typer.echo(text, nl=False)
+    sys.stdout.flush()
+
+
+def _prompt(default: str, prompt: str | None, prompt_file: Path | None) -> str:
+    from gptmodel.errors import ConfigError, DataError
+
+    if prompt is not None and prompt_file is not None:
+        raise ConfigError("--prompt and --prompt-file: give one of them")
+    if prompt_file is not None:
+        try:
+            content = sys.stdin.buffer.read() if str(prompt_file) == "-" else prompt_file.read_bytes()
+            prompt = content.decode()
+        except OSError as error:
+            raise DataError(f"--prompt-file {prompt_file}: cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            raise DataError(f"--prompt-file {prompt_file}: not UTF-8 at byte {error.start}") from None
+    if prompt == "":
+        raise DataError("the prompt is empty: give at least one character, such as --prompt 'O '")
+    return default if prompt is None else prompt
+
+
+if __name__ == "__main__":
+    main(app)

@@ -1,0 +1,30 @@
+"""Stopping in good order: the first SIGINT or SIGTERM asks, the second ends the process at once."""
+
+import os
+import signal
+from types import FrameType, TracebackType
+from typing import Any
+
+
+class StopSignals:
+    """While the block runs, a signal is remembered instead of raised."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._former: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignals":
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            self._former[signum] = signal.signal(signum, self._remember)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for signum, handler in self._former.items():
+            signal.signal(signum, handler)
+
+    def _remember(self, signum: int, _frame: FrameType | None) -> None:
+        if self.received is not None:
+            os._exit(128 + signum)
+        self.received = signum

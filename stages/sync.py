@@ -1,0 +1,13 @@
+"""Send the runs that MLflow could not take when they were made."""
+
+import typer
+
+from stages.command import project_root
+
+
+def sync() -> None:
+    """Send to MLflow what it could not take before, and mark runs that were killed."""
+    from gptmodel.tracking.mlflow_tracker import sync as send
+
+    for line in send(project_root()):
+        typer.echo(line)

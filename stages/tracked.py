@@ -1,0 +1,110 @@
+"""What each stage hands to the tracker: settings, tags, data, final metrics and files."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gptmodel.errors import CheckpointError, Interrupted
+from gptmodel.files import digest, write_json
+from gptmodel.tracking.base import NullTracker, Status, Tracker, git_tags
+from stages.command import Layout, note, project_root
+
+if TYPE_CHECKING:
+    from gptmodel.config import Params
+    from gptmodel.training.run import TrainingRun, TrainResult
+
+
+@contextmanager
+def training_tracker(run: "TrainingRun", params: "Params") -> Iterator[Tracker]:
+    """Track a training: the run ends FINISHED, FAILED or KILLED as the block does, and continues after a kill."""
+    root = project_root()
+    tracker: Tracker = NullTracker()
+    if params.runtime.mlflow:
+        from gptmodel.tracking.mlflow_tracker import MlflowTracker
+
+        tracker = MlflowTracker(root, params.runtime.experiment, run.journal_key)
+    status: Status = "FAILED"
+    try:
+        _log_start(tracker, run, params)
+        yield tracker
+        status = "FINISHED"
+    except Interrupted:
+        status = "KILLED"
+        raise
+    finally:
+        _close(tracker, status)
+
+
+def _log_start(tracker: Tracker, run: "TrainingRun", params: "Params") -> None:
+    settings = {
+        f"{section}.{key}": json.dumps(value) if isinstance(value, list) else value
+        for section in ("prepare", "model", "train")
+        for key, value in getattr(params, section).model_dump(mode="json").items()
+    }
+    tracker.log_params({**settings, "vocab_size": run.data.tokenizer.vocab_size, "parameters": run.parameters})
+    md5 = {f"data.{Path(name).stem}.md5": value for name, value in run.data.digests("md5").items()}
+    platform = {f"platform.{key}": value for key, value in run.platform.items()}
+    tracker.set_tags({**git_tags(Path.cwd()), **md5, **platform, "fetch.source": params.fetch.source})
+    tokens = len(run.data.train.ids) + len(run.data.val.ids)
+    tracker.log_dataset(
+        name=params.fetch.source,
+        digest=run.digests["train.bin"][:36],
+        source=str(Layout().text),
+        context="training",
+        tags={"tokenizer": run.data.tokenizer.kind, "tokens": str(tokens)},
+    )
+    tracker.flush()
+
+
+def log_training(tracker: Tracker, result: "TrainResult", layout: Layout) -> None:
+    """Track what training made, and write run.json, by which evaluate and sample find the run again."""
+    final = {f"final/{key}": float(value) for key, value in asdict(result).items()}
+    tracker.log_metrics(final, step=result.iterations)
+    tracker.set_tags({"model.md5": digest(layout.model, "md5")})
+    tracker.log_artifact(layout.model, "model")
+    tracker.log_artifact(layout.history, "metrics")
+    write_json(layout.run, tracker.describe())
+
+
+@contextmanager
+def run_tracker(run_json: Path, *, mlflow: bool) -> Iterator[Tracker]:
+    """Add to the run of a trained model, leaving its status and times alone."""
+    tracker: Tracker = NullTracker()
+    if mlflow and run_json.is_file():
+        tracker = _attached(run_json)
+    try:
+        yield tracker
+    finally:
+        _close(tracker, None)
+
+
+def log_evaluation(tracker: Tracker, metrics: Mapping[str, Any], layout: Layout) -> None:
+    """Track the whole-split losses, the verdict and the plots."""
+    values = {f"eval/{split}_{key}": value for split in ("train", "val") for key, value in metrics[split].items()}
+    tracker.log_metrics({**values, "eval/gap": metrics["gap"], "eval/bigram_loss": metrics["bigram_loss"]}, step=0)
+    tracker.set_tags({"verdict": metrics["verdict"]})
+    tracker.log_artifact(layout.plots, "plots")
+    tracker.log_artifact(layout.metrics("evaluate"), "metrics")
+
+
+def _attached(run_json: Path) -> Tracker:
+    try:
+        value: Any = json.loads(run_json.read_bytes())
+    except ValueError:
+        value = None
+    if not isinstance(value, Mapping):
+        raise CheckpointError(f"{run_json}: does not name a run; train the model again")
+    if value.get("journal") is None:
+        return NullTracker()
+    from gptmodel.tracking.mlflow_tracker import attach
+
+    return attach(project_root(), value)
+
+
+def _close(tracker: Tracker, status: Status | None) -> None:
+    tracker.close(status)
+    if tracker.problem:
+        note(f"warning: {tracker.problem}")

@@ -1,0 +1,76 @@
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gptmodel.data.tokens import open_tokens
+from gptmodel.tokenizers.base import load_tokenizer
+
+ROOT = Path(__file__).parents[2]
+TEXT = "To be, or not to be — that is the question\r\n"
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "stages.prepare", "--params", str(ROOT / "params.yaml"), *arguments],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "DVC_STAGE": "prepare"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "input.txt").write_bytes(TEXT.encode())
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", ["char", "byte"])
+@pytest.mark.parametrize("out", [".", "elsewhere"])
+def test_the_files_and_the_metrics_agree(project: Path, kind: str, out: str) -> None:
+    done = run(project, "-S", f"prepare.tokenizer={kind}", "--out", out)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("\n") == 1
+    metrics = json.loads((project / out / "metrics" / "prepare.json").read_text(encoding="utf-8"))
+    tokenizer = load_tokenizer(project / out / "data" / "prepared" / "tokenizer.json")
+    train, val = (open_tokens(project / out / "data" / "prepared" / f"{split}.bin") for split in ("train", "val"))
+    content = TEXT.encode()
+    assert metrics == {
+        "tokenizer": kind,
+        "tokenizer_digest": tokenizer.digest,
+        "vocab_size": tokenizer.vocab_size,
+        "characters": len(TEXT) if kind == "char" else None,
+        "bytes": len(content),
+        "train_tokens": len(train.ids),
+        "val_tokens": len(val.ids),
+        "text_sha256": hashlib.sha256(content).hexdigest(),
+    }
+    assert tokenizer.decode([*train.ids.tolist(), *val.ids.tolist()]) == TEXT
+    assert (project / "data" / "input.txt").read_bytes() == content
+
+
+@pytest.mark.parametrize(("content", "message"), [(None, "no such text"), (b"", "is empty"), (b"ab\xff", "byte 2 ")])
+def test_a_text_that_cannot_be_used_is_one_line_and_status_2(
+    project: Path, content: bytes | None, message: str
+) -> None:
+    text = project / "data" / "input.txt"
+    text.unlink() if content is None else text.write_bytes(content)
+    done = run(project)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: data/input.txt: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (project / "metrics").exists()
+    assert not (project / "data" / "prepared").exists()
+
+
+def test_prepare_needs_no_torch() -> None:
+    code = "import sys, gptmodel.data.corpus, gptmodel.data.sources, stages.prepare; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -1,0 +1,106 @@
+"""The journal: nothing lost, nothing twice, whatever a kill tore."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from gptmodel.tracking.journal import Journal, JournalWriter, Sent, journals
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path, "0" * 32)
+
+
+def points(journal: Journal) -> list[tuple[str, int, float]]:
+    events = [event for event in journal.read()[0] if event["kind"] == "metrics"]
+    return [(key, event["step"], value) for event in events for key, value in event["values"].items()]
+
+
+def test_a_resumed_run_writes_each_point_once(journal: Journal) -> None:
+    first = JournalWriter(journal)
+    for step in range(5):
+        first.metrics({"loss": float(step), "speed": 1.0}, step, 100 + step)
+    first.close()
+    second = JournalWriter(journal)
+    for step in range(3, 7):  # from a snapshot at 3, and with another speed
+        second.metrics({"loss": float(step), "speed": 2.0}, step, 200 + step)
+    second.close()
+    assert [point for point in points(journal) if point[0] == "loss"] == [("loss", step, step) for step in range(7)]
+    assert [value for key, _, value in points(journal) if key == "speed"] == [1, 1, 1, 1, 1, 2, 2]
+
+
+def test_parameters_keep_their_first_value_and_tags_their_last(journal: Journal) -> None:
+    for value in ("1", "2", "2"):
+        writer = JournalWriter(journal)
+        writer.params({"p": value})
+        writer.tags({"t": value})
+        writer.close()
+    values = [(event["kind"], event["values"]) for event in journal.read()[0]]
+    assert values == [("params", {"p": "1"}), ("tags", {"t": "1"}), ("tags", {"t": "2"})]
+
+
+def test_a_second_evaluation_adds_only_what_changed(journal: Journal) -> None:
+    for value in (1.0, 1.0, math.nan, math.nan, 2.0, 1.0):
+        writer = JournalWriter(journal, again=True)
+        writer.metrics({"eval/val_loss": value}, 0, 0)
+        writer.close()
+    assert str([value for _, _, value in points(journal)]) == "[1.0, nan, 2.0, 1.0]"
+
+
+@pytest.mark.parametrize("torn", [b'{"kind": "metr', b"\0\0\0", b'{"kind": "tags", "values": {"a": "\xc3'])
+def test_a_torn_line_costs_nothing_else(journal: Journal, torn: bytes) -> None:
+    writer = JournalWriter(journal)
+    writer.metrics({"loss": 1.0}, 1, 0)
+    writer.close()
+    with journal.events_file.open("ab") as stream:
+        stream.write(torn)
+    _, end = journal.read()
+    assert end < journal.size  # the torn line may still be under way: a reader stays before it
+    writer = JournalWriter(journal)
+    writer.metrics({"loss": 1.0}, 1, 0)
+    writer.metrics({"loss": 2.0}, 2, 0)
+    writer.close()
+    assert points(journal) == [("loss", 1, 1.0), ("loss", 2, 2.0)]
+    assert journal.read()[1] == journal.size
+
+
+def test_reading_in_pieces_reads_all(journal: Journal) -> None:
+    writer = JournalWriter(journal)
+    for step in range(10):
+        writer.metrics({"loss": 0.0}, step, 0)
+    offset, steps = 0, []
+    while True:
+        events, end = journal.read(offset, 3)
+        if end == offset:
+            break
+        offset = end
+        steps += [event["step"] for event in events]
+    assert steps == list(range(10))
+
+
+def test_files_are_copied_and_forgotten(journal: Journal, tmp_path: Path) -> None:
+    writer = JournalWriter(journal)
+    source = tmp_path / "model.pth"
+    source.write_bytes(b"1")
+    writer.file(source, "model")
+    source.write_bytes(b"2")
+    writer.file(source, "")
+    (journal.files_folder / "tmp-killed").mkdir()  # a copy that was never finished
+    assert [(file.read_bytes(), folder) for _, file, folder in journal.files()] == [(b"1", "model"), (b"2", "")]
+    journal.mark_sent(Sent(offset=journal.size))
+    assert journal.pending
+    for entry, file, _ in journal.files():
+        journal.forget_file(entry, file)
+    assert not journal.pending
+
+
+def test_a_spoilt_mark_means_nothing_is_known(journal: Journal) -> None:
+    JournalWriter(journal).event("start")
+    journal.mark_sent(Sent(offset=5, sending=True, status={"value": "FINISHED", "ms": 1}))
+    assert journal.sent() == Sent(offset=5, sending=True, status={"value": "FINISHED", "ms": 1})
+    for content in (b"", b"{", b"[1]", b'{"offset": 1}'):
+        (journal.folder / "sent.json").write_bytes(content)
+        assert journal.sent() == Sent()
+    assert [found.key for found in journals(journal.root)] == [journal.key]

@@ -1,0 +1,184 @@
+"""A real MLflow store, sent to from this process."""
+
+import shutil
+import sqlite3
+import time
+from pathlib import Path
+
+import mlflow
+import pytest
+from tracking_helpers import client, finish_journal, history, new_key, only_run, start_journal
+
+from gptmodel.errors import GptModelError
+from gptmodel.tracking.journal import Journal, JournalWriter, Sent
+from gptmodel.tracking.mlflow_tracker import sync, without_password
+
+
+def whole_run(root: Path) -> Journal:
+    writer = start_journal(root, new_key())
+    writer.params({"model.n_embd": "64", "train.beta1": "None"})
+    writer.tags({"gptmodel.git.dirty": "false"})
+    for step in range(0, 50, 10):
+        writer.metrics({"train/loss": 4.0 - step / 100, "nan": float("nan")}, step, 1_700_000_000_000 + step)
+    writer.event("dataset", name="plays", digest="1234", source="data/input.txt", context="training", tags={"n": "1"})
+    file = root / "model.pth"
+    file.write_bytes(b"model")
+    writer.file(file, "model")
+    finish_journal(writer)
+    return writer.journal
+
+
+LOSSES = [(step, 4.0 - step / 100) for step in range(0, 50, 10)]
+
+
+@pytest.mark.parametrize("name", ["project", "a b", "#1 50%2", "Große Übung ß"])
+def test_everything_arrives(tmp_path: Path, template: Path, name: str) -> None:
+    root = tmp_path / name
+    root.mkdir()
+    shutil.copy(template, root / "mlflow.db")
+    journal = whole_run(root)
+    [line] = sync(root)
+    run = only_run(root)
+    assert run.info.run_id in line
+    assert run.info.run_name == "name"
+    assert (run.info.status, run.info.start_time, run.info.end_time) == (
+        "FINISHED",
+        1_700_000_000_000,
+        1_700_000_009_000,
+    )
+    assert run.data.params == {"model.n_embd": "64", "train.beta1": "None"}
+    assert run.data.tags.items() >= {"gptmodel.git.dirty": "false", "gptmodel.journal": journal.key}.items()
+    assert history(root, "train/loss") == LOSSES
+    assert len(history(root, "nan")) == 5
+    [dataset] = run.inputs.dataset_inputs
+    assert (dataset.dataset.name, dataset.dataset.digest) == ("plays", "1234")
+    assert {tag.key: tag.value for tag in dataset.tags} == {"mlflow.data.context": "training", "n": "1"}
+    stored = root / "mlartifacts" / run.info.run_id / "artifacts" / "model" / "model.pth"
+    assert stored.read_bytes() == b"model"
+    assert journal.run()["run_id"] == run.info.run_id
+    assert not any(journal.files_folder.iterdir())
+    assert "nothing to send" in sync(root)[0]
+
+
+@pytest.mark.parametrize("forgotten", [["sent.json"], ["run.json"], ["sent.json", "run.json"]], ids=str)
+def test_what_was_sent_and_not_remembered_is_not_repeated(root: Path, forgotten: list[str]) -> None:
+    journal = whole_run(root)
+    sync(root)
+    for name in forgotten:
+        (journal.folder / name).unlink()
+    journal.mark_sent(Sent())
+    sync(root)
+    assert history(root, "train/loss") == LOSSES
+
+
+def test_a_lost_journal_does_not_repeat_a_resumed_run(root: Path) -> None:
+    journal = whole_run(root)
+    sync(root)
+    shutil.rmtree(journal.folder)
+    writer = start_journal(root, journal.key)  # the key is in the snapshot
+    writer.metrics({"train/loss": LOSSES[-1][1]}, 40, 1_800_000_000_000)  # another time: MLflow would take it
+    writer.metrics({"train/loss": 1.0}, 50, 1_800_000_000_001)
+    finish_journal(writer)
+    sync(root)
+    assert history(root, "train/loss") == [*LOSSES, (50, 1.0)]
+
+
+def test_a_deleted_database_gets_the_run_again(root: Path, template: Path) -> None:
+    whole_run(root)
+    sync(root)
+    shutil.copy(template, root / "mlflow.db")
+    journal = next(path for path in (root / "runs" / "tracking").iterdir() if path.is_dir())
+    writer = JournalWriter(Journal(root, journal.name), again=True)
+    writer.metrics({"eval/val_loss": 1.5}, 0, 1_800_000_000_000)
+    writer.close()
+    sync(root)
+    run = only_run(root)
+    assert run.data.tags["imported"] == "true"
+    assert run.info.status == "FINISHED"
+    assert history(root, "train/loss") == LOSSES
+    assert history(root, "eval/val_loss") == [(0, 1.5)]
+
+
+def test_a_model_from_elsewhere_gets_a_run(root: Path) -> None:
+    writer = start_journal(root, new_key(), imported=True)
+    writer.journal.mark_run("0" * 32, "elsewhere", "exp")
+    writer.metrics({"eval/val_loss": 1.5}, 0, 1)
+    writer.close()
+    sync(root)
+    run = only_run(root)
+    assert (run.info.status, run.data.tags["imported"]) == ("FINISHED", "true")
+    assert history(root, "eval/val_loss") == [(0, 1.5)]
+
+
+def test_a_run_deleted_by_the_user_stays_deleted(root: Path) -> None:
+    journal = whole_run(root)
+    sync(root)
+    client(root).delete_run(journal.run()["run_id"])
+    writer = JournalWriter(journal, again=True)
+    writer.metrics({"eval/val_loss": 1.5}, 0, 1)
+    writer.close()
+    assert "was deleted in MLflow" in "".join(sync(root))
+    assert not journal.pending
+
+
+def test_a_name_that_mlflow_refuses_is_told(root: Path) -> None:
+    writer = start_journal(root, new_key())
+    writer.metrics({"what?": 1.0, "loss": 2.0}, 0, 1)
+    finish_journal(writer)
+    lines = sync(root)
+    assert len(lines) == 2
+    assert "what?" in lines[1]
+    assert history(root, "loss") == [(0, 2.0)]
+
+
+def test_artifacts_that_cannot_be_written_wait(root: Path) -> None:
+    journal = whole_run(root)
+    (root / "mlartifacts").write_text("in the way")
+    with pytest.raises(GptModelError, match="1 of 1 runs are still to be sent"):
+        sync(root)
+    assert history(root, "train/loss") == LOSSES
+    assert only_run(root).info.status == "FINISHED"
+    (root / "mlartifacts").unlink()
+    sync(root)
+    assert not journal.pending
+    assert (root / "mlartifacts" / only_run(root).info.run_id / "artifacts" / "model" / "model.pth").exists()
+
+
+def test_a_locked_database_is_seen_quickly(root: Path) -> None:
+    whole_run(root)
+    holder = sqlite3.connect(root / "mlflow.db", isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    start = time.monotonic()
+    with pytest.raises(GptModelError, match="database is locked"):
+        sync(root)
+    assert time.monotonic() - start < 5
+    holder.close()
+    sync(root)
+    assert history(root, "train/loss") == LOSSES
+
+
+def test_what_cannot_be_a_database_is_told(tmp_path: Path) -> None:
+    root = tmp_path / "why?"
+    whole_run_in = root / "runs"
+    whole_run_in.mkdir(parents=True)
+    whole_run(root)
+    with pytest.raises(GptModelError, match="question mark"):
+        sync(root)
+    assert [path.name for path in tmp_path.iterdir()] == ["why?"]
+    root.rename(tmp_path / "why")
+    (tmp_path / "why" / "mlflow.db").write_text("not a database, but long enough to be taken for one" * 9)
+    with pytest.raises(GptModelError, match="not a database"):
+        sync(tmp_path / "why")
+
+
+def test_a_server_that_refuses_is_told_without_its_password(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole_run(root)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
+    with pytest.raises(GptModelError, match="Connection refused") as caught:
+        sync(root)
+    assert "secret" not in str(caught.value)
+    assert without_password("http://h:5000/a@b") == "http://h:5000/a@b"
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    sync(root)
+    assert history(root, "train/loss") == LOSSES
+    assert mlflow.get_tracking_uri() != "http://user:secret@127.0.0.1:9"
