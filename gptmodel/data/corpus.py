@@ -142,7 +142,8 @@ def collect_characters(path: Path, tally: Tally) -> str:
                 known = np.flatnonzero(seen[:128]).astype(np.uint8).tobytes()
         else:
             points = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
-            seen[points.astype(np.intp)] = True  # numpy converts each index itself, but slower
+            if not seen.take(points).all():  # looking is faster than setting, and most chunks hold nothing new
+                seen[points] = True
     return np.flatnonzero(seen).astype("<u4").tobytes().decode("utf-32-le")
 
 

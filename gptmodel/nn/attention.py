@@ -57,5 +57,5 @@ class MultiHeadAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, T, C) to (B, T, C)."""
         out = torch.cat([head(x) for head in self.heads], dim=-1)  # (B, T, nh * hs)
-        out = self.dropout(self.proj(out))  # (B, T, C)
-        return out
+        result: Tensor = self.dropout(self.proj(out))  # (B, T, C)
+        return result

@@ -44,8 +44,8 @@ class FusedMultiHeadAttention(nn.Module):
         dropout = self.dropout.p if self.training else 0.0
         out = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)  # (B, nh, T, hs)
         out = out.transpose(1, 2).reshape(B, T, C)  # (B, T, nh * hs)
-        out = self.dropout(self.proj(out))  # (B, T, C)
-        return out
+        result: Tensor = self.dropout(self.proj(out))  # (B, T, C)
+        return result
 
 
 def _head_keys(prefix: str, num_heads: int) -> list[str]:

@@ -50,7 +50,7 @@ class TransformerModel(nn.Module):
     def forward(self, idx: Tensor) -> Tensor:
         """Map token ids (B, T), T at most block_size, to the logits of each next token (B, T, V)."""
         T = idx.size(1)
-        if T > self.params.block_size:
+        if self.params.block_size < T:
             raise ValueError(f"{T} tokens do not fit block_size = {self.params.block_size}")
         x = self.encoder(idx)  # (B, T, C)
         if self.scale != 1.0:
