@@ -12,6 +12,7 @@ from stages.command import (
     SettingsOption,
     main,
     new_app,
+    project_root,
     read_params,
     showing,
 )
@@ -27,7 +28,7 @@ def fetch(params: ParamsOption = PARAMS_FILE, settings: SettingsOption = None, o
     from gptmodel.data.sources import fetch_text
 
     target = Layout(out).text
-    report = fetch_text(chosen.source, chosen.sha256, target)
+    report = fetch_text(chosen.source, chosen.sha256, target, Layout(project_root()).text)
     done = "written" if report.written else "left as it is"
     typer.echo(f"{target}: {report.bytes:,} bytes from {report.source}, {done} (sha256 {report.sha256[:12]})")
 

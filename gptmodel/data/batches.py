@@ -65,9 +65,8 @@ def evaluation_batches(
     chosen = full if whole or max_blocks is None else max_blocks
     for first in range(0, chosen, batch_size):
         number = np.arange(first, min(first + batch_size, chosen))
-        block = (
-            (2 * number + 1) * full // (2 * chosen)
-        )  # the middle of each of `chosen` equal parts; all: block = number
+        # The middle of each of `chosen` equal parts of the split; where all blocks are chosen, block = number.
+        block = (2 * number + 1) * full // (2 * chosen)
         yield _gather(data, block * block_size, block_size, device)
     rest = targets - full * block_size
     if whole and rest:

@@ -38,26 +38,41 @@ class FetchReport:
     written: bool
 
 
-def fetch_text(source: str, sha256: str | None, target: Path) -> FetchReport:
+def fetch_text(source: str, sha256: str | None, target: Path, project_text: Path | None = None) -> FetchReport:
     """Put the text of `source` at `target`: shakespeare, own, a local path or a URL.
 
     `sha256` is what a local file or a URL has to hold; a URL needs it. A `target` that already holds the source's
     text is left alone, and one that no fetch wrote is refused before anything is downloaded. Raises DataError.
+
+    `project_text` is the project's data/input.txt where `target` is another: an experiment that runs in a folder of
+    its own copies the text from there, if it is what is asked for.
     """
     if target.is_dir():
         raise DataError(f"{target}: is a folder, but the text has to be a file; move the folder away")
     if source == "own":
-        if not target.is_file():
-            raise DataError(f"{target}: no such file; put your text there (fetch.source is own), or set fetch.source")
-        return FetchReport(source, digest(target), target.stat().st_size, written=False)
+        return _own(target, project_text)
     expected = _expected(source, sha256)
     if target.is_file() and digest(target) == expected:
         return FetchReport(source, expected, target.stat().st_size, written=False)
     _refuse_foreign(target)
-    chunks = iter([shakespeare()]) if source == "shakespeare" else _read(source)
+    if project_text is not None and project_text.is_file() and digest(project_text) == expected:
+        chunks = _read(str(project_text))
+    else:
+        chunks = iter([shakespeare()]) if source == "shakespeare" else _read(source)
     count = _write(target, chunks, expected, source)
     write_json(_record(target), {"sha256": expected, "source": source})
     return FetchReport(source, expected, count, written=True)
+
+
+def _own(target: Path, project_text: Path | None) -> FetchReport:
+    """Leave the user's text alone, or copy it where an experiment has none in its folder yet."""
+    written = False
+    if not target.exists() and project_text is not None and project_text.is_file():
+        _write(target, _read(str(project_text)), digest(project_text), "own")
+        written = True
+    if not target.is_file():
+        raise DataError(f"{target}: no such file; put your text there (fetch.source is own), or set fetch.source")
+    return FetchReport("own", digest(target), target.stat().st_size, written=written)
 
 
 def _expected(source: str, sha256: str | None) -> str:

@@ -74,9 +74,7 @@ def split_loss(
     was_training = model.training
     model.eval()
     try:
-        for idx, targets in evaluation_batches(
-            data, at_once, block_size, max_blocks and -(-max_blocks // at_once), device
-        ):
+        for idx, targets in evaluation_batches(data, at_once, block_size, max_blocks, device):
             B, T = idx.shape
             losses = loss_fn(model(idx).flatten(0, 1), targets.flatten())  # (B * T,) or ()
             sums = losses.double().expand(B * T).view(B, T).sum(dim=0)  # (T,)

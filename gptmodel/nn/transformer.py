@@ -12,6 +12,8 @@ from gptmodel.config import ModelParams
 from gptmodel.nn.block import Block
 from gptmodel.nn.embedding import NgramEmbedding
 
+EMBEDDING_STD = 0.02
+
 
 class TransformerModel(nn.Module):
     """Decoder-only transformer (Vaswani et al. 2017; Radford et al. 2018) over token ids.
@@ -84,8 +86,10 @@ def _initial_weights(model: TransformerModel, generator: torch.Generator) -> dic
     weights = {}
     for name, tensor in model.state_dict().items():
         value = torch.zeros_like(tensor)
-        if name.startswith("encoder.") or name.startswith(("position.", "ngrams.")):
-            nn.init.normal_(value, std=0.02, generator=generator)
+        if name.startswith(("encoder.", "ngrams.")):
+            nn.init.normal_(value, std=EMBEDDING_STD, generator=generator)
+        elif name.startswith("position."):  # as large as the token embedding is after its scaling
+            nn.init.normal_(value, std=EMBEDDING_STD * model.scale, generator=generator)
         elif tensor.dim() > 1:
             nn.init.kaiming_uniform_(value, a=math.sqrt(5), generator=generator)
         elif ".ln" in name or name.startswith("ln_f"):

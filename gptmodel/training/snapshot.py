@@ -34,8 +34,7 @@ class SnapshotStore:
         buffer = io.BytesIO()
         torch.save(state, buffer)
         content = buffer.getvalue()
-        sha = hashlib.sha256(content).hexdigest().encode()
-        atomic_write(self.folder / f"snapshot-{iteration:010d}.pt", MAGIC + sha + b"\n" + content)
+        atomic_write(self.folder / f"snapshot-{iteration:010d}.pt", _head(content) + content)
         for path in self._newest_first()[KEPT:]:
             path.unlink(missing_ok=True)
 
@@ -55,14 +54,18 @@ class SnapshotStore:
         return sorted(self.folder.glob("snapshot-*.pt"), reverse=True)
 
 
+def _head(content: bytes) -> bytes:
+    return MAGIC + hashlib.sha256(content).hexdigest().encode() + b"\n"
+
+
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         raw = path.read_bytes()
     except OSError:
         return None
-    head = len(MAGIC) + 65
-    sha, content = raw[len(MAGIC) : head - 1], raw[head:]
-    if raw[: len(MAGIC)] != MAGIC or hashlib.sha256(content).hexdigest().encode() != sha:
+    size = len(_head(b""))
+    content = raw[size:]
+    if raw[:size] != _head(content):
         return None
     state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     return state

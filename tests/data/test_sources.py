@@ -329,3 +329,17 @@ def test_the_plays_come_as_pinned() -> None:
     assert not set(b"\\_*#\t\r") & set(text)
     assert b" \n" not in text
     assert b"\n\n\n" not in text
+
+
+@pytest.mark.parametrize("name", ["own", "file"])
+def test_an_experiment_in_a_folder_of_its_own_takes_the_text_of_the_project(tmp_path: Path, name: str) -> None:
+    text = tmp_path / "project" / "data" / "input.txt"
+    text.parent.mkdir(parents=True)
+    text.write_bytes(b"the project's text")
+    target = tmp_path / "experiment" / "data" / "input.txt"
+    # the URL cannot be read: the text comes from the project
+    source = "own" if name == "own" else "file:///nowhere/text.txt"
+    report = fetch_text(source, None if name == "own" else sha256(text.read_bytes()), target, text)
+    assert report.written
+    assert target.read_bytes() == text.read_bytes()
+    assert not fetch_text(source, None if name == "own" else report.sha256, target, text).written

@@ -183,6 +183,17 @@ def test_a_file_that_cannot_be_stored_holds_back_nothing_else(tmp_path: Path, mo
     check(store)
 
 
+def test_a_status_is_told_though_more_was_logged_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gptmodel.tracking.delivery.CHUNK_EVENTS", 3)
+    journal, store = small_run(tmp_path), ListStore()
+    writer = JournalWriter(journal, again=True)
+    for value in range(4):
+        writer.metrics({"eval": float(value)}, 0, value)
+    deliver(store, journal)
+    [run] = store.runs.values()
+    assert run["status"] == ["RUNNING", "FINISHED"]
+
+
 def test_two_senders_of_a_journal_take_turns(tmp_path: Path) -> None:
     journal, store = small_run(tmp_path), ListStore()
     threads = [threading.Thread(target=deliver, args=(store, journal)) for _ in range(4)]

@@ -1,0 +1,61 @@
+"""What holds for every test: one thread, no trace left in torch's global state, nothing written into the project."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:  # plain `pytest` puts tests/ there, whose folders have the names of packages
+    sys.path.insert(0, str(ROOT))
+
+from gptmodel.config import Params, load_params
+
+TOOLS = {"__pycache__", ".pytest_cache", ".hypothesis", ".ruff_cache", ".mypy_cache", ".coverage"}
+STRICT = {"training", "evaluation", "sampling"}  # in nn the modules are built one by one, and draw as torch does
+
+
+@pytest.fixture(scope="session")
+def params() -> Params:
+    """The project's params.yaml, as it is now."""
+    return load_params(ROOT / "params.yaml")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Small models are fastest so, and the machine may be shared."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _torch_is_left_alone(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Put torch's global state back after each test; where the library promises to leave it alone, changing it fails.
+
+    A test that changes it on purpose does so inside `torch.random.fork_rng`.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    before = torch.get_rng_state(), torch.get_default_dtype(), torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    yield
+    after = torch.get_rng_state(), torch.get_default_dtype(), torch.get_num_threads()
+    same = torch.equal(before[0], after[0]), before[1] == after[1], before[2] == after[2]
+    torch.set_rng_state(before[0])
+    torch.set_default_dtype(before[1])
+    torch.set_num_threads(before[2])
+    if torch.are_deterministic_algorithms_enabled() != deterministic:
+        torch.use_deterministic_algorithms(deterministic)
+    if request.path.parent.name in STRICT:  # here torch is to be left alone by everything the tests call
+        assert same == (True, True, True), "the test changed torch's (default generator, default dtype, threads)"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_written_into_the_project() -> Iterator[None]:
+    before = {path.name for path in ROOT.iterdir()}
+    yield
+    new = {path.name for path in ROOT.iterdir()} - before - TOOLS
+    assert not new, f"the test left {', '.join(sorted(new))} in the project's folder; use tmp_path"

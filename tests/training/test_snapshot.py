@@ -1,0 +1,171 @@
+"""Snapshots: a resumed run is the run that was never killed, bit by bit, and a damaged file is passed over."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from model_helpers import equal_states
+from training_helpers import conditions, new_state, rows_without_time, trained
+
+from gptmodel.training.loop import fit
+from gptmodel.training.snapshot import SnapshotStore, fingerprint
+from gptmodel.training.state import TrainingState
+
+
+def flat(value: Any, name: str = "") -> dict[str, Any]:
+    """A nested state as one table."""
+    if isinstance(value, dict):
+        return {k: v for key, part in value.items() for k, v in flat(part, f"{name}.{key}").items()}
+    if isinstance(value, (list, tuple)):
+        return flat(dict(enumerate(value)), name)
+    return {name: value}
+
+
+def assert_same_state(one: TrainingState, other: TrainingState) -> None:
+    """Weights, optimizer, scaler and history, all to the bit; only the seconds differ."""
+    ours, theirs = (flat(state.state_dict()) for state in (one, other))
+    assert list(ours) == list(theirs)
+    for name, value in ours.items():
+        if name.endswith(".seconds"):
+            continue
+        same = torch.equal(value, theirs[name]) if isinstance(value, torch.Tensor) else value == theirs[name]
+        assert same, name
+    assert rows_without_time(one) == rows_without_time(other)
+
+
+@pytest.mark.parametrize("killed_at", [0, 1, 3, 4, 5])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_resumed_run_is_the_straight_run(tmp_path: Path, optimizer: str, killed_at: int) -> None:
+    sections: dict[str, Any] = {
+        "model": {"dropout": 0.2, "ngram_orders": [2]},
+        "train": {"optimizer": optimizer, "lr_schedule": "cosine", "warmup_iters": 2, "grad_clip": 0.5},
+    }
+    straight = trained(**sections)
+    store, killed = SnapshotStore(tmp_path), new_state(**sections)
+    run = replace(
+        conditions(**sections),
+        save=lambda state: store.save(state.iteration, state.state_dict()),
+        stopped=lambda: killed.iteration == killed_at,
+    )
+    assert fit(killed, run) is False
+    snapshot = store.load_newest()
+    assert snapshot is not None
+    resumed = new_state(seed=99, **sections)  # other first weights: the snapshot has to replace them
+    resumed.load_state_dict(snapshot)
+    assert_same_state(resumed, killed)
+    assert resumed.seconds == killed.seconds
+    assert fit(resumed, conditions(**sections)) is True
+    assert_same_state(resumed, straight)
+
+
+def test_a_run_killed_after_each_iteration_is_the_straight_run(tmp_path: Path) -> None:
+    sections = {"model": {"dropout": 0.2}}
+    store = SnapshotStore(tmp_path)
+    for kill in (*range(1, 6), None):
+        state = new_state(seed=50 + (kill or 0), **sections) if kill != 1 else new_state(**sections)
+        if (snapshot := store.load_newest()) is not None:
+            state.load_state_dict(snapshot)
+        fit(
+            state,
+            replace(
+                conditions(**sections),
+                save=lambda s: store.save(s.iteration, s.state_dict()),
+                stopped=lambda state=state, kill=kill: state.iteration == kill,  # type: ignore[misc]
+            ),
+        )
+    assert_same_state(state, trained(**sections))
+
+
+def test_the_comparison_sees_one_bit() -> None:
+    one, other = trained(), trained()
+    assert_same_state(one, other)
+    moment = next(iter(other.optimizer.state.values()))["exp_avg"]
+    moment.view(torch.int32)[0, 0] ^= 1
+    with pytest.raises(AssertionError, match="exp_avg"):
+        assert_same_state(one, other)
+
+
+def test_a_snapshot_is_of_its_moment(tmp_path: Path) -> None:
+    """What is trained on after the save is not in it."""
+    store, state = SnapshotStore(tmp_path), trained()
+    store.save(6, state.state_dict())
+    before = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
+    with torch.no_grad():
+        state.model.decoder.weight.add_(1.0)
+    snapshot = store.load_newest()
+    assert snapshot is not None
+    assert equal_states(dict(snapshot["model"]), before)
+
+
+def saved(folder: Path, *iterations: int) -> tuple[SnapshotStore, dict[int, Path]]:
+    """A store of small states, each with its iteration in it."""
+    store = SnapshotStore(folder)
+    for iteration in iterations:
+        store.save(iteration, {"iteration": iteration, "weights": torch.full((50,), float(iteration))})
+    return store, {int(path.stem.rpartition("-")[2]): path for path in folder.iterdir()}
+
+
+def newest(store: SnapshotStore) -> int | None:
+    snapshot = store.load_newest()
+    return None if snapshot is None else snapshot["iteration"]
+
+
+def test_the_newest_two_are_kept_and_the_newest_is_loaded(tmp_path: Path) -> None:
+    store, paths = saved(tmp_path, 9, 10, 200)
+    assert sorted(paths) == [10, 200]
+    assert newest(store) == 200
+
+
+def test_an_empty_or_missing_folder_has_no_snapshot(tmp_path: Path) -> None:
+    assert newest(SnapshotStore(tmp_path)) is None
+    assert newest(SnapshotStore(tmp_path / "missing")) is None
+
+
+@pytest.mark.parametrize("damage", ["cut to nothing", "cut by one", "cut in the head", "another file", "a folder"])
+def test_a_damaged_snapshot_is_passed_over(tmp_path: Path, damage: str) -> None:
+    store, paths = saved(tmp_path, 1, 2)
+    for iteration, expected in ((2, 1), (1, None)):
+        content = paths[iteration].read_bytes()
+        paths[iteration].unlink()
+        if damage == "a folder":
+            paths[iteration].mkdir()
+        else:
+            damaged = {"cut to nothing": b"", "cut by one": content[:-1], "cut in the head": content[:30]}
+            paths[iteration].write_bytes(damaged.get(damage, b"gptmodel snapshot 1\nnot really"))
+        assert newest(store) == expected
+
+
+def test_a_snapshot_with_any_bit_flipped_is_passed_over(tmp_path: Path) -> None:
+    store, paths = saved(tmp_path, 1, 2)
+    content = paths[2].read_bytes()
+    head = len(b"gptmodel snapshot 1\n") + 64  # the line break after the digest tells nothing
+    places = [*range(0, 100, 7), *range(100, len(content), len(content) // 60), len(content) - 1]
+    for place in places:
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << place % 8
+        paths[2].write_bytes(flipped)
+        assert newest(store) == 1 or place == head, place
+    paths[2].write_bytes(content)
+    assert newest(store) == 2
+
+
+def test_clearing_forgets_all(tmp_path: Path) -> None:
+    store, _ = saved(tmp_path / "run", 1, 2)
+    store.clear()
+    assert newest(store) is None
+    store.clear()
+
+
+def test_fingerprints_are_equal_for_equal_parts_and_for_no_others() -> None:
+    parts: dict[str, Any] = {"train": {"seed": 1, "beta1": 0.9}, "data": {"train.bin": "00"}}
+    turned = {"data": {"train.bin": "00"}, "train": {"beta1": 0.9, "seed": 1}}
+    assert fingerprint(parts) == fingerprint(turned)
+    others = [
+        {**parts, "train": {"seed": 2, "beta1": 0.9}},
+        {**parts, "train": {"seed": 1, "beta1": None}},
+        {**parts, "data": {"train.bin": "01"}},
+        {**parts, "platform": {}},
+    ]
+    assert len({fingerprint(other) for other in (parts, *others)}) == 5

@@ -1,0 +1,129 @@
+"""One iteration: its numbers in a golden file, and what it does when the loss or the gradient is out of bounds."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+import torch
+from golden import make
+from model_helpers import batch, copied, equal_states, small_model, train_params
+from torch import Tensor
+from torch.nn import functional as F
+
+from gptmodel.errors import TrainingError
+from gptmodel.nn.transformer import TransformerModel
+from gptmodel.optim.factory import build_optimizer
+from gptmodel.training.step import Update, training_step
+
+GOLDEN: dict[str, Any] = json.loads(make.FILE.read_text(encoding="utf-8"))
+WHEN_TO_EDIT = (
+    "one iteration has other numbers than tests/golden/one_iteration.json. That is legitimate only after a deliberate "
+    "change of the model, its first weights, the loss or an optimizer: then run `python tests/golden/make.py` and say "
+    "so in the changelog. A refactoring must not change them"
+)
+
+
+@pytest.mark.parametrize("case", make.CASES)
+def test_one_iteration_has_the_golden_numbers(case: str) -> None:
+    found, golden = make.one_iteration(case), GOLDEN[case]
+    assert found["loss"] == pytest.approx(golden["loss"], rel=1e-5), WHEN_TO_EDIT
+    assert list(found["parameters"]) == list(golden["parameters"]), WHEN_TO_EDIT
+    for name, parameter in golden["parameters"].items():
+        for kind, numbers in parameter.items():
+            tolerance = 1e-4 * numbers["norm"] + 1e-9
+            assert found["parameters"][name][kind] == pytest.approx(numbers, rel=0, abs=tolerance), (
+                f"{name}, {kind}: {WHEN_TO_EDIT}"
+            )
+
+
+def test_the_golden_file_holds_the_cases_and_numbers_that_can_fail() -> None:
+    assert list(GOLDEN) == list(make.CASES)
+    for case in GOLDEN.values():
+        norms = [parameter["gradient"]["norm"] for parameter in case["parameters"].values()]
+        assert all(norm > 1e-6 for norm in norms), norms
+
+
+def step(model: TransformerModel, pair: tuple[Tensor, Tensor], **changes: Any) -> tuple[float, torch.optim.Optimizer]:
+    """One iteration by plain SGD at a learning rate of 1 and no weight decay: the update is the gradient."""
+    params = train_params(optimizer="sgd", weight_decay=0.0)
+    optimizer = build_optimizer(model, params)
+    update = Update(**({"iteration": 41, "learning_rate": 1.0, "grad_clip": 0.0} | changes))
+    return training_step(model, optimizer, torch.amp.GradScaler("cpu", enabled=False), pair, update), optimizer
+
+
+def test_the_update_is_the_gradient_of_the_mean_loss_and_the_loss_is_that_before_the_update() -> None:
+    model, pair = small_model(), (batch(seed=1), batch(seed=2))
+    before = copied(dict(model.named_parameters()))
+    expected = F.cross_entropy(model(pair[0]).flatten(0, 1), pair[1].flatten())
+    gradients = torch.autograd.grad(expected, list(model.parameters()))
+    loss, _ = step(model, pair, learning_rate=0.5)
+    assert loss == pytest.approx(expected.item(), rel=1e-6)
+    for (name, parameter), gradient in zip(model.named_parameters(), gradients, strict=True):
+        torch.testing.assert_close(parameter.detach(), before[name] - 0.5 * gradient, msg=lambda t, n=name: f"{n}: {t}")
+
+
+def test_gradients_do_not_add_up_over_iterations_and_each_has_its_learning_rate() -> None:
+    twice, once = small_model(), small_model()
+    pair = (batch(seed=1), batch(seed=2))
+    optimizer = build_optimizer(twice, train_params(optimizer="sgd", weight_decay=0.0))
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    for _ in range(2):
+        update = Update(iteration=0, learning_rate=0.0, grad_clip=0.0)
+        training_step(twice, optimizer, scaler, pair, update)
+    assert equal_states(twice.state_dict(), once.state_dict())  # a learning rate of 0 changes nothing
+    training_step(twice, optimizer, scaler, pair, Update(iteration=2, learning_rate=1.0, grad_clip=0.0))
+    step(once, pair)
+    assert equal_states(twice.state_dict(), once.state_dict())
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_nothing_is_updated_when_the_loss_is_not_finite(wrong: float, optimizer: str) -> None:
+    model = small_model()
+    chosen = build_optimizer(model, train_params(optimizer=optimizer))
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    pair = (batch(seed=1), batch(seed=2))
+    update = Update(iteration=41, learning_rate=0.125, grad_clip=1.0)
+    training_step(model, chosen, scaler, pair, update)  # so that the optimizer has a state
+    with torch.no_grad():
+        model.decoder.bias[0] = wrong
+    weights, state = copied(model.state_dict()), str(chosen.state_dict()["state"])
+    with pytest.raises(TrainingError) as raised:
+        training_step(model, chosen, scaler, pair, update)
+    message = str(raised.value)
+    assert "iteration 41" in message
+    assert "learning rate of 0.125" in message
+    assert "\n" not in message
+    now = model.state_dict()
+    assert all(torch.equal(now[name].nan_to_num(), weights[name].nan_to_num()) for name in weights)
+    assert str(chosen.state_dict()["state"]) == state
+
+
+def update_norm(grad_clip: float) -> float:
+    model = small_model()
+    before = copied(model.state_dict())
+    step(model, (batch(seed=1), batch(seed=2)), grad_clip=grad_clip)
+    after = model.state_dict()
+    return math.sqrt(sum(float((after[name] - before[name]).double().square().sum()) for name in before))
+
+
+def test_grad_clip_bounds_the_norm_of_the_whole_gradient_and_0_is_off() -> None:
+    whole = update_norm(0.0)
+    assert whole > 0.2
+    assert update_norm(0.05) == pytest.approx(0.05, rel=1e-4)
+    assert update_norm(2 * whole) == pytest.approx(whole, rel=1e-6)
+
+
+def test_bfloat16_is_used_where_asked() -> None:
+    pair = (batch(seed=1), batch(seed=2))
+    losses = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        model = small_model()
+        optimizer = build_optimizer(model, train_params())
+        update = Update(iteration=0, learning_rate=0.1, grad_clip=0.0)
+        scaler = torch.amp.GradScaler("cpu", enabled=False)
+        losses[dtype] = training_step(model, optimizer, scaler, pair, update, dtype)
+        assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+    assert losses[torch.bfloat16] != losses[torch.float32]
+    assert losses[torch.bfloat16] == pytest.approx(losses[torch.float32], rel=0.02)
