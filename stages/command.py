@@ -1,5 +1,6 @@
 """What the command lines of all stages share: options, files, the settings in the help, errors -> exit status."""
 
+import errno
 import os
 import signal
 import sys
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
     from gptmodel.config import Params
 
 PARAMS_FILE = Path("params.yaml")
+
+# What the user can mend outside the program, and how.
+MENDABLE = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EFBIG: "allow larger files",
+    errno.EROFS: "make the folder writable",
+    errno.EACCES: "make it readable and writable",
+    errno.EPERM: "make it readable and writable",
+}
 
 ParamsOption = Annotated[Path, typer.Option("--params", metavar="FILE", help="The params file.")]
 SettingsOption = Annotated[
@@ -170,6 +181,11 @@ def main(app: Callable[..., Any]) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads; do not complain at exit
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in MENDABLE:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror}; {MENDABLE[error.errno]}, then run the same command again: nothing is lost", 2)
 
 
 def _terminate(signum: int, _frame: object) -> None:

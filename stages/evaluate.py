@@ -38,8 +38,10 @@ def evaluate(
     from gptmodel.files import write_json
     from gptmodel.training.checkpoint import load_checkpoint
     from gptmodel.training.state import read_history
+    from stages.inputs import Inputs
     from stages.tracked import log_evaluation, run_tracker
 
+    inputs = Inputs("evaluate", params)
     use_threads(chosen.evaluate.threads)
     device = pick_device(chosen.evaluate.device, "evaluate.device")
     checkpoint = load_checkpoint(model, device)
@@ -48,6 +50,7 @@ def evaluate(
     source, target = Layout(model.parent.parent), Layout(out)
     with run_tracker(source.run, mlflow=chosen.runtime.mlflow) as tracker:
         report = evaluate_model(checkpoint.model, data, device, chosen.evaluate.overfit_gap)
+        inputs.check()
         write_json(target.metrics("evaluate"), report.metrics())
         history = read_history(source.history)
         plot_loss_curves(target.plots / "loss_curves.png", history)

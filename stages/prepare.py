@@ -27,9 +27,12 @@ def prepare(params: ParamsOption = PARAMS_FILE, settings: SettingsOption = None,
 
     from gptmodel.data.corpus import prepare as prepare_text
     from gptmodel.files import write_json
+    from stages.inputs import Inputs
 
+    inputs = Inputs("prepare", params)
     text, layout = Layout().text, Layout(out)
     report = prepare_text(text, layout.prepared, chosen)
+    inputs.check()
     write_json(layout.metrics("prepare"), asdict(report))
     typer.echo(
         f"{layout.prepared}: {report.train_tokens:,} train and {report.val_tokens:,} val tokens "

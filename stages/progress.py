@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from stages.command import note
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from gptmodel.config import Params
     from gptmodel.tracking.base import Tracker
     from gptmodel.training.state import Evaluation
 
@@ -17,12 +20,14 @@ if TYPE_CHECKING:
 class Reporter:
     """Tells the user and the tracker how a training goes."""
 
-    def __init__(self, style: str, tracker: "Tracker", first_iteration: int, max_iters: int, batch_tokens: int) -> None:
+    def __init__(self, tracker: "Tracker", params: "Params", first_iteration: int) -> None:
+        style = params.runtime.progress
         if style == "auto":
             style = "bar" if sys.stderr.isatty() else "lines"
         self.style = style
         self.tracker = tracker
-        self.first_iteration, self.max_iters, self.batch_tokens = first_iteration, max_iters, batch_tokens
+        self.first_iteration, self.max_iters = first_iteration, params.train.max_iters
+        self.batch_tokens = params.train.batch_size * params.model.block_size
         self.started = time.perf_counter()
         self.losses = ""
         self.bar: Progress | None = None
@@ -57,6 +62,10 @@ class Reporter:
         if self.bar is not None:
             speed = f"{self.speed(iteration):,.0f} tokens/s"
             self.bar.update(self.task, completed=iteration, losses=self.losses or f"batch {loss:.3f}", speed=speed)
+
+    def on_warning(self, line: str) -> None:
+        """Show a warning."""
+        note(f"warning: {line}")
 
     def on_evaluation(self, row: "Evaluation") -> None:
         """Track both losses and show them."""

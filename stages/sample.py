@@ -46,8 +46,10 @@ def sample(
     from gptmodel.files import atomic_write
     from gptmodel.sampling.generate import sample_texts
     from gptmodel.training.checkpoint import load_checkpoint
+    from stages.inputs import Inputs
     from stages.tracked import run_tracker
 
+    inputs = Inputs("sample", params)
     use_threads(chosen.sample.threads)
     device = pick_device(chosen.sample.device, "sample.device")
     checkpoint = load_checkpoint(model, device)
@@ -57,6 +59,7 @@ def sample(
         typer.echo()
         for number, other in enumerate(texts[1:], start=2):
             typer.echo(f"\n--- sample {number} of {len(texts)} ---\n{other}")
+        inputs.check()
         joined = "\n\n".join(f"--- sample {n} of {len(texts)} ---\n{t}" for n, t in enumerate(texts, start=1))
         atomic_write(target.samples, f"{joined}\n".encode())
         tracker.log_artifact(target.samples, "samples")

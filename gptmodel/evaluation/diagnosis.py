@@ -25,7 +25,7 @@ class Diagnosis:
 def diagnose(train_loss: float, val_loss: float, bigram_loss: float, overfit_gap: float) -> Diagnosis:
     """Judge a model by its losses in nats per token; `overfit_gap` is a share of the val loss."""
     gap = val_loss - train_loss
-    share = gap / val_loss
+    share = gap / val_loss if val_loss else 0.0
     numbers = f"train {train_loss:.4f}, val {val_loss:.4f}, gap {gap:.4f} ({share:.1%} of val)"
     if train_loss >= bigram_loss and val_loss >= bigram_loss:
         return Diagnosis(

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from gptmodel.config import TrainParams
 from gptmodel.data.batches import training_batch
 from gptmodel.determinism import Stream, derived_seed
+from gptmodel.errors import TrainingError
 from gptmodel.evaluation.loss import estimate_loss
 from gptmodel.optim.factory import learning_rate_at
 from gptmodel.training.state import Evaluation, TrainingState
@@ -26,6 +27,9 @@ class Observer(Protocol):
 
     def on_evaluation(self, row: Evaluation) -> None:
         """Both splits were evaluated."""
+
+    def on_warning(self, line: str) -> None:
+        """Something went wrong that does not stop the training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +55,16 @@ def fit(state: TrainingState, run: Conditions) -> bool:
     how often the run is watched, saved or resumed cannot change a weight.
     """
     devices = [run.device] if run.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        return _fit(state, run)
+    try:
+        with torch.random.fork_rng(devices=devices):
+            return _fit(state, run)
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise TrainingError(
+            f"out of memory at iteration {state.iteration}: lower train.batch_size, model.block_size, model.n_layer or "
+            "model.n_embd; the last snapshot is kept"
+        ) from error
 
 
 def _fit(state: TrainingState, run: Conditions) -> bool:
@@ -71,7 +83,7 @@ def _fit(state: TrainingState, run: Conditions) -> bool:
             return True
         stopped = run.stopped()
         if stopped or time.monotonic() - saved >= run.snapshot_seconds:
-            run.save(state)
+            _save(state, run)
             saved = time.monotonic()
         if stopped:
             return False
@@ -86,6 +98,13 @@ def _fit(state: TrainingState, run: Conditions) -> bool:
         loss = training_step(state.model, state.optimizer, state.scaler, batch, update, run.dtype)
         state.iteration += 1
         run.observer.on_iteration(state.iteration, loss)
+
+
+def _save(state: TrainingState, run: Conditions) -> None:
+    try:
+        run.save(state)
+    except OSError as error:  # a full disk does not stop a training: the snapshot before stays
+        run.observer.on_warning(f"no snapshot at iteration {state.iteration}: {error.strerror}; the last one is kept")
 
 
 def _evaluation_due(state: TrainingState, params: TrainParams) -> bool:

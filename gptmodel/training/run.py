@@ -6,7 +6,7 @@ journal. The fingerprint covers what decides the result, so a change of any of i
 
 import hashlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,12 +19,14 @@ import gptmodel
 from gptmodel.config import Params
 from gptmodel.data.corpus import check_splits
 from gptmodel.data.prepared import PreparedData
-from gptmodel.determinism import Stream, platform_fingerprint, torch_generator
-from gptmodel.errors import DataError, TrainingError
+from gptmodel.determinism import Stream, pick_device, pick_dtype, platform_fingerprint, torch_generator, use_threads
+from gptmodel.errors import TrainingError
 from gptmodel.files import atomic_write, write_json
 from gptmodel.nn.transformer import build_model
 from gptmodel.optim.factory import build_optimizer
 from gptmodel.training.checkpoint import save_checkpoint
+from gptmodel.training.loop import Conditions, Observer
+from gptmodel.training.memory import check_memory, estimate_bytes, shown
 from gptmodel.training.snapshot import SnapshotStore, fingerprint
 from gptmodel.training.state import TrainingState, history_csv
 
@@ -52,19 +54,27 @@ class TrainingRun:
         self.platform = platform
         self.digests = data.digests()
         self.state: TrainingState
+        self.device: torch.device
+        self.dtype: torch.dtype
+        self.memory = 0  # bytes, estimated
         self.journal_key = self._journal_key()
         self._snapshots = SnapshotStore(folder)
 
     @classmethod
     @contextmanager
-    def open(
-        cls, runs: Path, data: PreparedData, params: Params, device: torch.device, dtype: torch.dtype
-    ) -> Iterator["TrainingRun"]:
+    def open(cls, runs: Path, data: PreparedData, params: Params) -> Iterator["TrainingRun"]:
         """Open the run of these inputs, continued from its newest snapshot if it has one.
 
-        Raises DataError when a split is shorter than a block, TrainingError when the same run is under way already.
+        Raises ConfigError for a device that is not there, DataError when a split is shorter than a block, and
+        TrainingError when memory would not do or the same run is under way already.
         """
+        use_threads(params.train.threads)
+        device = pick_device(params.train.device, "train.device")
+        dtype = pick_dtype(params.train.dtype, device)
         check_splits(len(data.train.ids), len(data.val.ids), params.model.block_size)
+        needed = estimate_bytes(params.model, params.train, data.tokenizer.vocab_size)
+        if device.type == "cpu":
+            check_memory(needed)
         platform = platform_fingerprint(device, dtype)
         name = fingerprint(
             {
@@ -88,16 +98,17 @@ class TrainingRun:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             run = cls(folder, data, params, platform)
-            run._restore(device, dtype)
+            run.device, run.dtype, run.memory = device, dtype, needed
+            run._restore()
             yield run
         finally:
             lock.release()
 
-    def _restore(self, device: torch.device, dtype: torch.dtype) -> None:
+    def _restore(self) -> None:
         generator = torch_generator(self.params.train.seed, Stream.WEIGHTS)
-        model = build_model(self.params.model, self.data.tokenizer.vocab_size, generator).to(device)
+        model = build_model(self.params.model, self.data.tokenizer.vocab_size, generator).to(self.device)
         optimizer = build_optimizer(model, self.params.train)
-        scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+        scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.state = TrainingState(model=model, optimizer=optimizer, scaler=scaler)
         snapshot = self._snapshots.load_newest()
         if snapshot is not None:
@@ -127,7 +138,21 @@ class TrainingRun:
         platform = ", ".join(f"{key} {value}" for key, value in self.platform.items())
         return (
             f"training {self.parameters:,} parameters for {train.max_iters:,} iterations "
-            f"of {self.tokens_per_iteration:,} tokens{start} ({platform})"
+            f"of {self.tokens_per_iteration:,} tokens{start}, in about {shown(self.memory)} of memory ({platform})"
+        )
+
+    def conditions(self, observer: Observer, stopped: Callable[[], bool]) -> Conditions:
+        """Return what `fit` needs beside the state."""
+        return Conditions(
+            train_data=self.data.train.ids,
+            val_data=self.data.val.ids,
+            params=self.params.train,
+            device=self.device,
+            dtype=self.dtype,
+            observer=observer,
+            save=self.save,
+            snapshot_seconds=self.params.runtime.snapshot_seconds,
+            stopped=stopped,
         )
 
     def save(self, state: TrainingState) -> None:
@@ -135,9 +160,7 @@ class TrainingRun:
         self._snapshots.save(state.iteration, state.state_dict())
 
     def finish(self, model: Path, metrics: Path, history: Path) -> TrainResult:
-        """Write model.pth, the metrics and the history; DataError if the data changed while it was trained on."""
-        if self.data.digests() != self.digests:
-            raise DataError(f"{self.data.folder}: changed while the model was trained on it; nothing was written")
+        """Write model.pth, the metrics and the history."""
         state, last = self.state, self.state.history[-1]
         tokens = state.iteration * self.tokens_per_iteration
         result = TrainResult(

@@ -133,4 +133,4 @@ def test_training_the_fused_form_leaves_the_loaded_tensors_alone() -> None:
         for parameter in fused.parameters():
             parameter.add_(1.0)
     assert equal_states(reference.state_dict(), before)
-    assert VOCAB == reference.vocab_size
+    assert reference.vocab_size == VOCAB

@@ -20,7 +20,10 @@ SCHEDULES = [
     ({"lr_schedule": "linear", "min_lr": 0.2}, {0: 1.0, 4: 0.6, 7: 0.3, 8: 0.2}),
     ({"lr_schedule": "linear", "warmup_iters": 4, "min_lr": 0.2}, {0: 0.2, 3: 0.8, 4: 1.0, 6: 0.6, 8: 0.2}),
     ({"lr_schedule": "cosine"}, {0: 1.0, 2: 0.5 + HALF / 2, 4: 0.5, 6: 0.5 - HALF / 2, 8: 0.0}),
-    ({"lr_schedule": "cosine", "warmup_iters": 4, "min_lr": 0.2}, {0: 0.2, 3: 0.8, 4: 1.0, 5: 0.6 + 0.4 * HALF, 6: 0.6}),
+    (
+        {"lr_schedule": "cosine", "warmup_iters": 4, "min_lr": 0.2},
+        {0: 0.2, 3: 0.8, 4: 1.0, 5: 0.6 + 0.4 * HALF, 6: 0.6},
+    ),
     ({"lr_schedule": "cosine", "min_lr": 1.0}, {0: 1.0, 5: 1.0, 8: 1.0}),
     ({"lr_schedule": "constant", "min_lr": 0.2}, {0: 1.0, 7: 1.0}),
 ]
@@ -70,7 +73,9 @@ def test_ten_updates_are_those_of_the_formula(optimizer: str) -> None:
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("norm", ["post", "pre"])
-def test_every_parameter_is_updated_once_and_linear_matrices_alone_decay(optimizer: str, fused: bool, norm: str) -> None:
+def test_every_parameter_is_updated_once_and_linear_matrices_alone_decay(
+    optimizer: str, fused: bool, norm: str
+) -> None:
     model = small_model(norm=norm, ngram_orders=[2, 3], fused=fused)
     groups = build_optimizer(model, train_params(optimizer=optimizer, weight_decay=0.3)).param_groups
     held = [id(parameter) for group in groups for parameter in group["params"]]
@@ -86,4 +91,6 @@ def test_the_settings_reach_the_optimizer() -> None:
     assert {(group["lr"], group["momentum"], group["nesterov"]) for group in sgd.param_groups} == {(0.7, 0, False)}
     adamw = build_optimizer(small_model(), train_params(learning_rate=0.7, beta1=0.5, beta2=0.6))
     assert type(adamw) is torch.optim.AdamW
-    assert {(group["lr"], group["betas"], group["amsgrad"]) for group in adamw.param_groups} == {(0.7, (0.5, 0.6), False)}
+    assert {(group["lr"], group["betas"], group["amsgrad"]) for group in adamw.param_groups} == {
+        (0.7, (0.5, 0.6), False)
+    }

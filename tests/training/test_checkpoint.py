@@ -131,7 +131,10 @@ def test_renamed_and_exchanged_weights_are_refused(path: Path) -> None:
 
 
 FORGED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
-    "config of another shape": (lambda c: c.update(config=c["config"].replace('"n_embd": 8', '"n_embd": 16')), "config"),
+    "config of another shape": (
+        lambda c: c.update(config=c["config"].replace('"n_embd": 8', '"n_embd": 16')),
+        "config",
+    ),
     "a large model is claimed": (
         lambda c: c.update(config=c["config"].replace('"block_size": 8', '"block_size": 1000000000')),
         "config",

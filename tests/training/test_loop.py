@@ -46,7 +46,9 @@ def test_each_iteration_trains_on_its_batch_at_its_learning_rate() -> None:
     for t in range(params.max_iters):
         idx, targets = training_batch(TRAIN_DATA, params.seed, t, params.batch_size, 8)
         update = Update(iteration=t, learning_rate=learning_rate_at(t, params), grad_clip=params.grad_clip)
-        losses.append(training_step(model, optimizer, torch.amp.GradScaler("cpu", enabled=False), (idx, targets), update))
+        losses.append(
+            training_step(model, optimizer, torch.amp.GradScaler("cpu", enabled=False), (idx, targets), update)
+        )
     assert equal_states(state.model.state_dict(), model.state_dict())
     assert len(set(losses)) == params.max_iters
 
@@ -162,4 +164,3 @@ def test_snapshots_are_due_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(loop.time, "monotonic", lambda: 10.0 * state.iteration)
     fit(state, replace(conditions(), snapshot_seconds=20.0, save=lambda s: saved.append(s.iteration)))
     assert saved == [2, 4]
-

@@ -1,0 +1,170 @@
+"""The loss of a split: every token once, equal to a computation in float64 that goes token by token."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from model_helpers import copied, equal_states, scramble, small_model, token_ids
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gptmodel.errors import DataError
+from gptmodel.evaluation import loss as loss_module
+from gptmodel.evaluation.loss import SplitLoss, bits_per_byte, estimate_loss, split_loss
+from gptmodel.nn.transformer import TransformerModel
+
+MODEL = scramble(small_model(block_size=8))
+
+
+def per_token(logits: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(logits, targets, reduction="none")
+
+
+def by_hand(model: TransformerModel, data: np.ndarray) -> list[float]:
+    """The loss of each token but the first, in float64, one block after the other."""
+    model = copy.deepcopy(model).double()
+    losses = []
+    for start in range(0, len(data) - 1, 8):
+        block = data[start : start + 9].astype(int)
+        scores = model(torch.tensor(block[:-1])[None])[0].detach().numpy()
+        for row, target in zip(scores, block[1:], strict=True):
+            losses.append(float(np.log(np.exp(row - row.max()).sum()) + row.max() - row[target]))
+    return losses
+
+
+@pytest.mark.parametrize("n", [2, 3, 8, 9, 10, 16, 17, 100, 129])
+def test_every_token_but_the_first_is_scored_once(n: int) -> None:
+    data = token_ids(n)
+    split = split_loss(MODEL, data, per_token, "cpu")
+    assert split.tokens == n - 1
+    expected = by_hand(MODEL, data)
+    assert split.total == pytest.approx(sum(expected), rel=1e-6)
+    assert split.mean == pytest.approx(np.mean(expected), rel=1e-6)
+    positions = [np.mean(expected[position::8]) for position in range(min(8, n - 1))]
+    assert split.by_position() == pytest.approx(positions, rel=1e-5)
+    assert split.counts.tolist() == [len(expected[position::8]) for position in range(8)]
+
+
+@pytest.mark.parametrize("at_once", [1, 8, 16, 24, 40, 64, 100_000])
+def test_the_loss_does_not_depend_on_how_many_tokens_are_scored_at_once(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    data = token_ids(150)
+    expected = sum(by_hand(MODEL, data))
+    seen: list[int] = []
+    monkeypatch.setattr(loss_module, "TOKENS_AT_ONCE", at_once)
+    for loss_fn in (per_token, nn.CrossEntropyLoss()):
+        split = split_loss(MODEL, data, loss_fn, "cpu")
+        assert split.tokens == 149
+        assert split.total == pytest.approx(expected, rel=1e-6)
+    handle = MODEL.register_forward_hook(lambda _module, args, _out: seen.append(args[0].numel()))
+    split_loss(MODEL, data, per_token, "cpu")
+    handle.remove()
+    assert max(seen) <= max(at_once, 8)
+    assert sum(seen) == 149
+
+
+def scored(n: int, max_blocks: int | None, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
+    """The first target of each block that is scored; each id is its own position."""
+    monkeypatch.setattr(loss_module, "TOKENS_AT_ONCE", 64)
+    targets: list[int] = []
+
+    def spy(logits: Tensor, wanted: Tensor) -> Tensor:
+        targets.extend(wanted.tolist())
+        return torch.zeros(len(wanted))
+
+    class Positions(nn.Module):
+        params = small_model().params
+
+        def forward(self, idx: Tensor) -> Tensor:
+            return torch.zeros(*idx.shape, 1)
+
+    split = split_loss(Positions(), np.arange(n, dtype=np.uint16), spy, "cpu", max_blocks=max_blocks)
+    assert split.tokens == len(targets) == len(set(targets))
+    return np.array(targets)
+
+
+@pytest.mark.parametrize("max_blocks", [1, 5, 8, 9, 20, 99])
+def test_max_blocks_bounds_the_blocks_and_spreads_them(max_blocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 100 blocks; 8 are scored at once, so that numbers on both sides of that are tried."""
+    targets = scored(805, max_blocks, monkeypatch)
+    assert len(targets) == max_blocks * 8
+    starts = targets[::8] - 1
+    assert (np.diff(targets.reshape(-1, 8)) == 1).all()
+    assert abs(starts.mean() - 400) < 8
+    assert (np.diff(starts) >= 8 * (100 // max_blocks)).all()
+
+
+@pytest.mark.parametrize("max_blocks", [100, 101, 10_000, None])
+def test_a_bound_above_the_split_is_no_bound(max_blocks: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert scored(805, max_blocks, monkeypatch).tolist() == list(range(1, 805))
+
+
+def test_estimate_loss_is_the_tutorials() -> None:
+    train, val = token_ids(200, seed=1), token_ids(70, seed=2)
+    losses = estimate_loss(MODEL, train, val, nn.CrossEntropyLoss(), "cpu")
+    assert losses == pytest.approx({"train": np.mean(by_hand(MODEL, train)), "val": np.mean(by_hand(MODEL, val))})
+    assert list(losses) == ["train", "val"]
+    assert losses == pytest.approx(estimate_loss(MODEL, train, val, per_token, torch.device("cpu")), rel=1e-6)
+    bounded = estimate_loss(MODEL, train, val, per_token, "cpu", max_blocks=3)
+    assert bounded["train"] == split_loss(MODEL, train, per_token, "cpu", max_blocks=3).mean != losses["train"]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_model_is_left_as_it_was(training: bool) -> None:
+    model = scramble(small_model(dropout=0.5)).train(training)
+    before, state = copied(model.state_dict()), torch.get_rng_state()
+    first = split_loss(model, token_ids(100), per_token, "cpu")
+    again = split_loss(model, token_ids(100), per_token, "cpu")
+    assert first.total == again.total  # no dropout
+    assert model.training is training
+    assert all(module.training is training for module in model.modules())
+    assert equal_states(model.state_dict(), before)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_mode_comes_back_after_an_error() -> None:
+    def broken(_logits: Tensor, _targets: Tensor) -> Tensor:
+        raise RuntimeError("on purpose")
+
+    model = small_model().train()
+    with pytest.raises(RuntimeError, match="on purpose"):
+        split_loss(model, token_ids(100), broken, "cpu")
+    assert model.training
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_a_split_without_a_target_is_an_error(n: int) -> None:
+    with pytest.raises(DataError, match="at least 2"):
+        split_loss(MODEL, token_ids(5)[:n], per_token, "cpu")
+
+
+def test_sums_are_exact_where_float32_would_not_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten thousand tokens of 0.1 nats, 8 at a time: sums in float32 would be off in the fifth digit."""
+    monkeypatch.setattr(loss_module, "TOKENS_AT_ONCE", 8)
+
+    class Zeros(nn.Module):
+        params = small_model().params
+
+        def forward(self, idx: Tensor) -> Tensor:
+            return torch.zeros(*idx.shape, 1)
+
+    def tenth(_logits: Tensor, targets: Tensor) -> Tensor:
+        return torch.full((len(targets),), 0.1)
+
+    split = split_loss(Zeros(), np.zeros(10_001, dtype=np.uint8), tenth, "cpu")
+    assert split.total == pytest.approx(10_000 * float(np.float32(0.1)), rel=1e-12)
+
+
+def test_bits_per_byte_worked_by_hand() -> None:
+    """8 tokens at 1 bit each over 4 bytes of text: 2 bits per byte."""
+    assert bits_per_byte(8 * math.log(2), 4) == pytest.approx(2.0, rel=1e-15)
+
+
+def test_a_split_loss_adds_up() -> None:
+    split = SplitLoss(np.array([6.0, 2.0, 0.0]), np.array([3, 2, 0]))
+    assert (split.tokens, split.total, split.mean) == (5, 8.0, 1.6)
+    assert split.by_position().tolist() == [2.0, 1.0]

@@ -1,0 +1,51 @@
+"""The pictures: PNG files, the same bytes each time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gptmodel.evaluation.plots import plot_loss_by_position, plot_loss_curves
+
+
+@dataclass
+class Row:
+    iteration: int
+    train_loss: float
+    val_loss: float
+
+
+def curves(path: Path, shift: float = 0.0) -> None:
+    plot_loss_curves(path, [Row(0, 4.0, 4.1), Row(10, 2.0 + shift, 2.2), Row(20, 1.5, 2.4)])
+
+
+def one_row(path: Path, shift: float = 0.0) -> None:
+    plot_loss_curves(path, [Row(0, 4.0 + shift, 4.1)])
+
+
+def positions(path: Path, shift: float = 0.0) -> None:
+    plot_loss_by_position(path, np.array([3.0, 2.0 + shift, 1.5]), np.array([3.1, 2.2]))
+
+
+@pytest.mark.parametrize("draw", [curves, one_row, positions])
+def test_a_picture_is_a_png_of_the_same_bytes_each_time(tmp_path: Path, draw: Callable[..., None]) -> None:
+    one, again, other = (tmp_path / "folder" / name for name in ("one.png", "again.png", "other.png"))
+    draw(one)
+    draw(again)
+    draw(other, 0.5)
+    content = one.read_bytes()
+    assert content.startswith(b"\x89PNG\r\n\x1a\n")
+    assert content.endswith(b"IEND\xaeB`\x82")
+    assert len(content) > 5000
+    assert again.read_bytes() == content
+    assert other.read_bytes() != content
+
+
+def test_no_figure_is_left_open(tmp_path: Path) -> None:
+    from matplotlib import pyplot as plt
+
+    curves(tmp_path / "a.png")
+    positions(tmp_path / "b.png")
+    assert plt.get_fignums() == []

@@ -1,0 +1,149 @@
+"""Drawing tokens: what the model sees, where the random numbers come from, and what is shown meanwhile."""
+
+from typing import Any
+
+import pytest
+import torch
+from model_helpers import VOCAB, batch, generator, sample_params, scramble, small_model
+from torch import Tensor
+
+from gptmodel.errors import DataError
+from gptmodel.sampling.generate import generate, sample_texts
+from gptmodel.tokenizers.base import Tokenizer
+from gptmodel.tokenizers.byte import ByteTokenizer
+from gptmodel.tokenizers.char import CharTokenizer
+
+MODEL = scramble(small_model())
+LETTERS = CharTokenizer("abcdefghij ")
+
+
+def continued(idx: Tensor, seed: int = 1, **changes: Any) -> list[list[int]]:
+    """The new ids of each row."""
+    steps = list(generate(MODEL, idx, sample_params(**changes), generator(seed)))
+    return torch.stack(steps, dim=1).tolist()
+
+
+def test_as_many_tokens_as_asked_for_each_row() -> None:
+    found = continued(batch(3, 4), max_new_tokens=5)
+    assert [len(row) for row in found] == [5, 5, 5]
+    assert {type(token) for row in found for token in row} == {int}
+    assert 0 <= min(map(min, found)) <= max(map(max, found)) < VOCAB
+
+
+def test_one_seed_gives_one_continuation() -> None:
+    idx = batch(2, 4)
+    assert continued(idx, 1, max_new_tokens=30) == continued(idx, 1, max_new_tokens=30)
+    assert continued(idx, 1, max_new_tokens=30) != continued(idx, 2, max_new_tokens=30)
+    rows = continued(batch(1, 4).expand(2, 4), max_new_tokens=30)
+    assert rows[0] != rows[1]
+
+
+@pytest.mark.parametrize("T", [1, 7, 8, 9, 30])
+def test_the_likeliest_tokens_are_those_of_a_plain_loop(T: int) -> None:
+    ids = batch(1, T)[0].tolist()
+    found = continued(torch.tensor([ids]), temperature=0.0, max_new_tokens=20)[0]
+    MODEL.eval()
+    for _ in range(20):
+        scores = MODEL(torch.tensor([ids[-8:]]))[0, -1]
+        ids.append(int(scores.argmax()))
+    assert found == ids[T:]
+
+
+def test_draws_are_those_of_a_plain_loop() -> None:
+    ids, source = batch(2, 3), generator(5)
+    found = continued(ids, 5, temperature=0.7, top_k=4, max_new_tokens=15)
+    for _ in range(15):
+        scores = MODEL.eval()(ids[:, -8:])[:, -1] / 0.7
+        least = scores.sort(dim=1, descending=True).values[:, 3:4]
+        chances = scores.masked_fill(scores < least, float("-inf")).softmax(dim=1)
+        ids = torch.cat((ids, torch.multinomial(chances, 1, generator=source)), dim=1)
+    assert found == ids[:, 3:].tolist()
+
+
+def test_of_a_long_prompt_the_last_block_counts_and_no_more() -> None:
+    long, short = batch(2, 20), batch(2, 20)[:, -8:]
+    assert continued(long) == continued(short)
+    other = long.clone()
+    other[:, :12] = 0
+    assert continued(other) == continued(long)
+    found = []
+    for token in range(VOCAB):
+        long[:, 12] = token  # the first of the last block
+        found.append(continued(long, max_new_tokens=30))
+    assert any(rows != found[0] for rows in found)
+
+
+def test_random_numbers_come_from_the_generator_alone_and_dropout_is_off() -> None:
+    model = scramble(small_model(dropout=0.5)).train()
+    before = torch.get_rng_state()
+    found = [
+        torch.stack(list(generate(model.train(), batch(2, 4), sample_params(), generator(1)))).tolist()
+        for _ in range(2)
+    ]
+    assert found[0] == found[1]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def texts(
+    prompt: str = "abc", tokenizer: Tokenizer = LETTERS, shown: list[str] | None = None, **changes: Any
+) -> list[str]:
+    model = scramble(small_model(vocab_size=tokenizer.vocab_size))
+    show = [].append if shown is None else shown.append
+    return sample_texts(model, tokenizer, prompt, sample_params(**changes), torch.device("cpu"), show)
+
+
+@pytest.mark.parametrize("tokenizer", [LETTERS, ByteTokenizer()], ids=lambda tokenizer: tokenizer.kind)
+@pytest.mark.parametrize("num_samples", [1, 3])
+def test_what_is_shown_is_just_the_first_sample(tokenizer: Tokenizer, num_samples: int) -> None:
+    """Random bytes are seldom UTF-8: the pieces shown have to be those of the whole text all the same."""
+    shown: list[str] = []
+    found = texts(tokenizer=tokenizer, shown=shown, num_samples=num_samples, max_new_tokens=60)
+    assert len(found) == num_samples
+    assert "".join(shown) == found[0]
+    assert len(shown) > 20
+    assert all(text.startswith("abc") and len(text) > 3 for text in found)
+    assert len(set(found)) == num_samples
+
+
+def test_samples_are_a_function_of_the_seed() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        first = texts(max_new_tokens=40)
+    assert texts(max_new_tokens=40) == first
+    assert texts(max_new_tokens=40, seed=8) != first
+
+
+def test_the_likeliest_samples_are_equal() -> None:
+    one, other = texts(temperature=0.0)
+    assert one == other
+    assert len(one) == 3 + 12
+
+
+def test_sampling_leaves_torchs_generator_alone() -> None:
+    before = torch.get_rng_state()
+    texts()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_an_unknown_character_is_named_with_its_place() -> None:
+    shown: list[str] = []
+    with pytest.raises(DataError) as raised:
+        texts("abX?", shown=shown)
+    assert "character 2" in str(raised.value)
+    assert "'X'" in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert not shown
+
+
+def test_an_unknown_character_is_replaced_where_asked() -> None:
+    shown: list[str] = []
+    found = texts("abX?", shown=shown, on_unknown="replace")
+    assert all(text.startswith("ab  ") for text in found)
+    assert shown[0] == "ab  "
+    assert found == texts("ab  ")
+
+
+def test_an_empty_prompt_is_an_error() -> None:
+    with pytest.raises(DataError, match="prompt is empty"):
+        texts("")

@@ -1,0 +1,243 @@
+"""The house: which floor may import from which, what `import gptmodel` costs, and how long things may be.
+
+See CONTRIBUTING.md for the floors. A cap that is in the way is a sign that something wants to be two things.
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from model_helpers import ROOT
+
+T = TypeVar("T")
+FLOORS = {  # the longest prefix counts; a module imports from its own floor and those below
+    "gptmodel.config": 0,
+    "gptmodel.errors": 0,
+    "gptmodel.files": 0,
+    "gptmodel.tracking": 0,
+    "gptmodel.tokenizers": 1,
+    "gptmodel.data": 1,
+    "gptmodel.determinism": 1,
+    "gptmodel.nn": 2,
+    "gptmodel.optim": 2,
+    "gptmodel.sampling": 2,
+    "gptmodel.evaluation": 2,
+    "gptmodel.training": 3,
+    "gptmodel.tracking.mlflow_tracker": 4,
+    "gptmodel.tracking.sender": 4,
+    "gptmodel.tracking.journal_tracker": 4,
+    "gptmodel.evaluation.plots": 4,
+    "stages": 5,
+}
+OUTSIDE = {  # libraries beside the standard one; the longest prefix counts here too
+    "gptmodel.config": {"yaml", "pydantic"},
+    "gptmodel.errors": set(),
+    "gptmodel.files": set(),
+    "gptmodel.tracking": {"filelock"},
+    "gptmodel.tracking.base": set(),
+    "gptmodel.tracking.mlflow_tracker": {"mlflow", "filelock", "requests", "sqlalchemy", "alembic"},
+    "gptmodel.tokenizers": {"numpy"},
+    "gptmodel.data": {"numpy", "torch"},
+    "gptmodel.data.sources": {"fsspec"},
+    "gptmodel.determinism": {"numpy", "torch"},
+    "gptmodel.nn": {"torch"},
+    "gptmodel.optim": {"torch"},
+    "gptmodel.sampling": {"torch"},
+    "gptmodel.evaluation": {"numpy", "torch"},
+    "gptmodel.evaluation.plots": {"numpy", "matplotlib"},
+    "gptmodel.training": {"numpy", "torch", "pydantic", "filelock"},
+    "stages": {"typer", "rich", "dvc", "yaml", "ruamel"},
+}
+ONLY = {  # rooms that know less than their floor would let them
+    "gptmodel.nn": {"gptmodel.nn", "gptmodel.config"},
+    "gptmodel.optim": {"gptmodel.optim", "gptmodel.config"},
+    "gptmodel.tracking": {"gptmodel.tracking", "gptmodel.errors", "gptmodel.files"},
+    "gptmodel.tokenizers": {"gptmodel.tokenizers", "gptmodel.errors", "gptmodel.files"},
+}
+ENTRY_POINTS = ("fetch", "prepare", "train", "evaluate", "sample", "sync", "cli")
+HEAVY = ("mlflow", "matplotlib", "typer", "dvc", "rich", "fsspec")
+LONG_FUNCTIONS = {"fit": 80}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = {
+    module_name(path): path for folder in ("gptmodel", "stages") for path in sorted((ROOT / folder).rglob("*.py"))
+}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in SOURCES.items()}
+LIBRARY = [name for name in SOURCES if name.startswith("gptmodel")]
+modules = pytest.mark.parametrize("name", SOURCES)
+
+
+def longest(table: dict[str, T], name: str) -> T | None:
+    """The entry of the longest prefix of a dotted name."""
+    parts = name.split(".")
+    prefixes = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((table[prefix] for prefix in prefixes if prefix in table), None)
+
+
+def imports(name: str) -> Iterator[tuple[str, int]]:
+    """Each module that a module imports, inside functions too, with the line."""
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}:{node.lineno}: a relative import"
+            assert node.module is not None
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield (full if full in SOURCES else node.module), node.lineno
+
+
+def within(name: str, rooms: set[str]) -> bool:
+    return any(name == room or name.startswith(f"{room}.") for room in rooms)
+
+
+def test_the_tests_see_the_code() -> None:
+    assert len(SOURCES) > 40
+    assert "gptmodel.errors" in {module for module, _ in imports("gptmodel.determinism")}
+    inside = {module for module, _ in imports("stages.train")}
+    assert "gptmodel.training.run" in inside  # which it imports in a function
+
+
+@modules
+def test_a_floor_imports_from_below_or_its_own(name: str) -> None:
+    if name == "gptmodel":
+        return
+    floor = longest(FLOORS, name)
+    assert floor is not None or SOURCES[name].name == "__init__.py", f"{name}: has no floor in this test"
+    for imported, line in imports(name):
+        if imported == "gptmodel" or imported not in SOURCES:
+            continue
+        other = longest(FLOORS, imported)
+        assert other is not None
+        assert floor is not None
+        assert other <= floor, f"{name}:{line}: floor {floor} imports {imported} of floor {other}"
+        rooms = longest(ONLY, name)
+        assert rooms is None or within(imported, rooms), f"{name}:{line}: has to do without {imported}"
+
+
+@modules
+def test_a_module_uses_the_libraries_of_its_room_only(name: str) -> None:
+    allowed = longest(OUTSIDE, name) or set()
+    for imported, line in imports(name):
+        top = imported.split(".")[0]
+        if top in ("gptmodel", "stages") or top in sys.stdlib_module_names:
+            continue
+        assert top in allowed, f"{name}:{line}: imports {top}"
+
+
+def test_training_is_handed_its_tracker_and_nothing_imports_the_stages() -> None:
+    for name in LIBRARY:
+        for imported, line in imports(name):
+            assert not within(imported, {"stages", "tests"}), f"{name}:{line}"
+            if not name.startswith("gptmodel.tracking"):
+                assert not within(imported, {"gptmodel.tracking"}), f"{name}:{line}"
+
+
+def test_one_file_alone_imports_mlflow_and_one_matplotlib() -> None:
+    users: dict[str, set[str]] = {"mlflow": set(), "matplotlib": set()}
+    for name in SOURCES:
+        for imported, _ in imports(name):
+            if imported.split(".")[0] in users:
+                users[imported.split(".")[0]].add(name)
+    assert users == {"mlflow": {"gptmodel.tracking.mlflow_tracker"}, "matplotlib": {"gptmodel.evaluation.plots"}}
+
+
+def test_importing_the_library_imports_nothing_heavy() -> None:
+    """In one new process, one module after the other; each heavy library is laid to the first that brings it."""
+    names = [name for name in LIBRARY if name not in ("gptmodel.tracking.mlflow_tracker", "gptmodel.evaluation.plots")]
+    code = (
+        "import importlib, sys\n"
+        f"for name in {names}:\n"
+        "    importlib.import_module(name)\n"
+        f"    found = [heavy for heavy in {HEAVY} if heavy in sys.modules]\n"
+        "    assert not found, f'{name} imports {found}'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_init_files_are_empty() -> None:
+    """A re-export makes every importer depend on all of the room."""
+    inits = [path for path in SOURCES.values() if path.name == "__init__.py"]
+    assert len(inits) > 8
+    assert [path for path in inits if path.read_bytes()] == []
+    folders = {path.parent for path in SOURCES.values()}
+    assert {path.parent for path in inits} == folders
+
+
+@modules
+def test_a_module_has_at_most_250_lines(name: str) -> None:
+    lines = len(SOURCES[name].read_text(encoding="utf-8").splitlines())
+    cap = 80 if name.startswith("stages.") and name.split(".")[1] in ENTRY_POINTS else 250
+    assert lines <= cap, f"{name}: {lines} lines"
+
+
+@modules
+def test_functions_are_short_and_take_few_parameters(name: str) -> None:
+    too_much = []
+    for node in ast.walk(TREES[name]):
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        lines = (node.end_lineno or 0) - node.lineno + 1
+        if lines > LONG_FUNCTIONS.get(node.name, 40):
+            too_much.append(f"{name}.{node.name}: {lines} lines")
+        arguments = node.args
+        names = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+        count = len([argument for argument in names if argument not in ("self", "cls")])
+        if name.startswith("gptmodel") and node.name != "__init__" and count > 7:
+            too_much.append(f"{name}.{node.name}: {count} parameters")
+    assert not too_much
+
+
+@modules
+def test_no_bare_except_no_star_no_print(name: str) -> None:
+    for node in ast.walk(TREES[name]):
+        where = f"{name}:{getattr(node, 'lineno', 0)}"
+        assert not (isinstance(node, ast.ExceptHandler) and node.type is None), f"{where}: bare except"
+        assert not (isinstance(node, ast.ImportFrom) and node.names[0].name == "*"), f"{where}: star import"
+        called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
+        assert called not in ("eval", "exec"), f"{where}: {called}"
+        assert called not in ("print", "input") or not name.startswith("gptmodel"), f"{where}: {called}"
+    assert name.rpartition(".")[2] not in ("utils", "helpers", "common", "misc"), f"{name}: says nothing"
+
+
+@modules
+def test_a_module_says_what_it_does_and_does_nothing_when_imported(name: str) -> None:
+    tree = TREES[name]
+    if SOURCES[name].name == "__init__.py":
+        return
+    assert ast.get_docstring(tree), f"{name}: has no docstring"
+    for node in tree.body:
+        calls = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+        allowed = {"gptmodel.evaluation.plots": ["mpl.use"], "gptmodel.config": ["_Loader.add_implicit_resolver"]}
+        if calls:
+            called = ast.unparse(node.value.func)  # type: ignore[attr-defined]
+            assert name == "stages.cli" or called in allowed.get(name, []), f"{name}:{node.lineno}: calls {called}"
+        for inner in ast.walk(node):
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                break
+            assert not (isinstance(inner, ast.Attribute) and inner.attr == "environ"), (
+                f"{name}:{node.lineno}: environment"
+            )
+
+
+def test_the_library_uses_no_global_random_numbers() -> None:
+    for name in LIBRARY:
+        for node in ast.walk(TREES[name]):
+            if not isinstance(node, ast.Call):
+                continue
+            called = ast.unparse(node.func)
+            assert not called.startswith(("random.", "np.random.rand", "np.random.seed")), f"{name}:{node.lineno}"
+            if called in ("torch.manual_seed", "torch.rand", "torch.randn", "torch.randint", "torch.randperm"):
+                assert (name, called) == ("gptmodel.training.loop", "torch.manual_seed"), f"{name}:{node.lineno}"
+            if called == "torch.multinomial":
+                assert "generator" in {keyword.arg for keyword in node.keywords}, f"{name}:{node.lineno}"

@@ -1,0 +1,197 @@
+"""Every key of params.yaml does something: each has a case here that shows what it changes.
+
+A key that is added without a case fails the first test. The runtime keys have cases that show they change no result.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from model_helpers import batch, scramble, small_model, small_params, small_values
+from training_helpers import trained
+
+from gptmodel.config import Params
+from gptmodel.data.corpus import prepare
+from gptmodel.data.prepared import load_prepared
+from gptmodel.data.sources import fetch_text
+from gptmodel.determinism import pick_device, pick_dtype, use_threads
+from gptmodel.errors import GptModelError
+from gptmodel.evaluation.diagnosis import diagnose
+from gptmodel.sampling.generate import sample_texts
+from gptmodel.tokenizers.char import CharTokenizer
+from gptmodel.tracking.base import NullTracker
+
+Changes = dict[str, Any]
+# key: (settings of its section on both sides, the value on one side, the value on the other)
+CASES: dict[str, tuple[Changes, Any, Any]] = {
+    "model.block_size": ({}, 8, 4),
+    "model.n_embd": ({}, 8, 16),
+    "model.n_head": ({}, 2, 4),
+    "model.n_layer": ({}, 2, 1),
+    "model.dropout": ({}, 0.0, 0.2),
+    "model.norm": ({}, "post", "pre"),
+    "model.position": ({}, "none", "rotary"),  # learned has other weights, so it need not be shown
+    "model.activation": ({}, "relu", "gelu"),
+    "model.scale_embedding": ({}, True, False),
+    "model.ngram_orders": ({}, [], [2]),
+    "train.batch_size": ({}, 3, 4),
+    "train.max_iters": ({}, 6, 5),
+    "train.eval_interval": ({}, 3, 2),
+    "train.eval_iters": ({}, 2, 1),
+    "train.optimizer": ({}, "adamw", "sgd"),
+    "train.learning_rate": ({}, 0.01, 0.011),
+    "train.lr_schedule": ({}, "constant", "cosine"),
+    "train.min_lr": ({"lr_schedule": "linear"}, 0.0, 0.001),
+    "train.warmup_iters": ({}, 0, 2),
+    "train.weight_decay": ({}, 0.01, 0.0),
+    "train.beta1": ({}, 0.9, 0.8),
+    "train.beta2": ({}, 0.99, 0.9),
+    "train.grad_clip": ({"optimizer": "sgd"}, 0.0, 0.1),
+    "train.seed": ({}, 7, 8),
+    "train.threads": ({}, 1, 2),
+    "train.device": ({}, "cpu", "mps" if not torch.backends.mps.is_available() else "auto"),
+    "train.dtype": ({}, "float32", "bfloat16"),
+    "evaluate.overfit_gap": ({}, 0.1, 0.2),
+    "evaluate.threads": ({}, 1, 2),
+    "evaluate.device": ({}, "cpu", "mps" if not torch.backends.mps.is_available() else "auto"),
+    "sample.prompt": ({}, "a", "b"),
+    "sample.max_new_tokens": ({}, 12, 13),
+    "sample.num_samples": ({}, 2, 3),
+    "sample.temperature": ({}, 1.0, 5.0),
+    "sample.top_k": ({"temperature": 5.0}, 0, 1),
+    "sample.top_p": ({"temperature": 5.0}, 1.0, 0.2),
+    "sample.seed": ({}, 7, 8),
+    "sample.on_unknown": ({"prompt": "a!"}, "error", "replace"),
+    "sample.threads": ({}, 1, 2),
+    "sample.device": ({}, "cpu", "mps" if not torch.backends.mps.is_available() else "auto"),
+    "prepare.tokenizer": ({}, "char", "byte"),
+    "prepare.train_fraction": ({}, 0.9, 0.8),
+    "fetch.source": ({}, "own", "missing.txt"),
+    "fetch.sha256": ({"source": "input.txt"}, None, "0" * 64),
+}
+MADE: list[str] = []
+HARMLESS = {
+    "snapshot_seconds": (1e9, 1e-9),
+    "progress": ("none", "lines"),
+    "mlflow": (False, True),
+    "experiment": ("a", "b"),
+}
+
+
+def test_every_key_has_a_case_and_every_case_a_key() -> None:
+    keys = {name: list(field.annotation.model_fields) for name, field in Params.model_fields.items()}  # type: ignore[union-attr]
+    assert set(CASES) == {f"{section}.{key}" for section in keys if section != "runtime" for key in keys[section]}
+    assert set(HARMLESS) == set(keys["runtime"])
+
+
+def outcome(function: Callable[..., Any], *args: Any) -> str:
+    """What a call gives, or the error it ends with, as text."""
+    try:
+        return str(function(*args))
+    except GptModelError as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def shown_on_a_machine(section: str, params: Params) -> str:
+    """What threads, device and dtype come to."""
+    chosen = getattr(params, section)
+    use_threads(chosen.threads)
+    return f"{torch.get_num_threads()} {outcome(pick_device, chosen.device, f'{section}.device')}"
+
+
+@cache  # the same small settings stand on one side of most cases
+def shown_by_training(params: Params) -> str:
+    """Weights and history of a short run."""
+    values = params.model_dump(mode="json")
+    dtype = pick_dtype(params.train.dtype, torch.device("cpu"))
+
+    state = trained(changed=lambda run: replace(run, dtype=dtype), model=values["model"], train=values["train"])
+    rows = [(row.iteration, row.tokens, row.learning_rate, row.train_loss, row.val_loss) for row in state.history]
+    return f"{rows} {[tensor.tolist() for tensor in state.model.state_dict().values()]}"
+
+
+def shown(section: str, key: str, params: Params, folder: Path) -> str:
+    """What can be observed of a setting."""
+    if key in ("threads", "device"):
+        return shown_on_a_machine(section, params)
+    if section == "model" and key != "dropout":  # equal random weights, so that what differs is the arithmetic
+        model = scramble(small_model(**params.model.model_dump(mode="json")))
+        return str(model(batch(2, 4)).tolist())
+    if section in ("model", "train"):
+        return shown_by_training(params)
+    if section == "evaluate":
+        return diagnose(1.7, 2.0, 3.0, params.evaluate.overfit_gap).verdict
+    if section == "sample":
+        letters = CharTokenizer("abcdefghij ")
+        model = scramble(small_model(vocab_size=11))
+        return outcome(
+            sample_texts, model, letters, params.sample.prompt, params.sample, torch.device("cpu"), lambda _: None
+        )
+    (folder / "input.txt").write_text("hello, world\n" * 9, encoding="utf-8")
+    if section == "fetch":
+        (folder / "data").mkdir(exist_ok=True)
+        (folder / "data" / "input.txt").write_text("mine", encoding="utf-8")
+        source = params.fetch.source if params.fetch.source == "own" else str(folder / params.fetch.source)
+        return outcome(fetch_text, source, params.fetch.sha256, folder / "data" / "input.txt")
+    prepare(folder / "input.txt", folder / "prepared", params.prepare)
+    return str(load_prepared(folder / "prepared").digests())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_setting_changes_what_can_be_observed(name: str, tmp_path: Path) -> None:
+    section, key = name.split(".")
+    common, one, other = CASES[name]
+    sides = [small_params(**{section: {**common, key: value}}) for value in (one, other)]
+    first, again, second = (shown(section, key, params, tmp_path) for params in (sides[0], sides[0], sides[1]))
+    assert first == again
+    assert first != second
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with prepared data, and a tracker in MLflow's place that remembers with what it was made."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "input.txt").write_text("hello, world\n" * 40, encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(small_values()), encoding="utf-8")
+    prepare(Path("data/input.txt"), Path("data/prepared"), small_params().prepare)
+    stand_in = ModuleType("gptmodel.tracking.mlflow_tracker")
+
+    def tracker(_root: Path, experiment: str, _key: str) -> NullTracker:
+        MADE.append(experiment)
+        return NullTracker()
+
+    MADE.clear()
+    stand_in.MlflowTracker = tracker  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "gptmodel.tracking.mlflow_tracker", stand_in)
+    return tmp_path
+
+
+def model_bytes(project: Path, *settings: str) -> bytes:
+    """model.pth of the train stage."""
+    from stages.train import train
+
+    train(params=Path("params.yaml"), settings=["model.dropout=0.1", *settings], out=Path())
+    return (project / "models" / "model.pth").read_bytes()
+
+
+def test_a_runtime_setting_changes_no_byte_of_the_model(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = model_bytes(project)
+    assert MADE == []
+    for key, (one, other) in HARMLESS.items():
+        for value in (one, other):
+            settings = [f"runtime.{key}={yaml.safe_dump(value).split()[0]}"]
+            if key == "experiment":
+                settings.append("runtime.mlflow=true")
+            assert model_bytes(project, *settings) == plain, settings
+    assert MADE == ["test", "a", "b"]  # mlflow: true, and the two experiments
+    assert "val" in capsys.readouterr().out
+    assert model_bytes(project, "train.seed=8") != plain
