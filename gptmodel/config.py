@@ -5,16 +5,15 @@ are reported at once.
 """
 
 import difflib
-import re
 import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gptmodel.errors import ConfigError
+from gptmodel.params_file import apply_override, read_params
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -48,10 +47,10 @@ class PrepareParams(Section):
 class ModelParams(Section):
     """The shape of the transformer and its switches."""
 
-    block_size: int = Field(gt=0, description="context length, in tokens")
-    n_embd: int = Field(gt=0, description="width")
-    n_head: int = Field(gt=0, description="attention heads; they divide n_embd")
-    n_layer: int = Field(gt=0, description="blocks")
+    block_size: int = Field(gt=0, le=2**20, description="context length, in tokens")
+    n_embd: int = Field(gt=0, le=2**16, description="width")
+    n_head: int = Field(gt=0, le=2**16, description="attention heads; they divide n_embd")
+    n_layer: int = Field(gt=0, le=2**16, description="blocks")
     dropout: float = Field(ge=0.0, lt=1.0, description="share of activations dropped in training")
     norm: Literal["post", "pre"] = Field(description="layer norm after each sub-layer, or before it")
     position: Literal["none", "learned", "rotary"] = Field(description="how a token knows where it stands")
@@ -129,7 +128,7 @@ class SampleParams(Section):
 
     prompt: str = Field(min_length=1, description="text the samples continue")
     max_new_tokens: int = Field(gt=0, description="tokens to add to the prompt")
-    num_samples: int = Field(gt=0, description="samples drawn together")
+    num_samples: int = Field(gt=0, le=2**16, description="samples drawn together")
     temperature: float = Field(ge=0.0, description="0 = always the likeliest token, 1 = as the model says")
     top_k: int = Field(ge=0, description="draw from the k likeliest tokens; 0 = off")
     top_p: float = Field(gt=0.0, le=1.0, description="draw from the likeliest tokens of this probability; 1 = off")
@@ -177,26 +176,6 @@ def ignored_settings(params: Params) -> list[str]:
     return lines
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML as DVC reads it: `1e-3` is a number, and a key given twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is not a word", node.start_mark)
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
-
-
 def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
     """Read a params file and apply `section.key=value` overrides.
 
@@ -204,7 +183,7 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
     """
     values = read_params(path)
     for override in overrides:
-        _apply(values, override)
+        apply_override(values, override)
     faults: list[str] = []
     sections: dict[str, Section] = {}
     for name, field in Params.model_fields.items():
@@ -224,40 +203,6 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
         where = f"{path} with -S {' -S '.join(overrides)}" if overrides else str(path)
         raise ConfigError(f"{where}: " + "; ".join(faults))
     return Params.model_validate(sections)
-
-
-def read_params(path: Path) -> dict[str, Any]:
-    """Read a params file as plain values, unchecked but for being a YAML mapping."""
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: no such params file; run in the project's folder, or name one with --params"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: has to hold the sections {', '.join(Params.model_fields)}")
-    return values
-
-
-def _apply(values: dict[str, Any], override: str) -> None:
-    match = re.fullmatch(r"([A-Za-z_]\w*)\.([A-Za-z_]\w*)=(.*)", override, re.DOTALL)
-    if match is None:
-        raise ConfigError(f"-S {override}: has to be section.key=value, such as -S train.learning_rate=3e-4")
-    section, key, text = match.groups()
-    try:
-        value = yaml.load(text, _Loader) if text else ""
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"-S {override}: the value is not valid YAML: {' '.join(str(error).split())}") from None
-    target = values.setdefault(section, {})
-    if not isinstance(target, dict):
-        raise ConfigError(f"-S {override}: {section} is not a section")
-    target[key] = value
 
 
 def _faults(name: str, kind: type[Section], error: ValidationError) -> list[str]:

@@ -67,7 +67,7 @@ def use_threads(threads: int) -> None:
     """Make torch compute with a fixed number of threads, by deterministic algorithms only."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it before its first use
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # what use_deterministic_algorithms does, without importing inductor
     # new memory need not be filled to be deterministic where every element is written, as it is here
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 

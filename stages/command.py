@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
-from gptmodel.errors import GptModelError, Interrupted
+from gptmodel.errors import ConfigError, GptModelError, Interrupted
 
 if TYPE_CHECKING:
     from gptmodel.config import Params
@@ -28,9 +28,26 @@ MENDABLE = {
     errno.EROFS: "make the folder writable",
     errno.EACCES: "make it readable and writable",
     errno.EPERM: "make it readable and writable",
+    errno.ENOTDIR: "move away the file that stands where a folder has to be",
+    errno.EEXIST: "move away the file that stands where a folder has to be",
+    errno.EISDIR: "move away the folder that stands where a file has to be",
+    errno.ENAMETOOLONG: "give it a shorter name",
 }
+FOLDERS = ("data", "data/prepared", "models", "metrics", "plots", "samples")
 
-ParamsOption = Annotated[Path, typer.Option("--params", metavar="FILE", help="The params file.")]
+
+def _writable(out: Path) -> Path:
+    """Refuse a folder to write below before anything is computed for it, where a file stands in the way."""
+    wanted = [out, *(out / name for name in FOLDERS)]
+    for folder in (*out.parents, *wanted):
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise ConfigError(f"--out {out}: {folder} is not a folder; move it away, or name another with --out")
+    return out
+
+
+ParamsOption = Annotated[  # eager: read before --help, which shows its settings
+    Path, typer.Option("--params", metavar="FILE", help="The params file.", is_eager=True)
+]
 SettingsOption = Annotated[
     list[str] | None,
     typer.Option("-S", "--set", metavar="SECTION.KEY=VALUE", help="Change a setting for this run; repeatable."),
@@ -38,7 +55,10 @@ SettingsOption = Annotated[
 OutOption = Annotated[
     Path,
     typer.Option(
-        "--out", metavar="DIR", help="Folder to write below, so that a debugging run costs nothing that was trained."
+        "--out",
+        metavar="DIR",
+        callback=_writable,
+        help="Folder to write below, so that a debugging run costs nothing that was trained.",
     ),
 ]
 ModelOption = Annotated[Path, typer.Option("--model", metavar="FILE", help="The model file to use.")]
@@ -118,7 +138,8 @@ def showing(*sections: str) -> type[TyperCommand]:
 
     class StageCommand(TyperCommand):
         def format_epilog(self, ctx: Any, formatter: Any) -> None:
-            from gptmodel.config import Params, read_params
+            from gptmodel.config import Params
+            from gptmodel.params_file import read_params
 
             path = ctx.params.get("params") or PARAMS_FILE
             try:
@@ -184,7 +205,8 @@ def main(app: Callable[..., Any]) -> None:
     except OSError as error:
         if error.errno not in MENDABLE:
             raise
-        where = f"{error.filename}: " if error.filename else ""
+        name = error.filename2 or error.filename  # of a rename, the name that was to be
+        where = f"{name}: " if name else ""
         _fail(f"{where}{error.strerror}; {MENDABLE[error.errno]}, then run the same command again: nothing is lost", 2)
 
 

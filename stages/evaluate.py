@@ -49,21 +49,17 @@ def evaluate(
     checkpoint.check_tokenizer(data.tokenizer, data.folder)
     source, target = Layout(model.parent.parent), Layout(out)
     with run_tracker(source.run, mlflow=chosen.runtime.mlflow) as tracker:
+        history = read_history(source.history)
         report = evaluate_model(checkpoint.model, data, device, chosen.evaluate.overfit_gap)
         inputs.check()
         write_json(target.metrics("evaluate"), report.metrics())
-        history = read_history(source.history)
         plot_loss_curves(target.plots / "loss_curves.png", history)
         plot_loss_by_position(
             target.plots / "loss_by_position.png", report.train.split.by_position(), report.val.split.by_position()
         )
         log_evaluation(tracker, report.metrics(), target)
-    for name, split in (("train", report.train.metrics()), ("val", report.val.metrics())):
-        typer.echo(
-            f"{name:<5} loss {split['loss']:.4f}  perplexity {split['perplexity']:.3f}  "
-            f"bits per byte {split['bits_per_byte']:.4f}  ({split['tokens']:,} tokens, each scored once)"
-        )
-    typer.echo(f"{report.diagnosis.verdict}: {report.diagnosis.explanation}")
+    for line in report.lines():
+        typer.echo(line)
 
 
 if __name__ == "__main__":

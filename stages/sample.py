@@ -19,6 +19,7 @@ from stages.command import (
     read_params,
     showing,
 )
+from stages.prompt import read_prompt
 
 app = new_app()
 
@@ -40,7 +41,7 @@ def sample(
 ) -> None:
     """Continue a prompt with the trained model and write samples/samples.txt; the first sample is shown as it grows."""
     chosen = read_params(params, settings)
-    text = _prompt(chosen.sample.prompt, prompt, prompt_file)
+    text = read_prompt(chosen.sample.prompt, prompt, prompt_file)
 
     from gptmodel.determinism import pick_device, use_threads
     from gptmodel.files import atomic_write
@@ -68,24 +69,6 @@ def sample(
 def _show(text: str) -> None:
     typer.echo(text, nl=False)
     sys.stdout.flush()
-
-
-def _prompt(default: str, prompt: str | None, prompt_file: Path | None) -> str:
-    from gptmodel.errors import ConfigError, DataError
-
-    if prompt is not None and prompt_file is not None:
-        raise ConfigError("--prompt and --prompt-file: give one of them")
-    if prompt_file is not None:
-        try:
-            content = sys.stdin.buffer.read() if str(prompt_file) == "-" else prompt_file.read_bytes()
-            prompt = content.decode()
-        except OSError as error:
-            raise DataError(f"--prompt-file {prompt_file}: cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError as error:
-            raise DataError(f"--prompt-file {prompt_file}: not UTF-8 at byte {error.start}") from None
-    if prompt == "":
-        raise DataError("the prompt is empty: give at least one character, such as --prompt 'O '")
-    return default if prompt is None else prompt
 
 
 if __name__ == "__main__":

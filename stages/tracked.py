@@ -1,7 +1,7 @@
 """What each stage hands to the tracker: settings, tags, data, final metrics and files."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -25,7 +25,7 @@ def training_tracker(run: "TrainingRun", params: "Params") -> Iterator[Tracker]:
     if params.runtime.mlflow:
         from gptmodel.tracking.mlflow_tracker import MlflowTracker
 
-        tracker = MlflowTracker(root, params.runtime.experiment, run.journal_key)
+        tracker = _or_none(lambda: MlflowTracker(root, params.runtime.experiment, run.journal_key))
     status: Status = "FAILED"
     try:
         _log_start(tracker, run, params)
@@ -93,7 +93,7 @@ def log_evaluation(tracker: Tracker, metrics: Mapping[str, Any], layout: Layout)
 def _attached(run_json: Path) -> Tracker:
     try:
         value: Any = json.loads(run_json.read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, Mapping):
         raise CheckpointError(f"{run_json}: does not name a run; train the model again")
@@ -101,7 +101,15 @@ def _attached(run_json: Path) -> Tracker:
         return NullTracker()
     from gptmodel.tracking.mlflow_tracker import attach
 
-    return attach(project_root(), value)
+    return _or_none(lambda: attach(project_root(), value))
+
+
+def _or_none(make: Callable[[], Tracker]) -> Tracker:
+    """Return a tracker, or one that remembers nothing where run.json or the journal hold what no tracker wrote."""
+    try:
+        return make()
+    except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+        return NullTracker(f"the run's journal is damaged ({type(error).__name__}: {error}): the run is not tracked")
 
 
 def _close(tracker: Tracker, status: Status | None) -> None:

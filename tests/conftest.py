@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:  # plain `pytest` puts tests/ there, whose folders have the names of packages
     sys.path.insert(0, str(ROOT))
 
-from gptmodel.config import Params, load_params
+from gptmodel.config import Params, load_params  # noqa: E402
 
 TOOLS = {"__pycache__", ".pytest_cache", ".hypothesis", ".ruff_cache", ".mypy_cache", ".coverage"}
 STRICT = {"training", "evaluation", "sampling"}  # in nn the modules are built one by one, and draw as torch does

@@ -247,13 +247,13 @@ TEXTS: list[tuple[str | bytes, str]] = [
     ("x: " + "9" * 5000, "not valid YAML"),
     ("x: \x00", "not valid YAML"),
     ("---\na: 1\n---\nb: 2", "not valid YAML"),
-    ("", "has to hold the sections fetch, prepare"),
-    ("# nothing", "has to hold the sections"),
-    ("just text", "has to hold the sections"),
-    ("- a\n- b", "has to hold the sections"),
+    ("", "has to hold sections"),
+    ("# nothing", "has to hold sections"),
+    ("just text", "has to hold sections"),
+    ("- a\n- b", "has to hold sections"),
     ("train: {seed: 0x" + "f" * 9000 + "}", "train.seed = a very large int"),
-    ("[" * 1500, "not valid YAML"),
-    ("{a: " * 1000 + "1" + "}" * 1000, "not valid YAML"),
+    ("[" * 500, "not valid YAML"),
+    ("{a: " * 500 + "1" + "}" * 500, "not valid YAML"),
     ("a: &a [*a]", "a: unknown section"),
     ("train: &a {batch_size: *a}", "train.batch_size = "),
 ]
@@ -333,7 +333,7 @@ def test_the_last_override_of_a_key_stands_and_supplies_what_is_missing(tmp_path
         ("train.seed=[1", "the value is not valid YAML"),
         ("train.seed={a: 1, a: 2}", "the key a stands twice"),
         ("train.seed=" + "9" * 5000, "not valid YAML"),
-        ("train.seed=" + "[" * 1500, "not valid YAML"),
+        ("train.seed=" + "[" * 500, "not valid YAML"),
     ],
 )
 def test_a_wrong_override_is_named(tmp_path: Path, override: str, expected: str) -> None:

@@ -117,7 +117,7 @@ def shown_by_training(params: Params) -> str:
     return f"{rows} {[tensor.tolist() for tensor in state.model.state_dict().values()]}"
 
 
-def shown(section: str, key: str, params: Params, folder: Path) -> str:
+def shown(section: str, key: str, params: Params, folder: Path) -> str:  # noqa: PLR0911  # a case each
     """What can be observed of a setting."""
     if key in ("threads", "device"):
         return shown_on_a_machine(section, params)

@@ -50,6 +50,15 @@ class EvaluationReport:
             "verdict": self.diagnosis.verdict,
         }
 
+    def lines(self) -> list[str]:
+        """Return the report as a person reads it: a line for each split, and the verdict with its reasons."""
+        lines = [
+            f"{name:<5} loss {split['loss']:.4f}  perplexity {split['perplexity']:.3f}  "
+            f"bits per byte {split['bits_per_byte']:.4f}  ({split['tokens']:,} tokens, each scored once)"
+            for name, split in (("train", self.train.metrics()), ("val", self.val.metrics()))
+        ]
+        return [*lines, f"{self.diagnosis.verdict}: {self.diagnosis.explanation}"]
+
 
 def evaluate_model(model: nn.Module, data: PreparedData, device: torch.device, overfit_gap: float) -> EvaluationReport:
     """Score every token of both splits once, in blocks of the model's block_size, and judge the losses."""

@@ -1,7 +1,8 @@
 """model.pth: weights, model config, tokenizer and digests in one file that holds nothing volatile and runs no code.
 
-The same training gives the same bytes. The file is written for `torch.load(weights_only=True)`; config, tokenizer
-and provenance are JSON strings, built one way, since pickle's output depends on more than the values.
+The same training gives the same bytes. The file is written for `torch.load(weights_only=True)`, and read here by
+`load_archive`, which is stricter; config, tokenizer and provenance are JSON strings, built one way, since pickle's
+output depends on more than the values.
 """
 
 import hashlib
@@ -21,7 +22,10 @@ from gptmodel.errors import CheckpointError, DataError
 from gptmodel.files import atomic_write, json_bytes
 from gptmodel.nn.transformer import TransformerModel
 from gptmodel.tokenizers.base import Tokenizer, tokenizer_from_json
+from gptmodel.training.archive import ArchiveError, load_archive
 
+TABLE_BYTES = 256 << 20
+"""What a model may compute at first from its config alone, unless its weights are larger still."""
 FORMAT = "gptmodel 1"
 KEYS = {"format", "weights", "config", "tokenizer", "provenance", "digest"}
 
@@ -65,20 +69,28 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Checkpoin
         params = ModelParams.model_validate_json(texts["config"])
         tokenizer = tokenizer_from_json(json.loads(texts["tokenizer"]), str(path))
         provenance = json.loads(texts["provenance"])
-    except (ValidationError, DataError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: {' '.join(str(error).split())}; train the model again") from None
+    except ValidationError as error:
+        fault = error.errors()[0]
+        reason = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"[:200]
+        raise CheckpointError(f"{path}: its config is wrong ({reason}); train the model again") from None
+    except (DataError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).removeprefix(f"{path}: ").partition("; run ")[0].split())[:200]
+        raise CheckpointError(f"{path}: {reason}; train the model again") from None
     model = _model(path, params, tokenizer.vocab_size, weights)
     return Checkpoint(model.to(device), tokenizer, provenance if isinstance(provenance, dict) else {})
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise CheckpointError(f"{path}: cannot be read: it is a device or a pipe, and not a file")
+        with path.open("rb") as stream:
+            content = load_archive(stream)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such model; train one with `dvc repro train`") from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
-    except Exception as error:  # torch.load has no family of its own errors: whatever it raises, the file is bad
+    except ArchiveError as error:
         reason = str(error).split("\n")[0][:120]
         raise CheckpointError(f"{path}: not a model file, or damaged ({reason}); train the model again") from None
     if not isinstance(content, dict) or set(content) != KEYS or content["format"] != FORMAT:
@@ -92,6 +104,8 @@ def _read(path: Path) -> dict[str, Any]:
         or not all(tensor.layout == torch.strided and tensor.is_contiguous() for tensor in weights.values())
     ):
         raise CheckpointError(f"{path}: damaged: its parts have the wrong types; train the model again")
+    if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
+        raise CheckpointError(f"{path}: its weights are not all numbers; train the model again")
     return content
 
 
@@ -100,12 +114,14 @@ def _model(path: Path, params: ModelParams, vocab_size: int, weights: dict[str, 
     fits = params.n_layer * params.n_head <= len(weights)
     if fits:
         with torch.device("meta"):
-            expected = {
-                name: tensor.shape for name, tensor in TransformerModel(params, vocab_size).state_dict().items()
-            }
+            planned = TransformerModel(params, vocab_size)
+        expected = {name: tensor.shape for name, tensor in planned.state_dict().items()}
         fits = expected == {name: tensor.shape for name, tensor in weights.items()}
     if not fits:
         raise CheckpointError(f"{path}: its weights are not those of its config; train the model again")
+    tables = sum(table.nbytes for table in planned.buffers())
+    if tables > max(TABLE_BYTES, sum(tensor.nbytes for tensor in weights.values())):
+        raise CheckpointError(f"{path}: block_size = {params.block_size} in its config is too large for its weights")
     with torch.random.fork_rng(devices=[]):
         model = TransformerModel(params, vocab_size)
     model.load_state_dict(weights)

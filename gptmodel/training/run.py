@@ -76,15 +76,7 @@ class TrainingRun:
         if device.type == "cpu":
             check_memory(needed)
         platform = platform_fingerprint(device, dtype)
-        name = fingerprint(
-            {
-                "model": params.model.model_dump(mode="json"),
-                "train": params.train.model_dump(mode="json"),
-                "data": data.digests(),
-                "code": _code_digest(),
-                "platform": platform,
-            }
-        )
+        name = _name(data, params, platform)
         folder = runs / name
         folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(runs / f"{name}.lock")
@@ -185,6 +177,19 @@ class TrainingRun:
     def forget(self) -> None:
         """Remove the snapshots: the run has ended and its files are written."""
         self._snapshots.clear()
+
+
+def _name(data: PreparedData, params: Params, platform: dict[str, str]) -> str:
+    """Return the fingerprint of everything that decides the result."""
+    return fingerprint(
+        {
+            "model": params.model.model_dump(mode="json"),
+            "train": params.train.model_dump(mode="json"),
+            "data": data.digests(),
+            "code": _code_digest(),
+            "platform": platform,
+        }
+    )
 
 
 def _code_digest() -> str:

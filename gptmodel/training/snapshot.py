@@ -7,12 +7,14 @@ another fingerprint is never looked at. The newest two are kept, each with its s
 import hashlib
 import io
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from gptmodel.files import atomic_write, json_bytes
+from gptmodel.training.archive import ArchiveError, load_archive
 
 MAGIC = b"gptmodel snapshot 1\n"
 KEPT = 2
@@ -38,11 +40,11 @@ class SnapshotStore:
         for path in self._newest_first()[KEPT:]:
             path.unlink(missing_ok=True)
 
-    def load_newest(self) -> dict[str, Any] | None:
-        """Return the newest snapshot that is whole, or None."""
+    def load_newest(self, fits: Callable[[dict[str, Any]], bool] = lambda _: True) -> dict[str, Any] | None:
+        """Return the newest snapshot that is whole and for which `fits` is true, or None."""
         for path in self._newest_first():
             state = _read(path)
-            if state is not None:
+            if state is not None and fits(state):
                 return state
         return None
 
@@ -61,11 +63,11 @@ def _head(content: bytes) -> bytes:
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         raw = path.read_bytes()
-    except OSError:
+        size = len(_head(b""))
+        content = raw[size:]
+        if raw[:size] != _head(content):
+            return None
+        state = load_archive(io.BytesIO(content))
+    except (OSError, ArchiveError):
         return None
-    size = len(_head(b""))
-    content = raw[size:]
-    if raw[:size] != _head(content):
-        return None
-    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    return state
+    return state if isinstance(state, dict) else None

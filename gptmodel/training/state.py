@@ -3,13 +3,18 @@
 import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from gptmodel.errors import DataError
+from gptmodel.errors import DataError, TrainingError
 from gptmodel.nn.transformer import TransformerModel
+
+PARTS = ("model", "scaler", "iteration", "seconds")  # of a state, which have the same types and shapes throughout
+LARGEST = 2**53  # of the numbers in a history: beyond it neither whole numbers nor axes of plots are exact
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +43,7 @@ class TrainingState:
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and plain values only."""
         return {
-            "model": self.model.state_dict(),
+            "model": dict(self.model.state_dict()),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "iteration": self.iteration,
@@ -46,14 +51,77 @@ class TrainingState:
             "history": [asdict(row) for row in self.history],
         }
 
+    def fits(self, state: dict[str, Any]) -> bool:
+        """Whether `state` is one of this model and this optimizer, whoever wrote it."""
+        own = self.state_dict()
+        if state.keys() != own.keys() or not all(_alike(own[part], state[part]) for part in PARTS):
+            return False
+        weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+        iteration: int = state["iteration"]
+        seconds: float = state["seconds"]
+        return (
+            iteration >= 0
+            and 0.0 <= seconds < LARGEST
+            and _is_history(state["history"], iteration)
+            and _fits_optimizer(own["optimizer"], state["optimizer"], weights)
+        )
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Become what `state` was taken of."""
+        """Become what `state` was taken of; TrainingError unless it fits."""
+        if not self.fits(state):
+            raise TrainingError("a snapshot in runs/ is not one of this training; remove its folder to start anew")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.iteration = state["iteration"]
         self.seconds = state["seconds"]
         self.history = [Evaluation(**row) for row in state["history"]]
+
+
+def _alike(own: Any, other: Any) -> bool:
+    """Whether two values have the same types, names and shapes."""
+    if type(own) is not type(other):
+        return False
+    if isinstance(own, Tensor):
+        return bool(own.shape == other.shape and own.dtype == other.dtype)
+    if isinstance(own, dict):
+        return own.keys() == other.keys() and all(_alike(value, other[name]) for name, value in own.items())
+    if isinstance(own, (list, tuple)):
+        return len(own) == len(other) and all(map(_alike, own, other))
+    return True
+
+
+def _is_history(rows: Any, iteration: int) -> bool:
+    """Whether these are rows of evaluations, in their order, none after `iteration`."""
+    kinds = Evaluation.__annotations__
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and row.keys() == kinds.keys() for row in rows):
+        return False
+    if not all(type(row[name]) is kind and 0 <= row[name] < LARGEST for row in rows for name, kind in kinds.items()):
+        return False
+    seen = [-1, *(row["iteration"] for row in rows), iteration + 1]
+    return all(before < after for before, after in pairwise(seen))
+
+
+def _fits_optimizer(own: dict[str, Any], other: Any, weights: Sequence[Tensor]) -> bool:
+    """Whether a state has the settings of our own, but for the learning rate, and averages of the weights' shapes."""
+    if not isinstance(other, dict) or other.keys() != own.keys() or not isinstance(other["state"], dict):
+        return False
+    ours, theirs = own["param_groups"], other["param_groups"]
+    if not _alike(ours, theirs) or [{**group, "lr": 0} for group in ours] != [{**group, "lr": 0} for group in theirs]:
+        return False
+    return all(
+        type(index) is int and 0 <= index < len(weights) and isinstance(values, dict) and _fits_weight(values, weight)
+        for index, values in other["state"].items()
+        for weight in weights[index : index + 1]
+    )
+
+
+def _fits_weight(values: dict[str, Any], weight: Tensor) -> bool:
+    """Whether these are what AdamW keeps of a weight, or SGD, which keeps nothing."""
+    if values.keys() - {"momentum_buffer"} == set():
+        return not any(values.values())
+    known = {"step": (), "exp_avg": tuple(weight.shape), "exp_avg_sq": tuple(weight.shape)}
+    return known == {name: tuple(value.shape) if isinstance(value, Tensor) else None for name, value in values.items()}
 
 
 def history_csv(history: Sequence[Evaluation]) -> str:
@@ -72,8 +140,11 @@ def read_history(path: Path) -> list[Evaluation]:
         ]
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; run `dvc repro train` first") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise DataError(f"{path}: not a history of training ({error}); run `dvc repro train` again") from None
     if not history:
         raise DataError(f"{path}: has no rows; run `dvc repro train` again")
+    for number, row in enumerate(history, start=2):
+        if not all(0 <= value < LARGEST for value in asdict(row).values()):
+            raise DataError(f"{path}: line {number} has impossible numbers; run `dvc repro train` again")
     return history

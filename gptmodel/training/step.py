@@ -28,7 +28,7 @@ def training_step(
 ) -> float:
     """Zero the gradients, run forward and backward on idx and targets (B, T), update; return the loss in nats.
 
-    A loss that is not finite raises TrainingError before anything is updated.
+    A loss or a gradient that is not finite raises TrainingError before anything is updated.
     """
     idx, targets = batch
     for group in optimizer.param_groups:
@@ -39,14 +39,22 @@ def training_step(
         loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
     value = loss.item()
     if not torch.isfinite(loss):
-        raise TrainingError(
-            f"the loss is {value} at iteration {update.iteration}, at a learning rate of {update.learning_rate:g}; "
-            "nothing was updated: lower train.learning_rate, or set train.grad_clip to 1.0"
-        )
+        raise _not_finite("loss", value, update)
     scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    scaler.unscale_(optimizer)
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    if not scaler.is_enabled() and not torch.isfinite(norm):  # a scaler skips such an update itself
+        raise _not_finite("norm of the gradient", norm.item(), update)
     if update.grad_clip:
-        scaler.unscale_(optimizer)
-        nn.utils.clip_grad_norm_(model.parameters(), update.grad_clip)
+        nn.utils.clip_grads_with_norm_(model.parameters(), update.grad_clip, norm)
     scaler.step(optimizer)
     scaler.update()
     return value
+
+
+def _not_finite(what: str, value: float, update: Update) -> TrainingError:
+    return TrainingError(
+        f"the {what} is {value} at iteration {update.iteration}, at a learning rate of {update.learning_rate:g}; "
+        "nothing was updated: lower train.learning_rate, or set train.grad_clip to 1.0"
+    )

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -46,8 +47,8 @@ def test_the_explanation_says_what_to_do() -> None:
 
 
 def bigram_by_hand(train: list[int], val: list[int], vocab_size: int) -> float:
-    pairs, firsts = Counter(zip(train, train[1:], strict=False)), Counter(train[:-1])
-    losses = [-math.log((pairs[a, b] + 1) / (firsts[a] + vocab_size)) for a, b in zip(val, val[1:], strict=False)]
+    pairs, firsts = Counter(pairwise(train)), Counter(train[:-1])
+    losses = [-math.log((pairs[a, b] + 1) / (firsts[a] + vocab_size)) for a, b in pairwise(val)]
     return sum(losses) / len(losses)
 
 

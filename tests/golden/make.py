@@ -18,11 +18,11 @@ FILE = HERE / "one_iteration.json"
 if __name__ == "__main__":
     sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
 
-from model_helpers import batch, generator, model_params, train_params
+from model_helpers import batch, generator, model_params, train_params  # noqa: E402
 
-from gptmodel.nn.transformer import build_model
-from gptmodel.optim.factory import build_optimizer
-from gptmodel.training.step import Update, training_step
+from gptmodel.nn.transformer import build_model  # noqa: E402
+from gptmodel.optim.factory import build_optimizer  # noqa: E402
+from gptmodel.training.step import Update, training_step  # noqa: E402
 
 CASES: dict[str, dict[str, Any]] = {
     "tutorial": {"model": {"position": "none"}, "train": {"optimizer": "sgd", "learning_rate": 0.1}},

@@ -135,6 +135,21 @@ FORGED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         lambda c: c.update(config=c["config"].replace('"n_embd": 8', '"n_embd": 16')),
         "config",
     ),
+    "a width beyond all numbers": (
+        lambda c: c.update(config=c["config"].replace('"n_embd": 8', '"n_embd": 4611686018427387904')),
+        "model",
+    ),
+    "a block that no weight proves": (
+        lambda c: (
+            c["weights"].pop("position.weight"),
+            c.update(
+                config=c["config"]
+                .replace('"learned"', '"rotary"')
+                .replace('"block_size": 8', f'"block_size": {10**15}')
+            ),
+        ),
+        "model",
+    ),
     "a large model is claimed": (
         lambda c: c.update(config=c["config"].replace('"block_size": 8', '"block_size": 1000000000')),
         "config",
@@ -192,6 +207,7 @@ def test_another_saved_object_is_refused(tmp_path: Path, value: object) -> None:
     assert "not a model of this version" in refusal(tmp_path / "model.pth")
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_missing_and_foreign_files_are_refused(tmp_path: Path) -> None:
     assert "dvc repro train" in refusal(tmp_path / "none.pth")
     (tmp_path / "folder.pth").mkdir()
@@ -214,6 +230,7 @@ class Evil:
         return os.system, (self.command,)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("place", ["whole file", "a plain pickle", "weights", "config"])
 def test_code_in_a_file_is_refused_and_not_run(path: Path, tmp_path: Path, place: str) -> None:
     trace = tmp_path / "executed"

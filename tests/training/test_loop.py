@@ -1,6 +1,7 @@
 """The loop: when it evaluates, what it trains on, and that watching it changes nothing."""
 
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -109,6 +110,17 @@ def test_dropout_masks_are_a_function_of_seed_and_iteration() -> None:
     assert not equal_states(one.model.state_dict(), without.model.state_dict())
     other = trained(model={"dropout": 0.3}, train={"seed": 8})
     assert not equal_states(one.model.state_dict(), other.model.state_dict())
+
+
+def test_each_iteration_has_dropout_masks_of_its_own() -> None:
+    masks: list[torch.Tensor] = []
+    state = new_state(model={"dropout": 0.3})
+    state.model.dropout.register_forward_hook(
+        lambda module, _, out: masks.append(out == 0) if module.training else None
+    )
+    fit(state, conditions(model={"dropout": 0.3}))
+    assert len(masks) == 6
+    assert not any(torch.equal(one, other) for one, other in combinations(masks, 2))
 
 
 def saving(state: Any) -> None:

@@ -1,0 +1,68 @@
+"""`dvc exp run` in its three forms: all runs land in the project's own MLflow store, with their models."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pipeline_helpers import Project, wait_until
+
+pytestmark = pytest.mark.slow
+
+MAX_MINUTES = 4
+
+
+@pytest.fixture
+def committed(project: Project) -> Project:
+    project.commit()
+    return project
+
+
+def model_of(project: Project, run: Any) -> bytes:
+    """Return the run's model file, fetched as a user of MLflow would."""
+    assert run.info.status == "FINISHED"
+    folder = project.root.parent / f"fetched-{run.info.run_id}"
+    folder.mkdir()
+    return Path(project.client().download_artifacts(run.info.run_id, "model/model.pth", str(folder))).read_bytes()
+
+
+def names_of_experiments(project: Project) -> set[str]:
+    return set(project.dvc("exp", "list", "--name-only").split())
+
+
+def test_an_experiment_in_the_workspace(committed: Project) -> None:
+    committed.dvc("exp", "run", "--name", "turned", "-S", "model.position=rotary")
+    _, run = committed.mlflow_runs()
+    assert run.data.params["model.position"] == "rotary"
+    assert run.data.tags["dvc.exp.name"] == "turned"
+    assert model_of(committed, run) == (committed.root / "models/model.pth").read_bytes()
+    assert "turned" in names_of_experiments(committed)
+    assert "rotary" in committed.dvc("exp", "show", "--md", "--only-changed")
+
+
+def test_an_experiment_in_a_folder_that_is_deleted(committed: Project) -> None:
+    before = committed.tree(ignore={"runs", "mlflow.db", "mlartifacts"})
+    committed.dvc("exp", "run", "--temp", "--name", "apart", "-S", "train.seed=5")
+    assert committed.tree(ignore={"runs", "mlflow.db", "mlartifacts"}) == before
+    _, run = committed.mlflow_runs()
+    assert run.data.tags["dvc.exp.name"] == "apart"
+    assert run.data.params["train.seed"] == "5"
+    assert "eval/val_loss" in run.data.metrics
+    stored = model_of(committed, run)
+    committed.dvc("exp", "apply", "apart")
+    assert (committed.root / "models/model.pth").read_bytes() == stored
+
+
+def test_a_queued_grid_with_two_at_a_time(committed: Project) -> None:
+    committed.dvc("exp", "run", "--queue", "-S", "train.seed=1,2")
+    committed.dvc("queue", "start", "--jobs", "2")
+
+    def ended() -> bool:
+        status = committed.dvc("queue", "status")
+        assert "Failed" not in status, status + committed.dvc("queue", "logs", status.split()[0], status=None)
+        return status.count("Success") == 2
+
+    wait_until(ended, "the queue", pause=3, seconds=60 * MAX_MINUTES)
+    _, *runs = committed.mlflow_runs()
+    assert sorted(run.data.params["train.seed"] for run in runs) == ["1", "2"]
+    assert {run.data.tags["dvc.exp.name"] for run in runs} == names_of_experiments(committed)
+    assert len({model_of(committed, run) for run in runs}) == 2

@@ -1,0 +1,292 @@
+"""The command line's promises: exit statuses, errors of one line, settings in the help, nothing written on an error."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages import cli, command
+
+ROOT = Path(__file__).parents[2]
+STAGES = ["fetch", "prepare", "train", "evaluate", "sample"]
+SECTIONS = {"train": ["model", "train", "runtime"]} | {name: [name] for name in STAGES if name != "train"}
+ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "DVC_STAGE": "a stage", "COLUMNS": "200"}
+SECONDS = 60
+
+
+class Outcome:
+    """How a command line ended."""
+
+    def __init__(self, status: object, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+
+
+@pytest.fixture
+def gptmodel(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    """Call the `gptmodel` command in this process, in a folder with the project's params.yaml."""
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_STAGE", "a stage")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    former = signal.getsignal(signal.SIGTERM)
+
+    def call(*arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["gptmodel", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.run()
+        return Outcome(ended.value.code, *capsys.readouterr())
+
+    yield call
+    signal.signal(signal.SIGTERM, former)
+
+
+def process(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+
+def refused(outcome: Outcome, *words: str) -> None:
+    """Check that an outcome is one line of error and status 2, and that nothing was written."""
+    assert (outcome.status, outcome.out) == (2, "")
+    assert outcome.err.startswith("error: ")
+    assert outcome.err.count("\n") == 1
+    assert outcome.err.endswith("\n")
+    for word in words:
+        assert word in outcome.err
+    assert [path.name for path in Path().iterdir()] == ["params.yaml"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--no-such-option"], ["--no-such-option", "--help"]),
+        (["a-word"], ["a-word", "--help"]),
+        (["-S"], ["-S", "--help"]),
+        (["-S", "train"], ["-S train:", "section.key=value"]),
+        (["-S", "train.seeds=1"], ["params.yaml with -S train.seeds=1", "train.seeds: unknown key", "seed?"]),
+        (["-S", "trains.seed=1"], ["trains: unknown section", "train?"]),
+        (["-S", "train.seed=one"], ["train.seed = 'one'", "integer"]),
+        (["-S", "model.n_head=5", "-S", "train.warmup_iters=9999"], ["model.n_head = 5", "train.warmup_iters = 9999"]),
+        (["--params", "none.yaml"], ["none.yaml: no such params file"]),
+        (["--params", "."], [".: cannot be read"]),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_status_2(gptmodel, stage: str, arguments: list[str], words: list[str]):
+    refused(gptmodel(stage, *arguments), *words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["prepare"], ["data/input.txt: no such text", "dvc repro fetch"]),
+        (["train"], ["data/prepared"]),
+        (["evaluate"], ["models/model.pth"]),
+        (["sample"], ["models/model.pth"]),
+        (["sample", "--model", "other.pth"], ["other.pth"]),
+        (["sample", "--prompt", ""], ["prompt is empty"]),
+        (["sample", "--prompt-file", "none.txt"], ["none.txt: cannot be read"]),
+        (["sample", "--prompt", "a", "--prompt-file", "b"], ["give one of them"]),
+        (["fetch", "-S", "fetch.source=none.txt"], ["none.txt: cannot be read"]),
+        (["fetch", "-S", "fetch.source=own"], ["data/input.txt: no such file"]),
+    ],
+)
+def test_a_missing_input_is_one_line_and_status_2(gptmodel, arguments: list[str], words: list[str]):
+    refused(gptmodel(*arguments), *words)
+
+
+def test_all_faults_of_a_params_file_are_told_at_once(gptmodel):
+    values = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    values["train"]["seed"] = "x"
+    values["model"]["dropout"] = 2
+    del values["sample"]["top_k"]
+    Path("params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    refused(gptmodel("fetch"), "train.seed", "model.dropout", "sample.top_k")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_each_stage_is_a_command_of_its_own_too(tmp_path: Path, stage: str):
+    done = process(tmp_path, "-m", f"stages.{stage}", "--params", "none.yaml")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: none.yaml: ")
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("other", [False, True])
+def test_the_help_has_each_setting_with_its_default_from_the_params_file(gptmodel, stage: str, other: bool):
+    path = Path("params.yaml")
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if other:
+        values["train"]["batch_size"], values["sample"]["temperature"] = 77, 0.123
+        values["fetch"]["source"], values["prepare"]["tokenizer"] = "own", "byte"
+        values["evaluate"]["overfit_gap"] = 0.321
+        path = Path("other.yaml")
+        path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    outcome = gptmodel(stage, *(["--params", str(path)] if other else []), "--help")
+    assert (outcome.status, outcome.err) == (0, "")
+    for option in ("--params", "-S, --set", "--out", "--help"):
+        assert option in outcome.out
+    words = " ".join(outcome.out.split())
+    for section in SECTIONS[stage]:
+        assert f"Settings of {path}, section {section}" in words
+        for key, value in values[section].items():
+            shown = words.partition(f" {section}.{key} ")[2].partition("[default: ")[2]
+            assert shown.startswith(f"{_written(value)}]"), key
+
+
+def test_the_help_can_be_had_without_a_params_file(gptmodel):
+    Path("params.yaml").unlink()
+    outcome = gptmodel("train", "--help")
+    assert outcome.status == 0
+    assert "settings cannot be listed: params.yaml: no such params file" in " ".join(outcome.out.split())
+
+
+def test_gptmodel_lists_its_commands(gptmodel):
+    outcome = gptmodel("--help")
+    assert outcome.status == 0
+    listed = {line.split()[0] for line in outcome.out.partition("Commands:")[2].splitlines() if line.strip()}
+    assert {*STAGES, "ui", "sync"} <= listed
+
+
+def test_an_unknown_command_is_one_line_and_status_2(gptmodel):
+    refused(gptmodel("trian"), "trian", "--help")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_help_does_not_wait_for_heavy_libraries(stage: str):
+    code = (
+        f"import sys; sys.argv = ['x', '--help']; from stages.{stage} import app; app(standalone_mode=False); "
+        "sys.exit(str({'torch', 'mlflow', 'matplotlib', 'numpy'} & set(sys.modules) or ''))"
+    )
+    done = process(ROOT, "-c", code)
+    assert (done.returncode, done.stderr) in {(0, ""), (1, "\n")}, done.stderr
+    assert "Settings of params.yaml" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        ("KeyError('a fault of ours')", 1, "Traceback"),
+        ("OSError(errno.EIO, 'a broken disk')", 1, "Traceback"),
+        ("OSError(errno.ENOSPC, 'No space left on device', 'a/file')", 2, "error: a/file: No space left on device; "),
+        ("GptModelError('two\\nlines')", 2, "error: two lines\n"),
+        ("Interrupted(15, 'stopped by SIGTERM')", 143, "stopped by SIGTERM\n"),
+        ("Interrupted(2, 'stopped by SIGINT')", 130, "stopped by SIGINT\n"),
+    ],
+)
+def test_every_error_has_its_status(tmp_path: Path, error: str, status: int, message: str):
+    assert errno.ENOSPC in command.MENDABLE
+    code = f"""
+import errno
+from gptmodel.errors import GptModelError, Interrupted
+from stages.command import main, new_app
+app = new_app()
+@app.command()
+def fails():
+    raise {error}
+main(app)
+"""
+    done = process(tmp_path, "-c", code)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert done.stderr.startswith(message)
+    assert ("Traceback" in done.stderr) == (status == 1)
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path):
+    code = "import typer; from stages.command import main, new_app; app = new_app(); app.command()(lambda: [typer.echo('x' * 99) for _ in range(9999)]); main(app)"  # noqa: E501
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as writer:
+        writer.stdout.readline()
+        writer.stdout.close()
+        assert writer.wait(SECONDS) == 1
+        assert writer.stderr.read() == b""
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_during_fetch_ends_it_and_nothing_is_written(tmp_path: Path, signum: int, status: int):
+    os.mkfifo(tmp_path / "source.txt")
+    stopped = _start(tmp_path, "fetch", "-S", "fetch.source=source.txt")
+    end = time.monotonic() + SECONDS
+    while True:  # the pipe can be opened for writing as soon as fetch reads it
+        try:
+            pipe = os.open(tmp_path / "source.txt", os.O_WRONLY | os.O_NONBLOCK)
+            break
+        except OSError:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    _signalled(stopped, signum, status)
+    os.close(pipe)
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_during_prepare_ends_it_and_nothing_is_written(tmp_path: Path, signum: int, status: int):
+    (tmp_path / "data").mkdir()
+    with (tmp_path / "data" / "input.txt").open("wb") as stream:
+        stream.write(b"ab")
+        stream.truncate(4 << 30)  # zeros that take no space, and a minute to read
+    stopped = _start(tmp_path, "prepare")
+    folder = tmp_path / "data" / "prepared"
+    end = time.monotonic() + SECONDS
+    while not _reads(stopped.pid, tmp_path / "data" / "input.txt") and not folder.exists():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    _signalled(stopped, signum, status)
+    left = [path.name for path in folder.iterdir()] if folder.exists() else []
+    assert [name for name in left if not name.endswith(".tmp")] == []
+    assert not (tmp_path / "metrics").exists()
+
+
+def _written(value: object) -> str:
+    """Return a setting as the help writes it."""
+    if isinstance(value, str):
+        return value if value.strip() else repr(value)
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _start(folder: Path, stage: str, *arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", f"stages.{stage}", "--params", str(ROOT / "params.yaml"), *arguments],
+        cwd=folder,
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _signalled(stopped: "subprocess.Popen[str]", signum: int, status: int) -> None:
+    stopped.send_signal(signum)
+    message = stopped.communicate(timeout=SECONDS)[1]
+    assert stopped.returncode == status, message
+    assert message.count("\n") == (signum == signal.SIGTERM)  # after Ctrl-C the user knows
+    assert "Traceback" not in message
+
+
+def _reads(pid: int, file: Path) -> bool:
+    """Whether a process has a file open; where there is no /proc, whether it had two seconds for that."""
+    folder = Path(f"/proc/{pid}/fd")
+    if not folder.is_dir():
+        time.sleep(2)
+        return True
+    try:
+        return any(link.resolve() == file.resolve() for link in folder.iterdir())
+    except OSError:
+        return False
