@@ -20,10 +20,11 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
     holds the old content or the new, never a part.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    with naming(path):
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     temporary = Path(name)
     try:
-        with os.fdopen(descriptor, "w+b") as stream:
+        with naming(path), os.fdopen(descriptor, "w+b") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -34,6 +35,17 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
             temporary.unlink()
         raise
     _sync_folder(path.parent)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Give an error of the disk the name of the file being written: it has none, or that of a temporary file."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or Path(error.filename).name.startswith(f".{path.name}."):
+            error.filename = str(path)
+        raise
 
 
 def _umask() -> int:
@@ -56,6 +68,13 @@ def atomic_write(path: Path, content: bytes) -> None:
     """Write `content` to `path`, whole or not at all."""
     with atomic_writer(path) as stream:
         stream.write(content)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed writers of `path` left beside it; for one who knows that no other process writes it now."""
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        with suppress(OSError):
+            leftover.unlink()
 
 
 def digest(path: Path, algorithm: str = "sha256") -> str:

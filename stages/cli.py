@@ -1,6 +1,7 @@
 """The `gptmodel` command: every stage, and what one needs around them."""
 
 from stages.command import main, new_app, showing
+from stages.doctor import doctor
 from stages.evaluate import evaluate
 from stages.fetch import fetch
 from stages.prepare import prepare
@@ -8,8 +9,9 @@ from stages.sample import sample
 from stages.sync import sync
 from stages.train import train
 from stages.ui import ui
+from stages.verify import verify
 
-app = new_app(no_args_is_help=True, help="Train, evaluate and sample a GPT on your own text; see also `dvc repro`.")
+app = new_app(help="Train, evaluate and sample a GPT on your own text; see also `dvc repro`.")
 app.command(cls=showing("fetch"))(fetch)
 app.command(cls=showing("prepare"))(prepare)
 app.command(cls=showing("model", "train", "runtime"))(train)
@@ -17,6 +19,8 @@ app.command(cls=showing("evaluate"))(evaluate)
 app.command(cls=showing("sample"))(sample)
 app.command()(ui)
 app.command()(sync)
+app.command()(verify)
+app.command()(doctor)
 
 
 def run() -> None:

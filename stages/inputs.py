@@ -45,7 +45,7 @@ def _digest(path: Path) -> str:
         return digest(path) if path.is_file() else "missing"
     sha = hashlib.sha256()
     for file in sorted(path.rglob("*")):
-        if file.is_file() and "__pycache__" not in file.parts and not file.name.endswith(".tmp"):
+        if file.is_file() and "__pycache__" not in file.parts and file.suffix not in (".pyc", ".pyo", ".tmp"):
             sha.update(f"{file.relative_to(path)} {digest(file)}\n".encode())
     return sha.hexdigest()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gptmodel.errors import CheckpointError, Interrupted
-from gptmodel.files import digest, write_json
+from gptmodel.files import digest, remove_leftovers, write_json
 from gptmodel.tracking.base import NullTracker, Status, Tracker, git_tags
 from stages.command import Layout, note, project_root
 
@@ -66,6 +66,7 @@ def log_training(tracker: Tracker, result: "TrainResult", layout: Layout) -> Non
     tracker.set_tags({"model.md5": digest(layout.model, "md5")})
     tracker.log_artifact(layout.model, "model")
     tracker.log_artifact(layout.history, "metrics")
+    remove_leftovers(layout.run)
     write_json(layout.run, tracker.describe())
 
 

@@ -17,6 +17,7 @@ T = TypeVar("T")
 FLOORS = {  # the longest prefix counts; a module imports from its own floor and those below
     "gptmodel.config": 0,
     "gptmodel.params_file": 0,
+    "gptmodel.lock": 0,
     "gptmodel.errors": 0,
     "gptmodel.files": 0,
     "gptmodel.tracking": 0,
@@ -37,6 +38,7 @@ FLOORS = {  # the longest prefix counts; a module imports from its own floor and
 OUTSIDE = {  # libraries beside the standard one; the longest prefix counts here too
     "gptmodel.config": {"pydantic"},
     "gptmodel.params_file": {"yaml"},
+    "gptmodel.lock": {"ruamel"},  # YAML as DVC reads it
     "gptmodel.errors": set(),
     "gptmodel.files": set(),
     "gptmodel.tracking": {"filelock"},
@@ -52,7 +54,7 @@ OUTSIDE = {  # libraries beside the standard one; the longest prefix counts here
     "gptmodel.evaluation": {"numpy", "torch"},
     "gptmodel.evaluation.plots": {"numpy", "matplotlib"},
     "gptmodel.training": {"numpy", "torch", "pydantic", "filelock"},
-    "stages": {"typer", "rich", "dvc", "yaml", "ruamel"},
+    "stages": {"typer", "rich", "dvc", "yaml", "ruamel", "psutil", "filelock"},
 }
 ONLY = {  # rooms that know less than their floor would let them
     "gptmodel.nn": {"gptmodel.nn", "gptmodel.config"},

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gptmodel.config import PrepareParams
 from gptmodel.data.tokens import TokenWriter
 from gptmodel.errors import DataError
-from gptmodel.files import write_json
+from gptmodel.files import remove_leftovers, write_json
 from gptmodel.tokenizers.base import Tokenizer
 from gptmodel.tokenizers.byte import ByteTokenizer
 from gptmodel.tokenizers.char import CharTokenizer
@@ -196,6 +196,8 @@ def _single(path: Path) -> DataError:
 
 
 def _write_splits(out: Path, tokenizer: Tokenizer, ids: Iterable[NDArray[Any]], train_count: int) -> None:
+    for name in ("train.bin", "val.bin", "tokenizer.json"):
+        remove_leftovers(out / name)
     with ExitStack() as stack:  # no file takes its place before all are complete
         train, val = (
             stack.enter_context(TokenWriter(out / f"{split}.bin", tokenizer.vocab_size, tokenizer.digest))

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gptmodel.errors import DataError
-from gptmodel.files import atomic_writer
+from gptmodel.files import atomic_writer, naming
 
 MAGIC = b"GPTTOKEN"
 VERSION = 1
@@ -64,7 +64,8 @@ class TokenWriter:
         """Add ids, shape (n,); DataError if one is not below vocab_size."""
         if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < self._vocab_size:
             raise DataError(f"{self.path}: an id is not below the vocab_size, {self._vocab_size}")
-        self._stream.write(np.ascontiguousarray(ids, dtype=self._dtype).data)
+        with naming(self.path):
+            self._stream.write(np.ascontiguousarray(ids, dtype=self._dtype).data)
         self.count += ids.size
 
     def __enter__(self) -> Self:

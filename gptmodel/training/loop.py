@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from gptmodel.config import TrainParams
 from gptmodel.data.batches import training_batch
 from gptmodel.determinism import Stream, derived_seed
-from gptmodel.errors import TrainingError
 from gptmodel.evaluation.loss import estimate_loss
 from gptmodel.optim.factory import learning_rate_at
+from gptmodel.training.memory import memory_errors
 from gptmodel.training.state import Evaluation, TrainingState
 from gptmodel.training.step import Update, training_step
 
@@ -55,16 +55,8 @@ def fit(state: TrainingState, run: Conditions) -> bool:
     how often the run is watched, saved or resumed cannot change a weight.
     """
     devices = [run.device] if run.device.type == "cuda" else []
-    try:
-        with torch.random.fork_rng(devices=devices):
-            return _fit(state, run)
-    except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
-            raise
-        raise TrainingError(
-            f"out of memory at iteration {state.iteration}: lower train.batch_size, model.block_size, model.n_layer or "
-            "model.n_embd; the last snapshot is kept"
-        ) from error
+    with memory_errors(lambda: f"at iteration {state.iteration}"), torch.random.fork_rng(devices=devices):
+        return _fit(state, run)
 
 
 def _fit(state: TrainingState, run: Conditions) -> bool:

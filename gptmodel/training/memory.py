@@ -1,6 +1,8 @@
 """How much memory a training needs, from its settings alone, before anything is allocated."""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -20,8 +22,7 @@ def estimate_bytes(model: ModelParams, train: TrainParams, vocab_size: int) -> i
     evaluation's forward pass needs. A layer keeps about 20 widths of each token: its inputs, q, k, v, the attention's
     output and projection, two sums, two norms, and four widths before and after the non-linearity.
     """
-    with torch.device("meta"):
-        parameters = sum(p.numel() for p in TransformerModel(model, vocab_size).parameters())
+    parameters = _count(model, vocab_size)
     C, V, T = model.n_embd, vocab_size, model.block_size
     copies = 2 + OPTIMIZER_COPIES[train.optimizer]
     tokens = train.batch_size * T
@@ -29,6 +30,37 @@ def estimate_bytes(model: ModelParams, train: TrainParams, vocab_size: int) -> i
     kept = tokens * (model.n_layer * (20 * C + attention) + 4 * C + 4 * V)
     scored = max(TOKENS_AT_ONCE, T) * (12 * C + 3 * V)
     return BASE_BYTES + 4 * (copies * parameters + max(kept, scored))
+
+
+def _count(model: ModelParams, vocab_size: int) -> int:
+    """Return the number of weights, from models of one and two layers: as many as are asked for may be too many."""
+    try:
+        with torch.device("meta"):
+            one, two = (
+                sum(
+                    p.numel()
+                    for p in TransformerModel(model.model_copy(update={"n_layer": n}), vocab_size).parameters()
+                )
+                for n in (1, 2)
+            )
+    except RuntimeError:  # a tensor with more bytes than torch can count
+        return 1 << 62
+    return one + (model.n_layer - 1) * (two - one)
+
+
+@contextmanager
+def memory_errors(when: Callable[[], str]) -> Iterator[None]:
+    """Turn a failed allocation into a TrainingError that says when it was and what to do."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        by_torch = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+        if not by_torch and not isinstance(error, MemoryError):
+            raise
+        raise TrainingError(
+            f"out of memory {when()}: lower train.batch_size, model.block_size, model.n_layer or model.n_embd; "
+            "the last snapshot is kept"
+        ) from error
 
 
 def check_memory(needed: int) -> None:

@@ -21,12 +21,12 @@ from gptmodel.data.corpus import check_splits
 from gptmodel.data.prepared import PreparedData
 from gptmodel.determinism import Stream, pick_device, pick_dtype, platform_fingerprint, torch_generator, use_threads
 from gptmodel.errors import TrainingError
-from gptmodel.files import atomic_write, write_json
+from gptmodel.files import atomic_write, remove_leftovers, write_json
 from gptmodel.nn.transformer import build_model
 from gptmodel.optim.factory import build_optimizer
 from gptmodel.training.checkpoint import save_checkpoint
 from gptmodel.training.loop import Conditions, Observer
-from gptmodel.training.memory import check_memory, estimate_bytes, shown
+from gptmodel.training.memory import check_memory, estimate_bytes, memory_errors, shown
 from gptmodel.training.snapshot import SnapshotStore, fingerprint
 from gptmodel.training.state import TrainingState, history_csv
 
@@ -91,8 +91,9 @@ class TrainingRun:
             folder.mkdir(parents=True, exist_ok=True)
             run = cls(folder, data, params, platform)
             run.device, run.dtype, run.memory = device, dtype, needed
-            run._restore()
-            yield run
+            with memory_errors(lambda: "beside the iterations"):
+                run._restore()
+                yield run
         finally:
             lock.release()
 
@@ -164,6 +165,8 @@ class TrainingRun:
             val_loss=last.val_loss,
             parameters=self.parameters,
         )
+        for path in (model, metrics, history):
+            remove_leftovers(path)
         save_checkpoint(model, state.model, self.data.tokenizer, self.provenance())
         write_json(metrics, asdict(result))
         atomic_write(history, history_csv(state.history).encode())

@@ -37,7 +37,7 @@ class SnapshotStore:
         torch.save(state, buffer)
         content = buffer.getvalue()
         atomic_write(self.folder / f"snapshot-{iteration:010d}.pt", _head(content) + content)
-        for path in self._newest_first()[KEPT:]:
+        for path in [*self._newest_first()[KEPT:], *self.folder.glob(".snapshot-*.tmp")]:  # the latter of killed saves
             path.unlink(missing_ok=True)
 
     def load_newest(self, fits: Callable[[dict[str, Any]], bool] = lambda _: True) -> dict[str, Any] | None:
@@ -49,7 +49,12 @@ class SnapshotStore:
         return None
 
     def clear(self) -> None:
-        """Forget all of them: the run they would continue has ended."""
+        """Forget all of them, and then the rest of the folder: the run they would continue has ended.
+
+        A kill in the middle leaves no snapshot that a run with a new tracking journal would continue from.
+        """
+        for path in self._newest_first():
+            path.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _newest_first(self) -> list[Path]:

@@ -135,6 +135,8 @@ def read_history(path: Path) -> list[Evaluation]:
     """Read rows that `history_csv` wrote; DataError when the file is missing or wrong."""
     try:
         rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        if any(row.keys() != Evaluation.__annotations__.keys() for row in rows):
+            raise ValueError("other columns than those of an evaluation")
         history = [
             Evaluation(**{name: kind(row[name]) for name, kind in Evaluation.__annotations__.items()}) for row in rows
         ]

@@ -255,11 +255,11 @@ OTHERS += [torch.zeros(()), torch.zeros(3), torch.zeros(8, 8), torch.zeros(0), t
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_a_snapshot_of_any_other_content_is_passed_over(tmp_path: Path, optimizer: str) -> None:
     """Each part of a state exchanged, left out, or joined by another, in an archive with the right digest."""
-    made = trained(train={"optimizer": optimizer})
+    made = trained(train={"optimizer": optimizer}, model={"n_layer": 1})
     state, store, draw = made.state_dict(), SnapshotStore(tmp_path), random.Random(5)
     mutations = 0
     for path in state_leaves(state):
-        for other in draw.sample(OTHERS, 4):
+        for other in draw.sample(OTHERS, 2):
             changed: Any = {"all": deep_copy(state)}
             place = changed
             for key in ("all", *path)[:-1]:
@@ -273,7 +273,7 @@ def test_a_snapshot_of_any_other_content_is_passed_over(tmp_path: Path, optimize
                 continue
             check_state(store, changed["all"], optimizer)
             mutations += 1
-    assert mutations > 200
+    assert mutations > 100
 
 
 def deep_copy(value: Any) -> Any:
@@ -285,7 +285,7 @@ def deep_copy(value: Any) -> Any:
 def check_state(store: SnapshotStore, changed: dict[str, Any], optimizer: str) -> None:
     """Either it does not fit, or it is taken and the training can go on with it."""
     store.save(3, changed)
-    fresh: TrainingState = new_state(train={"optimizer": optimizer})
+    fresh: TrainingState = new_state(train={"optimizer": optimizer}, model={"n_layer": 1})
     loaded = store.load_newest(fresh.fits)
     if loaded is None:
         return

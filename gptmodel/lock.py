@@ -1,0 +1,247 @@
+"""What dvc.yaml and dvc.lock say, checked field by field; DVC's digests; and which outs hold more than results.
+
+It reads and compares. It rebuilds nothing, and it never calls DVC.
+"""
+
+import configparser
+import csv
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from gptmodel.errors import DataError
+from gptmodel.files import digest
+
+MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
+IGNORED = ("__pycache__", ".pyc", ".pyo")
+"""Ends of the names that .dvcignore keeps out of a folder's digest."""
+
+# Why a rebuilt out may honestly differ, and in what: nothing else is left out of a comparison.
+VOLATILE = {"models/run.json": "it names a tracked run"}
+TIMED = {  # fields, or columns of a table, that hold the time a training took on its machine
+    "metrics/train.json": ("seconds", "tokens_per_second"),
+    "metrics/history.csv": ("seconds",),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A file or folder as dvc.lock records it, or as it is."""
+
+    md5: str
+    """DVC's md5; of a folder, that of its list of files, with `.dir` behind it."""
+    size: int
+    nfiles: int | None = None
+    """Files in a folder; None for a file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Out:
+    """An out of a stage in dvc.yaml."""
+
+    kind: str
+    """outs, metrics or plots."""
+    cached: bool
+    """False for a file that git tracks instead, or nobody does."""
+    persist: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stage as dvc.yaml asks for it."""
+
+    name: str
+    cmd: str
+    deps: tuple[str, ...]
+    params: dict[str, tuple[str, ...]]
+    """The keys of each params file."""
+    outs: dict[str, Out]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockedStage:
+    """A stage as dvc.lock says it ran."""
+
+    cmd: str
+    deps: dict[str, Entry]
+    params: dict[str, dict[str, Any]]
+    outs: dict[str, Entry]
+
+
+def read_yaml(path: Path, name: str) -> dict[str, Any]:
+    """Read a YAML mapping just as DVC reads it; DataError calls the file `name`."""
+    try:
+        value = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{name}: no such file; `dvc repro` makes one, and git has to track it") from None
+    except OSError as error:
+        raise DataError(f"{name}: cannot be read: {error.strerror}") from None
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise DataError(f"{name}: not valid YAML: {' '.join(str(error).split())[:200]}") from None
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise DataError(f"{name}: has to be a mapping")
+    return value
+
+
+def read_lock(path: Path, name: str = "dvc.lock") -> dict[str, LockedStage]:
+    """Read dvc.lock; DataError names the first thing in it that DVC would not have written."""
+    content = read_yaml(path, name)
+    if content.keys() - {"stages"} != {"schema"} or content["schema"] != "2.0":
+        raise DataError(f"{name}: has to hold schema 2.0 and stages; `dvc repro` writes it anew")
+    stages = _mapping(content.get("stages", {}), f"{name}: stages")
+    return {key: _locked(_mapping(value, f"{name}: {key}"), f"{name}: {key}") for key, value in stages.items()}
+
+
+def _locked(value: dict[str, Any], where: str) -> LockedStage:
+    _known(value, {"cmd", "deps", "params", "outs"}, where)
+    if not isinstance(value.get("cmd"), str):
+        raise DataError(f"{where}: cmd has to be a text")
+    params = _mapping(value.get("params", {}), f"{where}: params")
+    return LockedStage(
+        cmd=value["cmd"],
+        deps=_entries(value.get("deps", []), f"{where}: deps"),
+        params={file: _mapping(keys, f"{where}: params: {file}") for file, keys in params.items()},
+        outs=_entries(value.get("outs", []), f"{where}: outs"),
+    )
+
+
+def _entries(value: Any, where: str) -> dict[str, Entry]:
+    if not isinstance(value, list):
+        raise DataError(f"{where} has to be a list")
+    found: dict[str, Entry] = {}
+    for item in value:
+        fields = _mapping(item, where)
+        path = fields.get("path")
+        if not isinstance(path, str) or not path or path in found:
+            raise DataError(f"{where}: path {path!r} is missing, not a text or there twice")
+        here = f"{where}: {path}"
+        _known(fields, {"path", "hash", "md5", "size", "nfiles", "isexec"}, here)
+        md5, size, nfiles = fields.get("md5"), fields.get("size"), fields.get("nfiles")
+        if fields.get("hash") != "md5" or not isinstance(md5, str) or not MD5.fullmatch(md5):
+            raise DataError(f"{here}: md5 {md5!r} is none of DVC 3")
+        if type(size) is not int or (type(nfiles) is int) != md5.endswith(".dir"):
+            raise DataError(f"{here}: size {size!r}, nfiles {nfiles!r}: not those of a file or a folder")
+        found[path] = Entry(md5=md5, size=size, nfiles=nfiles)
+    return found
+
+
+def read_pipeline(path: Path, name: str = "dvc.yaml") -> list[Stage]:
+    """Read dvc.yaml and return its stages, each behind those it depends on."""
+    stages = _mapping(read_yaml(path, name).get("stages", {}), f"{name}: stages")
+    waiting = [_stage(key, _mapping(value, f"{name}: {key}"), f"{name}: {key}") for key, value in stages.items()]
+    producers = {path: stage.name for stage in waiting for path in stage.outs}
+    ordered: list[Stage] = []
+    while waiting:
+        done = {stage.name for stage in ordered}
+        ready = [stage for stage in waiting if all(producers.get(dep, "") in {"", *done} for dep in stage.deps)]
+        if not ready:
+            raise DataError(f"{name}: {', '.join(stage.name for stage in waiting)} depend on each other")
+        ordered += ready
+        waiting = [stage for stage in waiting if stage not in ready]
+    return ordered
+
+
+def _stage(stage: str, value: dict[str, Any], where: str) -> Stage:
+    _known(value, {"cmd", "deps", "params", "outs", "metrics", "plots", "desc", "meta", "frozen"}, where)
+    cmd = value.get("cmd")
+    if not isinstance(cmd, str) or "${" in cmd:
+        raise DataError(f"{where}: cmd has to be one command without templates")
+    deps = value.get("deps", [])
+    if not isinstance(deps, list) or not all(isinstance(dep, str) for dep in deps):
+        raise DataError(f"{where}: deps has to be a list of paths")
+    params: dict[str, tuple[str, ...]] = {}
+    for item in value.get("params", []):
+        for file, keys in item.items() if isinstance(item, dict) else [("params.yaml", [item])]:
+            params[file] = (*params.get(file, ()), *map(str, keys or ()))
+    outs = {}
+    for kind in ("outs", "metrics", "plots"):
+        for item in value.get(kind, []):
+            path, options = next(iter(item.items())) if isinstance(item, dict) and len(item) == 1 else (item, {})
+            if not isinstance(path, str):
+                raise DataError(f"{where}: {kind} has to be a list of paths")
+            flags = _mapping(options or {}, f"{where}: {path}")
+            outs[path] = Out(kind=kind, cached=bool(flags.get("cache", True)), persist=bool(flags.get("persist")))
+    return Stage(name=stage, cmd=cmd, deps=tuple(deps), params=params, outs=outs)
+
+
+def _mapping(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise DataError(f"{where} has to be a mapping")
+    return value
+
+
+def _known(value: dict[str, Any], known: set[str], where: str) -> None:
+    if unknown := sorted(value.keys() - known):
+        raise DataError(f"{where}: {unknown[0]} is not known here; known are {', '.join(sorted(known))}")
+
+
+def measure(path: Path) -> Entry | None:
+    """Return what DVC would record of a file or folder; None if there is none."""
+    if path.is_file():
+        return Entry(md5=digest(path, "md5"), size=path.stat().st_size)
+    if not path.is_dir():
+        return None
+    files = sorted(file for file in path.rglob("*") if file.is_file() and not _ignored(file.relative_to(path)))
+    listed = [{"md5": digest(file, "md5"), "relpath": file.relative_to(path).as_posix()} for file in files]
+    listed.sort(key=lambda item: item["relpath"])
+    md5 = hashlib.md5(json.dumps(listed, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
+    return Entry(md5=f"{md5}.dir", size=sum(file.stat().st_size for file in files), nfiles=len(files))
+
+
+def _ignored(path: Path) -> bool:
+    return any(part.endswith(IGNORED) for part in path.parts)
+
+
+def steady(path: str, content: bytes) -> Any:
+    """Return the content of an out without the time it took; ValueError when it is not of its format."""
+    fields = TIMED[path]
+    if path.endswith(".json"):
+        values = json.loads(content)
+        if not isinstance(values, dict):
+            raise ValueError("not a mapping")
+        return {key: value for key, value in values.items() if key not in fields}
+    rows = list(csv.DictReader(io.StringIO(content.decode())))
+    return [{key: value for key, value in row.items() if key not in fields} for row in rows]
+
+
+def changed_params(locked: Mapping[str, Any], now: Mapping[str, Any], keys: tuple[str, ...]) -> Iterator[str]:
+    """Yield a line for each setting that the lock has otherwise than the params file, or not at all."""
+    for key in sorted({*keys, *locked}):
+        value: Any = now
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if key not in keys:
+            yield f"{key}: only in the lock"
+        elif key not in locked:
+            yield f"{key}: not in the lock"
+        else:
+            yield from _changes(key, locked[key], value)
+
+
+def _changes(key: str, locked: Any, now: Any) -> Iterator[str]:
+    if isinstance(locked, dict) and isinstance(now, dict):
+        for name in sorted({*locked, *now}):
+            yield from _changes(f"{key}.{name}", locked.get(name), now.get(name))
+    elif locked != now:
+        yield f"{key}: lock {locked!r:.40}, params {now!r:.40}"
+
+
+def dvc_setting(root: Path, section: str, name: str) -> str | None:
+    """Return a value of DVC's configuration of the project, its local file first."""
+    for file in ("config.local", "config"):
+        parser = configparser.ConfigParser(interpolation=None, strict=False)
+        try:
+            parser.read_string(re.sub(r"(?m)^\s+", "", (root / ".dvc" / file).read_text(encoding="utf-8")))
+        except (OSError, ValueError, configparser.Error):
+            continue
+        if parser.has_option(section, name):
+            return parser.get(section, name)
+    return None

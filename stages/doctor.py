@@ -1,0 +1,31 @@
+"""Examine the project and this machine, explain what a kill left behind, and mend what is safe to mend."""
+
+from typing import Annotated
+
+import typer
+
+from gptmodel.errors import GptModelError
+from stages.command import project_root
+
+MendOption = Annotated[bool, typer.Option("--mend", help="Repair what is safe to repair.")]
+
+
+def doctor(mend: MendOption = False) -> None:
+    """Examine the project and this machine: what is wrong, what a kill left behind, and how to mend it."""
+    from stages.environment import environment
+    from stages.leftovers import leftovers
+
+    root = project_root().resolve()
+    problems = mendable = 0
+    for check in (*environment, *leftovers):
+        for finding in check(root):
+            typer.echo(f"{finding.status:<7}  {finding.text}")
+            if mend and finding.mend is not None:
+                typer.echo(f"mended   {finding.mend()}")
+                continue
+            problems += finding.status == "problem"
+            mendable += finding.mend is not None
+    if mendable:
+        typer.echo(f"`gptmodel doctor --mend` repairs {mendable} of these")
+    if problems:
+        raise GptModelError(f"{problems} problem{'s' if problems > 1 else ''} left, see above")

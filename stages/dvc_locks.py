@@ -1,0 +1,134 @@
+"""The locks that a killed DVC leaves: which are dead, which are in the way, and how the dead ones are taken out.
+
+`.dvc/tmp/rwlock` is a JSON file: for each path in use, the id and the command of the process that reads or writes it.
+A killed DVC does not take itself out. The next one forgets a process that is gone, but is blocked by a living process
+that was given the same id since, and by a file that a kill cut off. `.dvc/tmp/lock` and `rwlock.lock` are held by the
+system on behalf of a process, and free when it ends, unless core.hardlink_lock is set.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+
+from gptmodel.files import atomic_write
+from gptmodel.lock import dvc_setting
+from stages.finding import Finding, age, listed
+
+CLOCK_SECONDS = 2.0
+"""How far the clocks of processes and files may lie apart."""
+
+
+def dvc_locks(root: Path) -> Iterator[Finding]:
+    """Examine DVC's locks."""
+    yield from _rwlock(root)
+    yield from _repository_lock(root)
+
+
+def _rwlock(root: Path) -> Iterator[Finding]:
+    path = root / ".dvc" / "tmp" / "rwlock"
+    try:
+        entries = _entries(_read(path))
+    except FileNotFoundError:
+        yield Finding("ok", "no path is locked by DVC")
+        return
+    except (ValueError, TypeError):
+        text = ".dvc/tmp/rwlock was cut off by a kill: every DVC command fails on it; --mend removes it"
+        yield Finding("problem", text, lambda: _mend(root))
+        return
+    changed = path.stat().st_mtime
+    gone = {pid: cmd for pid, cmd in entries if not psutil.pid_exists(pid)}
+    reused = {pid: cmd for pid, cmd in entries if pid not in gone and _is_younger(pid, changed)}
+    if gone:
+        who = listed([f"`{cmd}` (PID {pid})" for pid, cmd in gone.items()], 3)
+        text = f"killed, but still in DVC's locks: {who}; DVC forgets what it meets, --mend forgets all"
+        yield Finding("note", text, lambda: _mend(root))
+    for pid, cmd in reused.items():
+        text = f"`{cmd}` (PID {pid}) was killed, but another process has that id now, and DVC takes it for the old one"
+        yield Finding("problem", f"{text}: --mend removes its locks", lambda: _mend(root))
+    for pid, cmd in {(pid, cmd) for pid, cmd in entries if pid not in {*gone, *reused}}:
+        text = f"`{cmd}` (PID {pid}) holds paths: let it end"
+        if not _runs(pid, cmd):
+            text += f"; if that PID is no DVC any more (it runs `{_command(pid)}`), remove .dvc/tmp/rwlock"
+        yield Finding("note", text)
+    if not entries:
+        yield Finding("ok", "no path is locked by DVC")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    value = json.loads(path.read_bytes())
+    return dict(value)
+
+
+def _entries(locks: dict[str, Any]) -> list[tuple[int, str]]:
+    """Return the processes in the lock file, each once; ValueError when DVC did not write it so."""
+    try:
+        infos = [
+            *locks.get("write", {}).values(),
+            *(info for infos in locks.get("read", {}).values() for info in infos),
+        ]
+        found = {(info["pid"], info["cmd"]) for info in infos}
+        if not all(type(pid) is int and isinstance(cmd, str) for pid, cmd in found):
+            raise ValueError("not process ids and commands")
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(str(error)) from None
+    return sorted(found)
+
+
+def _is_younger(pid: int, moment: float) -> bool:
+    """Tell whether a process began after the lock file was last written, so that it cannot be in there."""
+    try:
+        return bool(psutil.Process(pid).create_time() > moment + CLOCK_SECONDS)
+    except psutil.Error:
+        return False
+
+
+def _runs(pid: int, cmd: str) -> bool:
+    return _command(pid).endswith(cmd.rpartition("/")[2])
+
+
+def _command(pid: int) -> str:
+    try:
+        return " ".join(psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return "?"
+
+
+def _mend(root: Path) -> str:
+    """Take the dead out of the lock file, while DVC is kept out of it."""
+    from dvc.lock import LockError, make_lock  # type: ignore[import-untyped]
+
+    folder = root / ".dvc" / "tmp"
+    path = folder / "rwlock"
+    hard = (dvc_setting(root, "core", "hardlink_lock") or "").lower() == "true"
+    try:
+        with make_lock(str(folder / "rwlock.lock"), tmp_dir=str(folder), hardlink_lock=hard):
+            try:
+                locks = _read(path)
+                entries = _entries(locks)
+            except FileNotFoundError:
+                return "no path is locked by DVC any more"
+            except (ValueError, TypeError):
+                path.unlink()
+                return "removed .dvc/tmp/rwlock"
+            changed = path.stat().st_mtime
+            dead = {pid for pid, _ in entries if not psutil.pid_exists(pid) or _is_younger(pid, changed)}
+            write = {key: info for key, info in locks.get("write", {}).items() if info["pid"] not in dead}
+            read = {key: [i for i in infos if i["pid"] not in dead] for key, infos in locks.get("read", {}).items()}
+            kept = {"write": write, "read": {key: infos for key, infos in read.items() if infos}}
+            atomic_write(path, json.dumps({key: value for key, value in kept.items() if value}).encode())
+    except LockError:
+        return "nothing: a DVC command is at work on its locks just now; try again"
+    return f"the locks of {listed([f'PID {pid}' for pid in sorted(dead)]) if dead else 'the dead'} are gone"
+
+
+def _repository_lock(root: Path) -> Iterator[Finding]:
+    path = root / ".dvc" / "tmp" / "lock"
+    if (dvc_setting(root, "core", "hardlink_lock") or "").lower() != "true" or not path.exists():
+        return  # the system holds it, and lets go of it when a process ends
+    since = age(time.time() - path.stat().st_mtime)
+    text = f".dvc/tmp/lock was made {since} ago (core.hardlink_lock is set, so it outlives a kill)"
+    yield Finding("note", f"{text}: if no DVC command runs on any machine, remove it")

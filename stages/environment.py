@@ -1,0 +1,144 @@
+"""The examination of what the project needs around it: libraries, git, DVC, the PATH, the disk, the MLflow store."""
+
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from gptmodel.errors import GptModelError
+from gptmodel.lock import dvc_setting, read_lock, read_pipeline
+from stages.finding import Finding, listed, size
+from stages.rebuild import git
+
+VITAL = ("torch", "dvc", "mlflow", "typer", "numpy", "pydantic")
+"""Libraries without which nothing runs, or with which another version of gives other results."""
+LITTLE_SPACE, TOO_LITTLE_SPACE = 2_000_000_000, 200_000_000
+
+
+def _libraries(root: Path) -> Iterator[Finding]:
+    python = ".".join(map(str, sys.version_info[:3]))
+    try:
+        lines = (root / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        yield Finding("problem", "requirements.txt is missing: train depends on it; `git restore requirements.txt`")
+        return
+    pins = {match[1]: match[2] for line in lines if (match := re.match(r"([\w.-]+)==([^\s;]+)", line))}
+    wrong = {name: found for name, pin in pins.items() if (found := _installed(name)) != pin}
+    told = [f"{name} {wrong[name] or 'missing'} instead of {pins[name]}" for name in wrong]
+    vital = [line for line in told if line.split()[0].lower() in VITAL]
+    mend = f"`{sys.executable} -m pip install -r requirements.txt`"
+    if vital:
+        yield Finding("problem", f"not as pinned: {listed(vital)}: {mend}")
+    if rest := [line for line in told if line not in vital]:
+        yield Finding("note", f"not as pinned: {listed(rest)}: {mend}")
+    if not wrong:
+        yield Finding("ok", f"Python {python}; all {len(pins)} libraries as requirements.txt pins them")
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name).partition("+")[0]  # behind the plus: which build the index offered
+    except PackageNotFoundError:
+        return None
+
+
+def _commands(_root: Path) -> Iterator[Finding]:
+    """See whether `python` and `dvc`, as dvc.yaml and the user call them, are those of one environment."""
+    where = Path(sys.executable).parent
+    python, dvc = shutil.which("python"), shutil.which("dvc")
+    probe = [python or "", "-c", "import importlib.util as u, sys; sys.exit(u.find_spec('torch') is None)"]
+    if python is None or subprocess.run(probe, capture_output=True, check=False).returncode != 0:
+        what = "`python` is not on the PATH" if python is None else f"`python` is {python}, which has no torch"
+        yield Finding("problem", f"{what}: the stages cannot run; put {where} first on the PATH (activate .venv)")
+    elif dvc is None:
+        yield Finding("problem", f"`dvc` is not on the PATH: put {where} first on the PATH (activate .venv)")
+    elif not Path(python).samefile(sys.executable):
+        yield Finding("note", f"`python` is {python}, and this is {sys.executable}: two environments")
+    else:
+        yield Finding("ok", f"`python` and `dvc` are those of {where}")
+
+
+def _repository(root: Path) -> Iterator[Finding]:
+    if not (root / "dvc.yaml").is_file():
+        yield Finding("problem", f"{root} has no dvc.yaml: run this in the project's folder")
+        return
+    if not (root / ".dvc" / "config").is_file():
+        yield Finding("problem", "DVC is not set up here: `git restore .dvc`, or `dvc init`")
+    try:
+        git(root, "rev-parse", "--git-dir")
+    except GptModelError as error:
+        if (dvc_setting(root, "core", "no_scm") or "").lower() != "true":
+            yield Finding("problem", f"{error}: `git init`, or without git `dvc config core.no_scm true`")
+            return
+    for name, read in (("dvc.yaml", read_pipeline), ("dvc.lock", read_lock)):
+        try:
+            if (root / name).is_file():
+                read(root / name)
+        except GptModelError as error:
+            yield Finding("problem", f"{error}; `git restore {name}` brings the committed one back")
+            return
+    text = "there is no dvc.lock yet: `dvc repro`" if not (root / "dvc.lock").is_file() else "dvc.lock reads well"
+    yield Finding("ok", f"git and DVC are set up; {text}")
+
+
+def _space(root: Path) -> Iterator[Finding]:
+    free = shutil.disk_usage(root).free
+    if free < LITTLE_SPACE:
+        hint = "`dvc gc --workspace` frees what no commit here needs"
+        yield Finding("problem" if free < TOO_LITTLE_SPACE else "note", f"{size(free)} left on the disk: {hint}")
+    else:
+        yield Finding("ok", f"{size(free)} left on the disk")
+
+
+def _store(root: Path) -> Iterator[Finding]:
+    """See whether plain `mlflow ui` in the project shows its runs."""
+    if os.environ.get("MLFLOW_TRACKING_URI"):
+        yield Finding("ok", "MLFLOW_TRACKING_URI names the MLflow store; it is not examined")
+        return
+    if old := [path.parent.name for path in (root / "mlruns").glob("[0-9]*/meta.yaml")]:
+        text = f"mlruns/ holds runs of an older MLflow ({listed(old)}), which `mlflow ui` opens in place of mlflow.db"
+        yield Finding("problem", f"{text}: move the folder away")
+    database = root / "mlflow.db"
+    if not database.is_file():
+        yield Finding("ok", "there is no MLflow store yet: train makes it")
+        return
+    try:
+        found, head = _schema(database), _newest_schema()
+    except sqlite3.Error as error:
+        yield Finding("problem", f"mlflow.db cannot be read ({error}): move it away; `gptmodel sync` fills a new one")
+        return
+    if head and found not in head:
+        mend = f"copy it, then `mlflow db upgrade sqlite:///{database}`"
+        yield Finding("problem", f"mlflow.db has the schema {found} of another MLflow: {mend}")
+    else:
+        yield Finding("ok", f"mlflow.db ({size(database.stat().st_size)}) fits this MLflow")
+
+
+def _schema(database: Path) -> str | None:
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=2)) as connection:
+        row = connection.execute("select version_num from alembic_version").fetchone()
+    return str(row[0]) if row else None
+
+
+def _newest_schema() -> set[str]:
+    """Return the schema that the installed MLflow wants, read from its files: to import it takes seconds."""
+    spec = find_spec("mlflow")
+    if spec is None or spec.origin is None:
+        return set()
+    there: set[str] = set()
+    below: set[str] = set()
+    for file in (Path(spec.origin).parent / "store" / "db_migrations" / "versions").glob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        there |= set(re.findall(r"(?m)^revision\s*=\s*['\"](\w+)", text))
+        below |= set(re.findall(r"(?m)^down_revision\s*=\s*['\"](\w+)", text))
+    return there - below
+
+
+environment: tuple[Callable[[Path], Iterator[Finding]], ...] = (_libraries, _commands, _repository, _space, _store)

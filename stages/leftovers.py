@@ -1,0 +1,174 @@
+"""The examination of what kills leave behind: locks, lost processes, training states, half-written files."""
+
+import contextlib
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+from filelock import FileLock, Timeout
+
+from gptmodel.errors import GptModelError
+from gptmodel.tracking.journal import Journal, journals
+from stages.dvc_locks import dvc_locks
+from stages.finding import Finding, age, listed, size
+from stages.rebuild import FOLDER, git
+
+FOLDERS = ("data", "models", "metrics", "plots", "samples", "runs")
+TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")  # the names that files.atomic_writer gives
+FRESH_SECONDS = 60.0
+FORGOTTEN_DAYS = 30
+
+
+def _processes(root: Path) -> Iterator[Finding]:
+    """Find stages that go on although the DVC that started them was killed."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            words = process.cmdline()
+            stage = next((word for word in words if re.fullmatch(r"stages\.\w+", word)), None)
+            if stage and Path(process.cwd()) == root and "DVC_STAGE" in process.environ() and not _under_dvc(process):
+                text = (
+                    f"{stage} goes on without the DVC that started it (PID {process.pid}), and `dvc repro` cannot start"
+                )
+                mend = f"`kill {process.pid}` (train saves its state), then `dvc repro` goes on from there"
+                yield Finding("problem", f"{text} it again: {mend}")
+
+
+def _under_dvc(process: psutil.Process) -> bool:
+    return any("dvc" in Path(word).name for parent in process.parents() for word in parent.cmdline()[:3])
+
+
+def _trainings(root: Path) -> Iterator[Finding]:
+    """Find trainings that were not ended, and those under way."""
+    unfinished = 0
+    for folder in sorted((root / "runs").glob("*")):
+        snapshots = sorted(folder.glob("snapshot-*.pt"))
+        name = f"runs/{folder.name}"
+        if _held(folder.with_name(f"{folder.name}.lock")):
+            yield Finding("note", f"{name}: a training is under way")
+        elif snapshots:
+            unfinished += 1
+            iteration = int(re.sub(r"\D", "", snapshots[-1].name) or 0)
+            seconds = time.time() - snapshots[-1].stat().st_mtime
+            used = size(sum(path.stat().st_size for path in snapshots))
+            text = f"{name}: a training stopped at iteration {iteration:,} {age(seconds)} ago ({used})"
+            hint = "the same params, data and code go on from there"
+            if seconds > FORGOTTEN_DAYS * 86400:
+                yield Finding("note", f"{text}; if it is not wanted any more, `rm -r {name}`")
+            else:
+                yield Finding("note", f"{text}; {hint}, or `rm -r {name}`")
+    locks = list((root / "runs").glob("*.lock"))
+    if not unfinished:
+        harmless = f"; {len(locks)} lock files in runs/ are harmless" if locks else ""
+        yield Finding("ok", f"no training was left unfinished{harmless}")
+
+
+def _held(lock: Path) -> bool:
+    """Tell whether a living process holds a lock file; one that is only there holds nothing."""
+    if not lock.is_file():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False
+
+
+def _tracking(root: Path) -> Iterator[Finding]:
+    killed: list[Journal] = []
+    unsent: list[Journal] = []
+    for journal in journals(root):
+        if _held(journal.alive_lock):
+            continue
+        if journal.last_status() == "RUNNING":
+            killed.append(journal)
+        elif journal.pending:
+            unsent.append(journal)
+    if killed:
+        yield Finding("note", f"{_runs(len(killed))} was killed and still RUNNING for MLflow: `gptmodel sync` says so")
+    if unsent:
+        yield Finding("note", f"{_runs(len(unsent))} not fully sent to MLflow: `gptmodel sync`")
+    if not killed and not unsent:
+        yield Finding("ok", "MLflow has been sent all runs")
+
+
+def _runs(count: int) -> str:
+    return f"{count} tracked run{'s' if count > 1 else ''}"
+
+
+def _temporary_files(root: Path) -> Iterator[Finding]:
+    found = _dead_temporary_files(root)
+    if not found:
+        yield Finding("ok", "no half-written files")
+        return
+    names = listed([str(path.relative_to(root)) for path in found], 3)
+    used = size(sum(path.stat().st_size for path in found))
+    yield Finding("note", f"half-written files of killed processes ({used}): {names}", lambda: _remove_files(root))
+
+
+def _dead_temporary_files(root: Path) -> list[Path]:
+    """Return half-written files that nobody wrote to for a while and no process of this user has open."""
+    limit = time.time() - FRESH_SECONDS
+    paths = [path for folder in FOLDERS for path in sorted((root / folder).rglob("*.tmp"))]
+    found = [path for path in paths if TEMPORARY.fullmatch(path.name) and path.stat().st_mtime < limit]
+    if not found:
+        return []
+    used: set[str] = set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            used |= {file.path for file in process.open_files()}
+    return [path for path in found if str(path) not in used]
+
+
+def _remove_files(root: Path) -> str:
+    found = _dead_temporary_files(root)
+    for path in found:
+        path.unlink(missing_ok=True)
+    return f"removed {len(found)} half-written files"
+
+
+def _experiments(root: Path) -> Iterator[Finding]:
+    """Find folders that a killed `dvc exp run --temp` or queue worker left."""
+    folders = [path for path in (root / ".dvc" / "tmp" / "exps" / "standalone").glob("tmp*") if path.is_dir()]
+    folders += [path for path in (root / ".dvc" / "tmp" / "exps").glob("tmp*") if path.is_dir()]
+    if folders:
+        oldest = age(time.time() - min(path.stat().st_mtime for path in folders))
+        hint = "if no experiment runs (`dvc queue status`), remove them"
+        names = listed([str(path.relative_to(root)) for path in folders], 3)
+        yield Finding("note", f"folders of experiments under way or killed, the oldest {oldest} old: {names}; {hint}")
+
+
+def _worktrees(root: Path) -> Iterator[Finding]:
+    """Find worktrees that a killed `gptmodel verify` left."""
+    try:
+        lines = git(root, "worktree", "list", "--porcelain").splitlines()
+    except GptModelError:
+        return
+    for line in lines:
+        tree = Path(line.removeprefix("worktree "))
+        match = re.match(rf"{FOLDER}(\d+)-", tree.parent.name)
+        if line.startswith("worktree ") and match and not psutil.pid_exists(int(match[1])):
+            yield Finding("note", f"a killed `gptmodel verify` left {tree}", lambda tree=tree: _drop(root, tree))  # type: ignore[misc]
+
+
+def _drop(root: Path, tree: Path) -> str:
+    git(root, "worktree", "remove", "--force", "--force", str(tree))
+    if tree.parent.parent == Path(tempfile.gettempdir()).resolve():
+        shutil.rmtree(tree.parent, ignore_errors=True)
+    return f"removed {tree}"
+
+
+leftovers: tuple[Callable[[Path], Iterator[Finding]], ...] = (
+    dvc_locks,
+    _processes,
+    _trainings,
+    _tracking,
+    _temporary_files,
+    _experiments,
+    _worktrees,
+)

@@ -1,0 +1,553 @@
+"""Everything a user can get wrong, in one table: status 2, one line that says what and how to mend it, nothing lost.
+
+A case breaks a copy of a small finished project, runs a command line in it, and names a part of the line that has to
+come. Whatever the case, each file of the project is afterwards as it was before.
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from model_helpers import ROOT, small_values
+
+from gptmodel.tokenizers.char import CharTokenizer
+from gptmodel.training.checkpoint import _digest
+
+TEXT = "To be, or not to be, that is the question:\n" * 30
+Break = Callable[[Path], Any]
+
+
+def run(folder: Path, *arguments: str) -> int:
+    """Run the command line in this process, as the installed command does; return its status."""
+    from stages.cli import app
+    from stages.command import main
+
+    before, handlers = Path.cwd(), {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["gptmodel", *arguments])
+        patch.setenv("DVC_STAGE", "none")
+        patch.delenv("DVC_ROOT", raising=False)
+        try:
+            main(app)
+        except SystemExit as end:
+            return int(end.code or 0)
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+    assert Path.cwd() == before
+    raise AssertionError("the command did not end the process")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project that has run all stages."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "params.yaml").write_text(yaml.safe_dump(small_values()), encoding="utf-8")
+    (folder / "data").mkdir()
+    (folder / "data" / "input.txt").write_text(TEXT, encoding="utf-8")
+    for stage in (("prepare",), ("train",), ("evaluate",), ("sample", "--prompt", "To")):
+        assert run(folder, *stage) == 0
+    return folder
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """The name of each file and folder, and the digest of each file."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def params(**sections: dict[str, Any]) -> Break:
+    """Change settings in the params file."""
+
+    def change(folder: Path) -> None:
+        values = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+        for name, settings in sections.items():
+            values[name].update(settings)
+        (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+
+    return change
+
+
+def without(section: str, key: str | None = None) -> Break:
+    def change(folder: Path) -> None:
+        values = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+        del (values if key is None else values[section])[key or section]
+        (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+
+    return change
+
+
+def put(name: str, content: bytes) -> Break:
+    def change(folder: Path) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+    return change
+
+
+def gone(name: str) -> Break:
+    return lambda folder: (folder / name).unlink()
+
+
+def as_folder(name: str) -> Break:
+    def change(folder: Path) -> None:
+        if (folder / name).is_file():
+            (folder / name).unlink()
+        (folder / name).mkdir()
+
+    return change
+
+
+def as_file(name: str) -> Break:
+    def change(folder: Path) -> None:
+        shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / name).write_bytes(b"in the way")
+
+    return change
+
+
+def cut(name: str, end: int) -> Break:
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:end])
+
+
+def flipped(name: str, at: int) -> Break:
+    def change(folder: Path) -> None:
+        content = bytearray((folder / name).read_bytes())
+        content[at] ^= 4
+        (folder / name).write_bytes(content)
+
+    return change
+
+
+def prepared_anew(text: str, *settings: str) -> Break:
+    """Prepare another text after the training."""
+
+    def change(folder: Path) -> None:
+        (folder / "data" / "input.txt").write_text(text, encoding="utf-8")
+        assert run(folder, "prepare", *settings) == 0
+
+    return change
+
+
+def model(change: Callable[[dict[str, Any]], Any], *, digest: bool = False) -> Break:
+    """Change the content of model.pth, with or without the digest made right again."""
+
+    def work(folder: Path) -> None:
+        path = folder / "models" / "model.pth"
+        content = torch.load(path, weights_only=True)
+        change(content)
+        if digest:
+            content["digest"] = _digest(
+                content["weights"], {key: content[key] for key in ("config", "tokenizer", "provenance")}
+            )
+        torch.save(content, path)
+
+    return work
+
+
+def nothing(_: Path) -> None: ...
+
+
+def both(*breaks: Break) -> Break:
+    return lambda folder: [one(folder) for one in breaks]
+
+
+@dataclass(frozen=True)
+class Case:
+    command: str
+    fragment: str
+    broken: Break = nothing
+    arguments: tuple[str, ...] = ()
+
+
+OTHER_CHARACTERS = json.dumps(CharTokenizer("".join(map(chr, range(97, 97 + len(set(TEXT)))))).to_json())
+T, M = "data/input.txt", "models/model.pth"
+TOKENS, TOKENIZER = "data/prepared/train.bin", "data/prepared/tokenizer.json"
+URL = ("-S", "fetch.source=http://127.0.0.1:9/text.txt")
+
+PARAMS = {
+    "no params file": Case(
+        "train", "params.yaml: no such params file; run in the project's folder", gone("params.yaml")
+    ),
+    "another params file that is missing": Case(
+        "train", "other.yaml: no such params file", nothing, ("--params", "other.yaml")
+    ),
+    "params file a folder": Case("train", "data: cannot be read: Is a directory", nothing, ("--params", "data")),
+    "params file empty": Case("train", "params.yaml: has to hold ", put("params.yaml", b"")),
+    "params file a list": Case("train", "params.yaml: has to hold ", put("params.yaml", b"- a\n- b\n")),
+    "params file not YAML": Case("train", "params.yaml: not valid YAML", put("params.yaml", b"train: [1, 2")),
+    "params file with a tab": Case("train", "not valid YAML", put("params.yaml", b"train:\n\tseed: 1\n")),
+    "params file not UTF-8": Case("train", "params.yaml: not UTF-8 at byte 3", put("params.yaml", b"a: \xff")),
+    "params file with code": Case(
+        "train", "not valid YAML", put("params.yaml", b"a: !!python/object/apply:os.getcwd []")
+    ),
+    "params key twice": Case("train", "the key a stands twice", put("params.yaml", b"a: 1\na: 2\n")),
+    "section missing": Case("train", "model: section missing (presets/ holds complete files)", without("model")),
+    "key missing": Case("train", "train.seed: missing", without("train", "seed")),
+    "key unknown": Case(
+        "train", "train.bach_size: unknown key, did you mean batch_size?", params(train={"bach_size": 3})
+    ),
+    "key of another section": Case("train", "train.n_layer: unknown key", params(train={"n_layer": 3})),
+    "text for a number": Case(
+        "train", "train.batch_size = 'many': should be a valid integer", params(train={"batch_size": "many"})
+    ),
+    "fraction for a count": Case("train", "train.max_iters = 0.5", params(train={"max_iters": 0.5})),
+    "yes for true": Case(
+        "train", "runtime.mlflow = 'maybe': should be a valid boolean", params(runtime={"mlflow": "maybe"})
+    ),
+    "null for a number": Case("train", "train.seed = None", params(train={"seed": None})),
+    "NaN": Case(
+        "train", "train.learning_rate = nan: should be a finite number", params(train={"learning_rate": float("nan")})
+    ),
+    "negative learning rate": Case(
+        "train", "train.learning_rate = -1.0: should be greater than 0", params(train={"learning_rate": -1.0})
+    ),
+    "number of 400 digits": Case(
+        "train", "train.learning_rate = 1", nothing, ("-S", "train.learning_rate=1" + "0" * 400)
+    ),
+    "unknown word": Case("train", "model.norm = 'middle': should be 'post' or 'pre'", params(model={"norm": "middle"})),
+    "no layers": Case("train", "model.n_layer = 0: should be greater than 0", params(model={"n_layer": 0})),
+    "layers without end": Case(
+        "train", "model.n_layer = 1000000000: should be less than", params(model={"n_layer": 10**9})
+    ),
+    "heads that do not divide": Case(
+        "train", "model.n_head = 3: does not divide model.n_embd = 8", params(model={"n_head": 3})
+    ),
+    "odd rotary head": Case(
+        "train", "model.position = rotary: needs an even head size", params(model={"position": "rotary", "n_embd": 6})
+    ),
+    "ngrams of one": Case(
+        "train", "model.ngram_orders = [1]: needs distinct orders from 2 to 8", params(model={"ngram_orders": [1]})
+    ),
+    "adamw without beta1": Case(
+        "train", "train.beta1 is null: optimizer adamw needs it", params(train={"beta1": None})
+    ),
+    "min_lr above": Case(
+        "train", "train.min_lr = 0.5: is above train.learning_rate = 0.01", params(train={"min_lr": 0.5})
+    ),
+    "warm-up too long": Case(
+        "train", "train.warmup_iters = 6: leaves none of max_iters = 6", params(train={"warmup_iters": 6})
+    ),
+    "float16 on cpu": Case("train", "train.dtype = float16: needs device cuda", params(train={"dtype": "float16"})),
+    "three faults at once": Case(
+        "train", "train.seed = -1", params(train={"seed": -1}, model={"n_embd": 0}, sample={"top_p": 2.0})
+    ),
+    "a batch larger than memory": Case(
+        "train", "GB of memory, and this machine has", params(train={"batch_size": 10**9})
+    ),
+    "a model larger than memory": Case(
+        "train", "lower train.batch_size, model.block_size", params(model={"n_embd": 65536, "n_layer": 50})
+    ),
+    "a device that is not there": Case(
+        "train", "train.device = mps: this machine has none", params(train={"device": "mps"})
+    ),
+    "samples without end": Case("sample", "sample.num_samples = 1000000000000", params(sample={"num_samples": 10**12})),
+}
+
+TEXTS = {
+    "no text": Case("prepare", "data/input.txt: no such text; run `dvc repro fetch`", gone(T)),
+    "text empty": Case("prepare", "data/input.txt: is empty", put(T, b"")),
+    "text a folder": Case("prepare", "data/input.txt: is a folder", as_folder(T)),
+    "text not UTF-8": Case(
+        "prepare", "data/input.txt: not UTF-8 at byte 6 (counted from 0)", put(T, b"hello \xff" + b"x" * 99)
+    ),
+    "text cut in a character": Case("prepare", "not UTF-8 at byte 2", put(T, b"ab\xe2\x82")),
+    "text in UTF-16": Case("prepare", "not UTF-8 at byte 0", put(T, "hello".encode("utf-16"))),
+    "text of one character": Case("prepare", "a single distinct character", put(T, b"aaaaaaaaaaaaaaaaaaaaaaa")),
+    "text of one byte value": Case(
+        "prepare", "a single distinct character", put(T, b"a" * 99), ("-S", "prepare.tokenizer=byte")
+    ),
+    "text too short to split": Case("prepare", "3 tokens leave 2 to train and 1 to validate", put(T, b"abc")),
+    "val split without tokens": Case(
+        "prepare", "another prepare.train_fraction", nothing, ("-S", "prepare.train_fraction=0.9999")
+    ),
+    "val split below a block": Case(
+        "train",
+        "the val split has 9 tokens, but model.block_size = 32 needs 33",
+        both(prepared_anew("ab" * 45), params(model={"block_size": 32})),
+    ),
+    "train split below a block": Case(
+        "train", "the train split has 5 tokens", both(prepared_anew("ab" * 25, "-S", "prepare.train_fraction=0.1"))
+    ),
+}
+
+PREPARED = {
+    "no tokenizer": Case("train", "tokenizer.json: no such file; run `dvc repro prepare` first", gone(TOKENIZER)),
+    "tokenizer not JSON": Case("train", "tokenizer.json is not JSON", put(TOKENIZER, b"{")),
+    "tokenizer of another kind": Case(
+        "train", "the tokenizer's kind has to be char or byte", put(TOKENIZER, b'{"kind": "bpe"}')
+    ),
+    "tokenizer unsorted": Case(
+        "train", "the characters are not sorted and distinct", put(TOKENIZER, b'{"kind": "char", "characters": "ba"}')
+    ),
+    "tokenizer of another text": Case(
+        "train", "train.bin: was not made with", put(TOKENIZER, OTHER_CHARACTERS.encode())
+    ),
+    "no token file": Case("train", "train.bin: no such token file; run `dvc repro prepare` first", gone(TOKENS)),
+    "token file a folder": Case("train", "train.bin: cannot be read: Is a directory", as_folder(TOKENS)),
+    "token file a text": Case(
+        "train", "train.bin: not a token file; run `gptmodel prepare` again", put(TOKENS, TEXT.encode())
+    ),
+    "token file cut": Case("train", "so it was cut or added to", cut(TOKENS, 100)),
+    "token file with a bad header": Case("train", "train.bin: the header is damaged", flipped(TOKENS, 20)),
+    "val split a text": Case("train", "val.bin: not a token file", put("data/prepared/val.bin", b"x" * 200)),
+    "nothing prepared": Case(
+        "train", "run `dvc repro prepare` first", lambda folder: shutil.rmtree(folder / "data" / "prepared")
+    ),
+    "evaluate without tokens": Case("evaluate", "train.bin: no such token file", gone(TOKENS)),
+    "evaluate after another text": Case(
+        "evaluate",
+        "the model was trained with another tokenizer than that of data/prepared: run `dvc repro`",
+        prepared_anew("abc " * 99),
+    ),
+    "evaluate without a history": Case(
+        "evaluate", "metrics/history.csv: no such file; run `dvc repro train` first", gone("metrics/history.csv")
+    ),
+    "evaluate with another history": Case(
+        "evaluate", "metrics/history.csv: not a history of training", put("metrics/history.csv", b"a,b\n1,2\n")
+    ),
+    "evaluate with a history of nan": Case(
+        "evaluate",
+        "line 2 has impossible numbers",
+        put(
+            "metrics/history.csv", b"iteration,tokens,seconds,learning_rate,train_loss,val_loss\n0,0,0.1,0.1,nan,1.0\n"
+        ),
+    ),
+    "evaluate with a damaged run.json": Case(
+        "evaluate",
+        "models/run.json: does not name a run",
+        both(params(runtime={"mlflow": True}), put("models/run.json", b"[")),
+    ),
+}
+
+MODELS = {
+    "no model": Case("sample", "models/model.pth: no such model; train one with `dvc repro train`", gone(M)),
+    "evaluate without a model": Case("evaluate", "models/model.pth: no such model", gone(M)),
+    "another model that is missing": Case("sample", "x.pth: no such model", nothing, ("--model", "x.pth")),
+    "model a folder": Case("sample", "models: cannot be read: Is a directory", nothing, ("--model", "models")),
+    "model a device": Case("sample", "/dev/zero: cannot be read: it is a device", nothing, ("--model", "/dev/zero")),
+    "model a name without end": Case("sample", "File name too long", nothing, ("--model", "x" * 300)),
+    "model empty": Case("sample", "models/model.pth: not a model file, or damaged", put(M, b"")),
+    "model a text": Case("sample", "not a model file, or damaged", put(M, TEXT.encode())),
+    "model cut": Case("sample", "not a model file, or damaged", cut(M, 5000)),
+    "model flipped": Case("sample", "not a model file, or damaged", flipped(M, 4000)),
+    "model of an older format": Case(
+        "sample", "not a model of this version of gptmodel", model(lambda c: c.update(format="gptmodel 0"))
+    ),
+    "model of another program": Case(
+        "sample", "not a model of this version", lambda folder: torch.save({"model": {}}, folder / M)
+    ),
+    "a whole module": Case(
+        "sample", "not a model file, or damaged", lambda folder: torch.save(torch.nn.Linear(2, 2), folder / M)
+    ),
+    "tokenizer exchanged": Case(
+        "sample", "do not belong together", model(lambda c: c.update(tokenizer=OTHER_CHARACTERS))
+    ),
+    "config exchanged": Case(
+        "sample", "do not belong together", model(lambda c: c.update(config=c["config"].replace("post", "pre")))
+    ),
+    "weights exchanged": Case(
+        "sample", "do not belong together", model(lambda c: c["weights"]["decoder.bias"].add_(1.0))
+    ),
+    "config exchanged, digest right": Case(
+        "sample",
+        "its weights are not those of its config",
+        model(lambda c: c.update(config=c["config"].replace("learned", "none")), digest=True),
+    ),
+    "weights that are no numbers": Case(
+        "sample",
+        "its weights are not all numbers",
+        model(lambda c: c["weights"]["decoder.bias"].fill_(float("nan")), digest=True),
+    ),
+}
+
+PROMPTS = {
+    "prompt empty": Case("sample", "the prompt is empty: give at least one character", nothing, ("--prompt", "")),
+    "prompt with an unknown character": Case(
+        "sample", "character 3 (counted from 0) is 'é' (U+00E9), which is not among", nothing, ("--prompt", "To é")
+    ),
+    "prompt of a control character": Case(
+        "sample", "is '\\x00'", put("prompt.txt", b"\0"), ("--prompt-file", "prompt.txt")
+    ),
+    "prompt in the params unknown": Case(
+        "sample", "character 0 (counted from 0) is 'Ж'", params(sample={"prompt": "Ж"})
+    ),
+    "prompt in the params empty": Case("sample", "sample.prompt = ''", params(sample={"prompt": ""})),
+    "prompt file missing": Case(
+        "sample", "--prompt-file p.txt: cannot be read: No such file", nothing, ("--prompt-file", "p.txt")
+    ),
+    "prompt file a folder": Case(
+        "sample", "--prompt-file data: cannot be read: Is a directory", nothing, ("--prompt-file", "data")
+    ),
+    "prompt file not UTF-8": Case(
+        "sample", "--prompt-file p.txt: not UTF-8 at byte 2", put("p.txt", b"To\xff"), ("--prompt-file", "p.txt")
+    ),
+    "prompt file empty": Case("sample", "the prompt is empty", put("p.txt", b""), ("--prompt-file", "p.txt")),
+    "both prompts": Case(
+        "sample", "--prompt and --prompt-file: give one of them", nothing, ("--prompt", "a", "--prompt-file", T)
+    ),
+    "a device to sample on": Case(
+        "sample", "sample.device = mps: this machine has none", nothing, ("-S", "sample.device=mps")
+    ),
+}
+
+FETCHES = {
+    "own without a text": Case("fetch", "data/input.txt: no such file; put your text there", gone(T)),
+    "a path that is missing": Case(
+        "fetch", "none.txt: cannot be read: No such file", gone(T), ("-S", "fetch.source=none.txt")
+    ),
+    "a folder as the source": Case(
+        "fetch", "data: cannot be read: Is a directory", gone(T), ("-S", "fetch.source=data")
+    ),
+    "a URL without sha256": Case("fetch", "fetch.sha256 is null: a URL needs the sha256", gone(T), URL),
+    "a wrong sha256": Case(
+        "fetch", "instead of " + "a" * 64, gone(T), ("-S", "fetch.source=params.yaml", "-S", "fetch.sha256=" + "a" * 64)
+    ),
+    "a sha256 that is none": Case("fetch", "fetch.sha256 = 'abc'", gone(T), (*URL, "-S", "fetch.sha256=abc")),
+    "a server that is not there": Case(
+        "fetch", "http://127.0.0.1:9/text.txt: cannot be fetched", gone(T), (*URL, "-S", "fetch.sha256=" + "a" * 64)
+    ),
+    "a protocol that is none": Case(
+        "fetch", "cannot be fetched", gone(T), ("-S", "fetch.source=gopher://x/y", "-S", "fetch.sha256=" + "a" * 64)
+    ),
+    "a text of one's own there": Case(
+        "fetch",
+        "was not written by fetch, so it is not replaced; set fetch.source to own",
+        nothing,
+        ("-S", "fetch.source=params.yaml"),
+    ),
+    "a text of one's own against shakespeare": Case(
+        "fetch", "was not written by fetch, so it is not replaced", nothing, ("-S", "fetch.source=shakespeare")
+    ),
+    "a folder where the text goes": Case("fetch", "data/input.txt: is a folder", as_folder(T)),
+}
+
+LINES = {
+    "no command": Case("", "Missing command; see --help"),
+    "an unknown command": Case("tarin", "No such command 'tarin'"),
+    "an unknown option": Case("train", "No such option: --paramz", nothing, ("--paramz", "x")),
+    "an option without its value": Case("train", "Option '--params' requires an argument", nothing, ("--params",)),
+    "an argument too many": Case("train", "unexpected extra argument", nothing, ("now",)),
+    "-S without a value": Case("train", "Option '-S' requires an argument", nothing, ("-S",)),
+    "-S without a section": Case("train", "-S seed=1: has to be section.key=value, such as", nothing, ("-S", "seed=1")),
+    "-S without =": Case("train", "-S train.seed: has to be section.key=value", nothing, ("-S", "train.seed")),
+    "-S of an unknown key": Case("train", "train.sed: unknown key, did you mean seed?", nothing, ("-S", "train.sed=1")),
+    "-S of an unknown section": Case(
+        "train", "tran: unknown section, did you mean train?", nothing, ("-S", "tran.seed=1")
+    ),
+    "-S that is not YAML": Case("train", "the value is not valid YAML", nothing, ("-S", "train.seed=[1")),
+    "-S of another type": Case("train", "train.seed = 'x': should be a valid integer", nothing, ("-S", "train.seed=x")),
+    "a port that is no number": Case("ui", "Invalid value for '--port'", nothing, ("--port", "x")),
+    "port 0": Case("ui", "greater than or equal to 1", nothing, ("--port", "0")),
+    "port 70000": Case("ui", "less than or equal to 65535", nothing, ("--port", "70000")),
+    "out is a file, prepare": Case(
+        "prepare", "--out params.yaml: params.yaml is not a folder; move it away", nothing, ("--out", "params.yaml")
+    ),
+    "out is a file, train": Case(
+        "train", "--out params.yaml: params.yaml is not a folder", nothing, ("--out", "params.yaml")
+    ),
+    "out is a file, evaluate": Case("evaluate", "params.yaml is not a folder", nothing, ("--out", "params.yaml")),
+    "out is a file, sample": Case("sample", "params.yaml is not a folder", nothing, ("--out", "params.yaml")),
+    "out is a file, fetch": Case("fetch", "params.yaml is not a folder", nothing, ("--out", "params.yaml")),
+    "out is below a file": Case(
+        "train", "--out params.yaml/x: params.yaml is not a folder", nothing, ("--out", "params.yaml/x")
+    ),
+    "a file where metrics go": Case("prepare", "metrics is not a folder; move it away", as_file("metrics")),
+    "a file where the samples go": Case("sample", "samples is not a folder; move it away", as_file("samples")),
+    "a folder where the sample goes": Case(
+        "sample", "samples/samples.txt: Is a directory; move away the folder", as_folder("samples/samples.txt")
+    ),
+    "out without end": Case("prepare", "File name too long; give it a shorter name", nothing, ("--out", "x" * 300)),
+}
+
+TABLE = {**PARAMS, **TEXTS, **PREPARED, **MODELS, **PROMPTS, **FETCHES, **LINES}
+
+
+@pytest.fixture
+def copy(project: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the project that one case may break."""
+    folder = tmp_path / "project"
+    shutil.copytree(project, folder)
+    threads = torch.get_num_threads()
+    yield folder
+    torch.set_num_threads(threads)
+
+
+def test_the_table_is_long() -> None:
+    assert len(TABLE) == sum(map(len, (PARAMS, TEXTS, PREPARED, MODELS, PROMPTS, FETCHES, LINES)))
+    assert len(TABLE) >= 120
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_bad_input_is_one_line_and_nothing_is_lost(
+    copy: Path, name: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = TABLE[name]
+    case.broken(copy)
+    capfd.readouterr()
+    before = tree(copy)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    status = run(copy, *filter(None, [case.command]), *case.arguments)
+    out, err = capfd.readouterr()
+    last = err.splitlines()[-1]
+    assert status == 2, err
+    assert last.startswith("error: ")
+    assert case.fragment in last
+    assert err.count("error: ") == 1
+    assert "Traceback" not in out + err
+    assert name == "a folder where the sample goes" or not out  # that one shows what it drew before it stores it
+    assert tree(copy) == before
+
+
+def test_all_faults_of_a_params_file_are_in_the_line(copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    TABLE["three faults at once"].broken(copy)
+    assert run(copy, "train") == 2
+    line = capfd.readouterr().err
+    assert all(fault in line for fault in ("train.seed = -1", "model.n_embd = 0", "sample.top_p = 2.0"))
+
+
+def test_a_port_that_is_taken(copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert run(copy, "ui", "--port", str(port)) == 2
+    assert f"error: --port {port}: " in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["key unknown", "text not UTF-8", "model cut", "prompt empty", "an unknown option"])
+def test_as_a_process_of_its_own(copy: Path, name: str) -> None:
+    case = TABLE[name]
+    case.broken(copy)
+    before = tree(copy)
+    done = subprocess.run(
+        [sys.executable, "-m", f"stages.{case.command}", *case.arguments],
+        cwd=copy,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "DVC_STAGE": "none"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert case.fragment in done.stderr
+    assert tree(copy) == before

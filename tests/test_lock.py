@@ -1,0 +1,175 @@
+"""What dvc.yaml and dvc.lock say: every field checked, DVC's own digests, settings and timed outs compared."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gptmodel.errors import DataError
+from gptmodel.lock import (
+    IGNORED,
+    TIMED,
+    VOLATILE,
+    changed_params,
+    dvc_setting,
+    measure,
+    read_lock,
+    read_pipeline,
+    steady,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+MD5 = "0" * 32
+
+
+def lock_text(**changes: Any) -> str:
+    out = {"path": "a", "hash": "md5", "md5": MD5, "size": 1} | changes
+    out = {key: value for key, value in out.items() if value is not ...}
+    return yaml.safe_dump({"schema": "2.0", "stages": {"one": {"cmd": "x", "outs": [out]}}})
+
+
+def fault(folder: Path, text: str) -> str:
+    (folder / "dvc.lock").write_text(text)
+    with pytest.raises(DataError) as raised:
+        read_lock(folder / "dvc.lock")
+    message = str(raised.value)
+    assert message.startswith("dvc.lock: ")
+    assert "\n" not in message
+    return message
+
+
+def test_a_lock_is_read(tmp_path: Path) -> None:
+    (tmp_path / "dvc.lock").write_text(lock_text())
+    (stage,) = read_lock(tmp_path / "dvc.lock").values()
+    assert (stage.cmd, stage.outs["a"].md5, stage.outs["a"].size, stage.deps) == ("x", MD5, 1, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "has to be a mapping"),
+        ("- a", "has to be a mapping"),
+        ("{" * 3000, "not valid YAML"),
+        ("stages:\n<<<<<<< HEAD\n  a: b\n", "not valid YAML"),
+        ("schema: '2.0'\nstages: [a]", "stages has to be a mapping"),
+        ("schema: '9'\nstages: {}", "schema"),
+        ("schema: '2.0'\nstages: {one: {cmd: 3}}", "cmd has to be a text"),
+        ("schema: '2.0'\nstages: {one: {cmd: x, more: 1}}", "more is not known"),
+        ("schema: '2.0'\nstages: {one: {cmd: x, outs: {}}}", "has to be a list"),
+        (lock_text(md5="../../x"), "none of DVC 3"),
+        (lock_text(md5=MD5.upper().replace("0", "A")), "none of DVC 3"),
+        (lock_text(hash="sha1"), "none of DVC 3"),
+        (lock_text(size="1"), "size '1'"),
+        (lock_text(size=True), "size True"),
+        (lock_text(nfiles=2), "nfiles 2"),
+        (lock_text(md5=f"{MD5}.dir"), "nfiles None"),
+        (lock_text(path=...), "path None"),
+        (lock_text(extra=1), "extra is not known"),
+    ],
+)
+def test_a_lock_that_dvc_did_not_write_is_one_line(text: str, expected: str, tmp_path: Path) -> None:
+    assert expected in fault(tmp_path, text)
+
+
+def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
+    """YAML 1.2: 1e-05 is a number and no is a word."""
+    (tmp_path / "dvc.lock").write_text(
+        "schema: '2.0'\nstages: {one: {cmd: x, params: {params.yaml: {a: {b: 1e-05, c: no}}}}}"
+    )
+    params = read_lock(tmp_path / "dvc.lock")["one"].params
+    assert params == {"params.yaml": {"a": {"b": 1e-05, "c": "no"}}}
+
+
+def test_the_stages_come_in_the_order_they_depend_on_each_other() -> None:
+    stages = read_pipeline(ROOT / "dvc.yaml")
+    assert [stage.name for stage in stages] == ["fetch", "prepare", "train", "evaluate", "sample"]
+    text = stages[0].outs["data/input.txt"]
+    assert (text.cached, text.persist, text.kind) == (False, True, "outs")
+    assert stages[2].params == {"params.yaml": ("model", "train")}
+
+
+def test_a_circle_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").write_text("stages: {a: {cmd: x, deps: [p], outs: [q]}, b: {cmd: x, deps: [q], outs: [p]}}")
+    with pytest.raises(DataError, match="a, b depend on each other"):
+        read_pipeline(tmp_path / "dvc.yaml")
+
+
+def test_volatile_outs_are_outs_of_the_pipeline() -> None:
+    outs = {path for stage in read_pipeline(ROOT / "dvc.yaml") for path in stage.outs}
+    assert set(VOLATILE) | set(TIMED) <= outs
+
+
+def test_a_folder_leaves_out_what_dvcignore_leaves_out(tmp_path: Path) -> None:
+    lines = [line for line in (ROOT / ".dvcignore").read_text().splitlines() if line and not line.startswith("#")]
+    assert lines == ["__pycache__/", "*.py[co]"]
+    assert set(IGNORED) == {"__pycache__", ".pyc", ".pyo"}
+    (tmp_path / "a.py").write_text("1")
+    before = measure(tmp_path)
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "a.cpython-311.pyc").write_text("2")
+    assert measure(tmp_path) == before
+    (tmp_path / "b.py").write_text("2")
+    assert measure(tmp_path) != before
+
+
+def test_the_digest_of_a_folder_is_that_of_dvc(tmp_path: Path) -> None:
+    """The md5 was recorded by `dvc add` of DVC 3.67."""
+    folder = tmp_path / "d"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "b.txt").write_text("b")
+    (folder / "a.txt").write_text("a")
+    (folder / "sub" / "ü.txt").write_text("ü")
+    found = measure(folder)
+    assert found is not None
+    assert (found.md5, found.size, found.nfiles) == (DVC_MD5, 4, 3)
+    shutil.rmtree(folder)
+    assert measure(folder) is None
+
+
+DVC_MD5 = "a14b822f82cb4381a5715625c232d0d3.dir"
+
+
+@pytest.mark.parametrize(
+    ("locked", "now", "expected"),
+    [
+        ({"s": {"a": 1}}, {"s": {"a": 1}}, []),
+        ({"s": {"a": 1}}, {"s": {"a": 2}}, ["s.a: lock 1, params 2"]),
+        ({"s": {"a": 1}}, {"s": {"b": 1}}, ["s.a: lock 1, params None", "s.b: lock None, params 1"]),
+        ({}, {"s": {"a": 1}}, ["s: not in the lock"]),
+        ({"s": {}, "t": 1}, {"s": {}, "t": 1}, ["t: only in the lock"]),
+        ({"s": [1]}, {}, ["s: lock [1], params None"]),
+    ],
+)
+def test_changed_settings_are_named(locked: dict[str, Any], now: dict[str, Any], expected: list[str]) -> None:
+    assert list(changed_params(locked, now, ("s",))) == expected
+
+
+def test_a_dotted_key_is_looked_up() -> None:
+    assert list(changed_params({"s.a": 1}, {"s": {"a": 1}}, ("s.a",))) == []
+    assert list(changed_params({"s.a": 1}, {"s": {"a": 3}}, ("s.a",))) == ["s.a: lock 1, params 3"]
+
+
+def test_only_the_time_is_left_out() -> None:
+    table = "iteration,tokens,seconds,val_loss\n0,0,{},{}\n"
+    path = "metrics/history.csv"
+    assert steady(path, table.format(1, 4).encode()) == steady(path, table.format(2, 4).encode())
+    assert steady(path, table.format(1, 4).encode()) != steady(path, table.format(1, 5).encode())
+    path = "metrics/train.json"
+    assert steady(path, b'{"seconds": 1, "val_loss": 4}') == steady(path, b'{"seconds": 2, "val_loss": 4}')
+    assert steady(path, b'{"seconds": 1, "val_loss": 4}') != steady(path, b'{"seconds": 1, "val_loss": 5}')
+    with pytest.raises(ValueError, match="not a mapping"):
+        steady(path, b"[]")
+
+
+def test_dvcs_settings_are_read_the_local_file_first(tmp_path: Path) -> None:
+    assert dvc_setting(tmp_path, "cache", "dir") is None
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text(
+        "[core]\n    autostage = false\n['remote \"x\"']\n    url = a%20b\n[cache]\n    dir = /a\n"
+    )
+    assert dvc_setting(tmp_path, "cache", "dir") == "/a"
+    (tmp_path / ".dvc" / "config.local").write_text("[cache]\n    dir = /b\n")
+    assert dvc_setting(tmp_path, "cache", "dir") == "/b"
+    assert dvc_setting(tmp_path, "core", "autostage") == "false"

@@ -1,0 +1,253 @@
+"""`gptmodel doctor`: what a kill really leaves is found, explained and mended; what lives is left alone."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from verify_helpers import ENVIRONMENT, call, good, gptmodel, set_params
+
+LONG_AGO = time.time() - 3600
+
+
+def findings(project: Path, *words: str) -> tuple[int, list[str]]:
+    done = gptmodel(project, "doctor", *words)
+    assert done.returncode in (0, 2), done.stderr
+    return done.returncode, done.stdout.splitlines()
+
+
+def one(lines: list[str], word: str) -> str:
+    (found,) = [line for line in lines if word in line]
+    return found
+
+
+def rwlock(project: Path, pid: int, cmd: str = "dvc repro") -> Path:
+    path = project / ".dvc" / "tmp" / "rwlock"
+    info = {"pid": pid, "cmd": cmd}
+    path.write_text(
+        json.dumps({"write": {str(project / "models/model.pth"): info}, "read": {str(project / "dvc.yaml"): [info]}})
+    )
+    return path
+
+
+def dead_pid() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+@contextmanager
+def repro_in_training(project: Path) -> Iterator[tuple[int, int]]:
+    """Give the ids of a `dvc repro` and of its train stage; both are gone afterwards."""
+    set_params(project, "max_iters=2000000", "eval_interval=100000")
+    running = subprocess.Popen(
+        ["dvc", "repro", "--quiet"], cwd=project, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    stage = 0
+    try:
+        until = time.monotonic() + 120
+        while not list((project / "runs").glob("*/journal")):
+            assert time.monotonic() < until
+            assert running.poll() is None
+            time.sleep(0.2)
+        children = call(project, "ps", "-o", "pid=,args=", "--ppid", str(running.pid)).stdout
+        stage = int(re.search(r"(\d+) python -m stages\.train", children)[1])  # type: ignore[index]
+        yield running.pid, stage
+    finally:
+        for pid in filter(None, (running.pid if running.poll() is None else 0, stage)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        running.wait()
+
+
+def test_a_sound_project_has_no_problems(project: Path) -> None:
+    status, lines = findings(project)
+    assert status == 0
+    assert not [line for line in lines if line.startswith("problem")]
+    assert len([line for line in lines if line.startswith("ok")]) >= 8
+    assert "no path is locked" in "".join(lines)
+
+
+@pytest.mark.slow
+def test_a_killed_repro_is_explained_and_mended(project: Path) -> None:
+    with repro_in_training(project) as (pid, stage):
+        status, lines = findings(project)
+        assert f"PID {pid}) holds paths: let it end" in one(lines, "holds paths")  # alive: kept
+        held = (project / ".dvc" / "tmp" / "rwlock").read_text()
+        findings(project, "--mend")
+        assert json.loads((project / ".dvc" / "tmp" / "rwlock").read_text()) == json.loads(held)
+        os.kill(pid, signal.SIGKILL)
+        time.sleep(0.5)
+        os.waitpid(pid, os.WNOHANG)
+        status, lines = findings(project)
+        assert status == 2
+        assert f"(PID {pid})" in one(lines, "killed, but still in DVC's locks")
+        lost = one(lines, "goes on without the DVC that started it")
+        assert lost.startswith("problem")
+        assert f"`kill {stage}`" in lost
+        os.kill(stage, signal.SIGTERM)
+        until = time.monotonic() + 20
+        while "goes on" in "".join(lines) and time.monotonic() < until:
+            status, lines = findings(project)
+        assert status == 0
+        assert "a training stopped at iteration" in "".join(lines)
+        status, lines = findings(project, "--mend")
+        assert f"mended   the locks of PID {pid} are gone" in lines
+        assert json.loads((project / ".dvc" / "tmp" / "rwlock").read_text()) == {}
+    set_params(project, "max_iters=20", "eval_interval=10")
+    good(project, "dvc", "repro", "--quiet")
+
+
+def test_the_locks_of_the_living_are_kept(project: Path) -> None:
+    path = rwlock(project, os.getpid())
+    before = path.read_text()
+    status, lines = findings(project, "--mend")
+    assert status == 0
+    assert "is no DVC any more" in one(lines, "holds paths")
+    assert json.loads(path.read_text()) == json.loads(before)
+
+
+def test_dead_and_living_are_told_apart(project: Path) -> None:
+    path = rwlock(project, dead_pid())
+    locks = json.loads(path.read_text())
+    mine = {"pid": os.getpid(), "cmd": "dvc status"}
+    locks["read"]["x"] = [mine]
+    locks["read"][str(project / "dvc.yaml")].append(mine)
+    path.write_text(json.dumps(locks))
+    findings(project, "--mend")
+    assert json.loads(path.read_text()) == {"read": {"x": [mine], str(project / "dvc.yaml"): [mine]}}
+
+
+def test_an_id_that_another_process_has_now_is_a_problem_that_dvc_cannot_see(project: Path) -> None:
+    with (project / "params.yaml").open("a") as stream:
+        stream.write("# changed\n")
+    set_params(project, "weight_decay=0.02")
+    path = rwlock(project, os.getpid())
+    os.utime(path, (1, 1))  # long before this process began
+    blocked = call(project, "dvc", "repro", "train")
+    assert blocked.returncode != 0
+    assert "blocked by" in blocked.stderr
+    os.utime(path, (1, 1))
+    status, lines = findings(project)
+    assert status == 2
+    assert one(lines, "another process has that id now").startswith("problem")
+    status, lines = findings(project, "--mend")
+    assert status == 0
+    assert json.loads(path.read_text()) == {}
+    good(project, "dvc", "repro", "--quiet", "train")
+
+
+@pytest.mark.parametrize("text", ["", '{"write": {"a', "[1]", '{"read": {"a": [{"pid": 1}]}}'])
+def test_a_lock_file_that_a_kill_cut_off_is_a_problem_and_mended(text: str, project: Path) -> None:
+    path = project / ".dvc" / "tmp" / "rwlock"
+    path.write_text(text)
+    status, lines = findings(project)
+    assert status == 2
+    assert one(lines, "cut off by a kill").startswith("problem")
+    status, lines = findings(project, "--mend")
+    assert status == 0
+    assert not path.exists()
+
+
+def test_half_written_files_are_removed_unless_fresh_open_or_the_users(project: Path) -> None:
+    names = ["data/.input.txt.abcd_1xy.tmp", "runs/0123456789abcdef/.snapshot-1.pt.abcdefgh.tmp"]
+    kept = ["models/.model.pth.freshone.tmp", "metrics/.a.json.opened12.tmp", "data/mine.tmp", "notes/.a.abcdefgh.tmp"]
+    for name in (*names, *kept):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text("half")
+        if "freshone" not in name:
+            os.utime(project / name, (LONG_AGO, LONG_AGO))
+    with (project / "metrics/.a.json.opened12.tmp").open():
+        status, lines = findings(project)
+        assert status == 0
+        assert names[0] in one(lines, "half-written")
+        assert (project / names[0]).exists()
+        status, lines = findings(project, "--mend")
+        assert "mended   removed 2 half-written files" in lines
+    assert [name for name in (*names, *kept) if (project / name).exists()] == kept
+
+
+def test_trainings_are_listed_and_never_removed(project: Path) -> None:
+    folder = project / "runs" / "0123456789abcdef"
+    folder.mkdir(parents=True)
+    for number in (100, 200):
+        (folder / f"snapshot-{number:010d}.pt").write_bytes(b"x" * 1000)
+        os.utime(folder / f"snapshot-{number:010d}.pt", (LONG_AGO, LONG_AGO))
+    status, lines = findings(project, "--mend")
+    assert status == 0
+    assert re.search(r"stopped at iteration 200 6\d minutes ago \(2 kB\)", one(lines, "0123456789abcdef"))
+    assert len(list(folder.iterdir())) == 2
+    with FileLock(project / "runs" / "0123456789abcdef.lock"):
+        assert "a training is under way" in one(findings(project)[1], "0123456789abcdef")
+
+
+def test_what_mlflow_was_not_sent_is_counted_and_not_changed(project: Path) -> None:
+    for key, status in (("a", "FINISHED"), ("b", "FINISHED"), ("c", "RUNNING")):
+        folder = project / "runs" / "tracking" / key
+        folder.mkdir(parents=True)
+        (folder / "events.jsonl").write_text(json.dumps({"kind": "status", "value": status, "ms": 1}) + "\n")
+    before = {path: path.read_bytes() for path in (project / "runs" / "tracking").rglob("*") if path.is_file()}
+    status_code, lines = findings(project, "--mend")
+    assert status_code == 0
+    assert "2 tracked runs not fully sent" in one(lines, "fully sent")
+    assert "1 tracked run was killed" in one(lines, "still RUNNING")
+    assert before == {path: path.read_bytes() for path in (project / "runs" / "tracking").rglob("*") if path.is_file()}
+
+
+def test_what_is_wrong_around_the_project_is_a_problem(project: Path) -> None:
+    (project / "mlruns" / "0").mkdir(parents=True)
+    (project / "mlruns" / "0" / "meta.yaml").write_text("")
+    text = (project / "requirements.txt").read_text()
+    (project / "requirements.txt").write_text(re.sub(r"(?m)^(torch|dvc)==.*", r"\1==1.0", text))
+    (project / "dvc.lock").write_text("stages:\n<<<<<<< HEAD\n  a: b\n")
+    with sqlite3.connect(project / "mlflow.db") as connection:
+        connection.execute("create table alembic_version (version_num text)")
+        connection.execute("insert into alembic_version values ('451aebb31d03')")
+    status, lines = findings(project)
+    assert status == 2
+    problems = [line for line in lines if line.startswith("problem")]
+    assert len(problems) == 4, problems
+    for word in ("mlruns/ holds", "torch 2.13.0 instead of 1.0", "dvc.lock: not valid YAML", "mlflow db upgrade"):
+        assert one(problems, word)
+
+
+def test_a_path_without_the_environment_is_a_problem(project: Path) -> None:
+    folder = project / "bin"
+    folder.mkdir()
+    (folder / "git").symlink_to(str(shutil.which("git")))
+    command = [sys.executable, "-m", "stages.cli", "doctor"]
+    environment = ENVIRONMENT | {"PATH": str(folder)}
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert one(done.stdout.splitlines(), "`python` is not on the PATH").startswith("problem")
+
+
+def test_what_a_killed_verify_left_is_removed(project: Path, tmp_path: Path) -> None:
+    tree = tmp_path / f"gptmodel-verify-{dead_pid()}-x" / "tree"
+    living = tmp_path / f"gptmodel-verify-{os.getpid()}-x" / "tree"
+    for path in (tree, living):
+        good(project, "git", "worktree", "add", "--quiet", "--detach", str(path))
+    assert str(tree) in one(findings(project)[1], "a killed `gptmodel verify` left")
+    findings(project, "--mend")
+    assert (tree.exists(), living.exists()) == (False, True)
+    assert str(tree) not in good(project, "git", "worktree", "list")
+
+
+def test_the_help_is_fast_and_imports_nothing_heavy(project: Path) -> None:
+    for command in ("doctor", "verify"):
+        code = (
+            "import sys; from stages.cli import app\n"
+            f"app(['{command}', '--help'], standalone_mode=False)\n"
+            "assert not {'torch', 'mlflow', 'dvc', 'psutil', 'ruamel.yaml'} & set(sys.modules)"
+        )
+        assert f"{command} [OPTIONS]" in good(project, sys.executable, "-c", code)

@@ -1,0 +1,267 @@
+"""`gptmodel verify`: an honest commit is proven; a lock, a metric, a model or code changed by hand is named."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from verify_helpers import ENVIRONMENT, call, commit, faults, good, gptmodel, replace, rows, set_params
+
+
+def md5_in_lock(project: Path, path: str) -> str:
+    found = re.search(rf"path: {re.escape(path)}\n.*\n\s+md5: (\w+)", (project / "dvc.lock").read_text())
+    assert found is not None
+    return found[1]
+
+
+def state(project: Path) -> dict[str, tuple[float, int]]:
+    """Every file of the project but git's own and bytecode, with its time and size."""
+    skipped = {".git", "__pycache__"}
+    return {
+        str(path.relative_to(project)): (path.stat().st_mtime, path.stat().st_size)
+        for path in project.rglob("*")
+        if path.is_file() and not skipped & set(path.relative_to(project).parts)
+    }
+
+
+def worktrees(project: Path) -> int:
+    return len(good(project, "git", "worktree", "list").splitlines())
+
+
+def test_an_honest_commit_is_proven_and_nothing_is_touched(project: Path) -> None:
+    before = state(project)
+    done = gptmodel(project, "verify")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].endswith("dvc.lock is proven")
+    assert faults(done) == set()
+    found = rows(done)
+    assert found["train", "models/model.pth"] == "same"
+    assert found["train", "models/run.json"] == "volatile"
+    assert found["train", "metrics/train.json"] == "same, but for the time it took"
+    assert found["evaluate", "metrics/evaluate.json"] == "same"
+    assert len([key for key in found if key[1] != "code, data, settings"]) == 11
+    assert [line for line in done.stderr.splitlines() if line.startswith("rebuilding")] == [
+        f"rebuilding {stage} ..." for stage in ("fetch", "prepare", "train", "evaluate", "sample")
+    ]
+    assert state(project) == before
+    assert worktrees(project) == 1
+
+
+def test_a_forged_md5_is_caught(project: Path) -> None:
+    """With the new md5 in every place where the lock has it, so that the lock agrees with itself."""
+    old = md5_in_lock(project, "data/prepared")
+    replace(project / "dvc.lock", old, old[::-1])
+    commit(project)
+    done = gptmodel(project, "verify", "--stage", "prepare")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: HEAD (")
+    assert ("prepare", "data/prepared", "differs") in faults(done)
+    assert f"lock {old[::-1][:8]}, rebuilt {old[:8]}" in done.stdout
+
+
+def test_a_lock_that_disagrees_with_itself_is_caught(project: Path) -> None:
+    text = (project / "dvc.lock").read_text()
+    old = md5_in_lock(project, "data/input.txt")
+    (project / "dvc.lock").write_text(text.replace(old, old[::-1], 1))  # as an out of fetch only
+    commit(project)
+    done = gptmodel(project, "verify", "--stage", "prepare")
+    assert faults(done) == {("prepare", "data/input.txt", "differs")}
+    assert "otherwise as an out of fetch" in done.stdout
+
+
+def test_a_forged_setting_size_or_command_is_caught(project: Path) -> None:
+    replace(project / "dvc.lock", "tokenizer: char", "tokenizer: byte")
+    replace(project / "dvc.lock", "cmd: python -m stages.prepare", "cmd: python -m stages.prepare --out x")
+    size = (project / "stages" / "prepare.py").stat().st_size
+    replace(project / "dvc.lock", f"size: {size}", f"size: {size + 1}")
+    commit(project)
+    done = gptmodel(project, "verify", "--stage", "prepare")
+    assert done.returncode == 2
+    assert faults(done) == {
+        ("prepare", "params.yaml", "differs"),
+        ("prepare", "command", "differs"),
+        ("prepare", "stages/prepare.py", "differs"),
+    }
+    assert "prepare.tokenizer: lock 'byte', params 'char'" in done.stdout
+
+
+def test_code_changed_without_a_run_is_caught(project: Path) -> None:
+    path = project / "gptmodel" / "tokenizers" / "char.py"
+    path.write_text(path.read_text() + "# changed\n")
+    commit(project)
+    done = gptmodel(project, "verify", "--stage", "prepare")
+    assert done.returncode == 2
+    assert faults(done) == {("prepare", "gptmodel/tokenizers", "differs")}
+
+
+def test_a_metric_changed_by_hand_is_caught(project: Path) -> None:
+    replace(project / "metrics" / "prepare.json", '"characters": ', '"characters": 1')
+    commit(project)
+    done = gptmodel(project, "verify", "--stage", "prepare")
+    assert done.returncode == 2
+    assert faults(done) == {("prepare", "metrics/prepare.json", "differs")}
+    assert re.search(r"lock \w{8}, committed \w{8}, rebuilt \w{8}", done.stdout)
+
+
+def test_a_loss_changed_by_hand_is_caught_even_with_its_md5_in_the_lock(project: Path) -> None:
+    """The file with times in it cannot be compared by its md5."""
+    path = project / "metrics" / "train.json"
+    old = call(project, "md5sum", str(path)).stdout.split()[0]
+    values = json.loads(path.read_text())
+    text = path.read_text().replace(str(values["val_loss"]), str(values["val_loss"])[:-1] + "9")
+    assert text != path.read_text()
+    path.write_text(text)
+    replace(project / "dvc.lock", old, call(project, "md5sum", str(path)).stdout.split()[0])
+    commit(project)
+    done = gptmodel(project, "verify", "--stage", "train")
+    assert done.returncode == 2
+    assert {fault[1] for fault in faults(done) if fault[0] == "train"} == {"metrics/train.json"}
+    assert "more than the time" in done.stdout
+
+
+def test_what_is_changed_by_hand_in_the_workspace_is_caught(project: Path) -> None:
+    with (project / "data" / "prepared" / "train.bin").open("ab") as stream:
+        stream.write(b"x")
+    replace(project / "metrics" / "prepare.json", '"characters": ', '"characters": 1')
+    replace(project / "dvc.lock", "tokenizer: char", "tokenizer: byte")
+    done = gptmodel(project, "verify", "--stage", "prepare")
+    assert done.returncode == 2
+    assert faults(done) == {
+        ("workspace", "data/prepared", "differs"),
+        ("workspace", "metrics/prepare.json", "differs"),
+        ("workspace", "dvc.lock", "differs"),
+    }
+    assert "uncommitted changes: dvc.lock, metrics/prepare.json" in done.stderr
+    assert "dvc checkout data/prepared" in done.stdout
+
+
+def test_a_model_changed_by_hand_is_caught(project: Path) -> None:
+    with (project / "models" / "model.pth").open("ab") as stream:
+        stream.write(b"x")
+    done = gptmodel(project, "verify", "--stage", "train")
+    assert done.returncode == 2
+    assert faults(done) == {("workspace", "models/model.pth", "differs")}
+
+
+@pytest.mark.slow
+def test_a_model_of_another_training_is_caught_and_explained(project: Path) -> None:
+    """Lock, cache and workspace hold a model that other settings made; only a rebuild can tell."""
+    honest = (project / "dvc.lock").read_text()
+    set_params(project, "weight_decay=0.5", "threads=2")
+    good(project, "dvc", "repro", "--quiet", "train")
+    forged = project / "dvc.lock"
+    model = md5_in_lock(project, "models/model.pth")
+    forged.write_text(honest.replace(re.findall(r"path: models/model.pth\n.*\n\s+md5: (\w+)", honest)[0], model))
+    set_params(project, "weight_decay=0.01", "threads=1")
+    good(project, "git", "checkout", "metrics")
+    commit(project)
+    done = gptmodel(project, "verify")
+    assert done.returncode == 2
+    assert ("train", "models/model.pth", "differs") in faults(done)
+    assert ("evaluate", "metrics/evaluate.json", "differs") in faults(done)  # it is not that of the model in the lock
+    assert "this explains other bytes: threads 2 there, 1 here" in done.stdout
+
+
+def test_quick_mode_takes_what_a_stage_needs_from_the_cache_or_says_what_is_missing(project: Path) -> None:
+    shutil.rmtree(project / "data" / "prepared")
+    (project / "models" / "model.pth").unlink()
+    done = gptmodel(project, "verify", "--stage", "sample")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].endswith("proven for sample")
+    assert {stage for stage, _ in rows(done)} == {"sample"}
+    md5 = md5_in_lock(project, "models/model.pth")
+    cached = project / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
+    cached.chmod(0o644)
+    cached.write_bytes(b"damaged")
+    done = gptmodel(project, "verify", "--stage", "sample")
+    assert done.returncode == 2
+    assert faults(done) == {("sample", "models/model.pth", "missing")}
+    assert "dvc pull" in done.stdout
+
+
+def test_a_users_own_text_is_an_input(project: Path) -> None:
+    set_params(project, "source=own")
+    good(project, "dvc", "repro", "--quiet", "fetch")
+    commit(project)
+    done = gptmodel(project, "verify", "--stage", "fetch")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert rows(done)["fetch", "data/input.txt"] == "same"
+    (project / "data" / "input.txt").write_text("another text")
+    done = gptmodel(project, "verify", "--stage", "fetch")
+    assert done.returncode == 2
+    assert ("fetch", "data/input.txt", "differs") in faults(done)
+    assert (project / "data" / "input.txt").read_text() == "another text"
+
+
+def test_a_text_that_git_does_not_track_is_found(project: Path) -> None:
+    (project / "elsewhere").mkdir()
+    (project / "text.txt").rename(project / "elsewhere" / "text.txt")
+    (project / ".git" / "info" / "exclude").write_text("elsewhere\n")
+    set_params(project, "source=elsewhere/text.txt")
+    good(project, "dvc", "repro", "--quiet", "fetch")
+    commit(project)
+    done = gptmodel(project, "verify", "--stage", "fetch")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (project / "elsewhere" / "text.txt").unlink()
+    done = gptmodel(project, "verify", "--stage", "fetch")
+    assert done.returncode == 2
+    assert re.search(r"^fetch +failed +elsewhere/text.txt: cannot be read", done.stdout, re.MULTILINE)
+
+
+def test_an_older_revision_is_proven_by_its_own_code(project: Path) -> None:
+    (project / "gptmodel" / "tokenizers" / "char.py").write_text("raise SystemExit(1)\n")
+    (project / "models" / "model.pth").write_bytes(b"x")
+    commit(project)
+    done = gptmodel(project, "verify", "HEAD~1", "--stage", "prepare")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "workspace" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["nowhere"], "nowhere: no revision of this project"),
+        (["--upload-pack=x"], "--upload-pack"),
+        (["--stage", "tain"], "--stage tain: no such stage; there are fetch, prepare, train, evaluate, sample"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(words: list[str], expected: str, project: Path) -> None:
+    done = gptmodel(project, "verify", *words)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert expected in done.stderr
+    assert worktrees(project) == 1
+
+
+@pytest.mark.parametrize("text", [None, "{", "schema: '2.0'\nstages: {train: 3}\n"])
+def test_a_lock_that_is_none_is_one_line(text: str | None, project: Path) -> None:
+    (project / "dvc.lock").unlink()
+    if text is not None:
+        (project / "dvc.lock").write_text(text)
+    commit(project)
+    done = gptmodel(project, "verify")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert re.match(r"error: HEAD \(\w{8}\): dvc\.lock: ", done.stderr)
+    assert worktrees(project) == 1
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_leaves_no_worktree(signum: signal.Signals, project: Path) -> None:
+    command = [sys.executable, "-m", "stages.cli", "verify"]
+    running = subprocess.Popen(command, cwd=project, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    assert running.stderr is not None
+    assert running.stderr.readline().startswith("rebuilding")
+    assert worktrees(project) == 2
+    running.send_signal(signum)
+    running.communicate(timeout=30)
+    assert running.returncode != 0
+    until = time.monotonic() + 5
+    while worktrees(project) > 1 and time.monotonic() < until:
+        time.sleep(0.1)
+    assert worktrees(project) == 1

@@ -1,0 +1,95 @@
+"""A small project in a folder of its own, and the commands one gives there."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = ("dvc.yaml", "params.yaml", "requirements.txt", ".dvcignore", ".gitignore", ".dvc/config")
+SMALL = (
+    *("n_embd=8", "n_head=2", "n_layer=1", "block_size=8", "batch_size=4", "max_iters=20", "eval_interval=10"),
+    *("eval_iters=2", "max_new_tokens=20", "num_samples=1", "mlflow=false", "threads=1"),
+)
+ENVIRONMENT = {
+    key: value for key, value in os.environ.items() if not key.startswith(("GIT_", "DVC_", "MLFLOW_", "PYTHONPATH"))
+} | {
+    "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+    "DVC_NO_ANALYTICS": "1",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_AUTHOR_NAME": "a",
+    "GIT_AUTHOR_EMAIL": "a@b.c",
+    "GIT_COMMITTER_NAME": "a",
+    "GIT_COMMITTER_EMAIL": "a@b.c",
+}
+Done = subprocess.CompletedProcess[str]
+
+
+def call(project: Path, *words: str) -> Done:
+    """Run a command in the project."""
+    return subprocess.run(words, cwd=project, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=240)
+
+
+def good(project: Path, *words: str) -> str:
+    """Run a command that has to succeed, and return what it says."""
+    done = call(project, *words)
+    assert done.returncode == 0, f"{words}: {done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def gptmodel(project: Path, *words: str) -> Done:
+    """Run the gptmodel command."""
+    return call(project, sys.executable, "-m", "stages.cli", *words)
+
+
+def commit(project: Path) -> None:
+    """Commit all that git does not ignore."""
+    good(project, "git", "add", "--all")
+    good(project, "git", "commit", "--quiet", "--message", "x")
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    """Change a file by hand."""
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def set_params(project: Path, *settings: str) -> None:
+    """Set keys of params.yaml, whatever their section."""
+    path = project / "params.yaml"
+    lines = path.read_text().splitlines()
+    for setting in settings:
+        key, value = setting.split("=")
+        assert any(line.startswith(f"  {key}:") for line in lines), key
+        lines = [f"  {key}: {value}" if line.startswith(f"  {key}:") else line for line in lines]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def new_project(folder: Path) -> None:
+    """Make a project with the code as it is now and a text of its own, not yet run or committed."""
+    for name in FILES:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, folder / name)
+    for name in ("gptmodel", "stages"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("data", "models", "plots", "samples"):
+        (folder / name).mkdir()
+        shutil.copyfile(ROOT / name / ".gitignore", folder / name / ".gitignore")
+    (folder / "text.txt").write_text("".join(f"{n} green bottles, hanging on the wall.\n" for n in range(150)))
+    set_params(folder, *SMALL, "source=text.txt")
+    good(folder, "git", "init", "--quiet")
+
+
+def rows(done: Done) -> dict[tuple[str, str], str]:
+    """Return the status of each row of the table by stage and file."""
+    words = [line.split("  ") for line in done.stdout.splitlines() if "  " in line]
+    cells = [[cell.strip() for cell in line if cell.strip()] for line in words]
+    return {(line[0], line[1]): line[2] for line in cells if len(line) >= 3}
+
+
+def faults(done: Done) -> set[tuple[str, str, str]]:
+    """Return the rows that are not proven."""
+    fine = ("same", "same, but for the time it took", "volatile")
+    return {(*key, status) for key, status in rows(done).items() if status not in fine}
