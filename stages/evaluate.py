@@ -57,7 +57,7 @@ def evaluate(
         plot_loss_by_position(
             target.plots / "loss_by_position.png", report.train.split.by_position(), report.val.split.by_position()
         )
-        log_evaluation(tracker, report.metrics(), target)
+        log_evaluation(tracker, report.metrics(), history[-1].iteration, target)
     for line in report.lines():
         typer.echo(line)
 

@@ -1,9 +1,10 @@
 """What each stage hands to the tracker: settings, tags, data, final metrics and files."""
 
+import getpass
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ def training_tracker(run: "TrainingRun", params: "Params") -> Iterator[Tracker]:
     if params.runtime.mlflow:
         from gptmodel.tracking.mlflow_tracker import MlflowTracker
 
-        tracker = _or_none(lambda: MlflowTracker(root, params.runtime.experiment, run.journal_key))
+        tracker = _or_none(lambda: MlflowTracker(root, params.runtime.experiment, run.journal_key, _run_name(run)))
     status: Status = "FAILED"
     try:
         _log_start(tracker, run, params)
@@ -38,6 +39,11 @@ def training_tracker(run: "TrainingRun", params: "Params") -> Iterator[Tracker]:
         _close(tracker, status)
 
 
+def _run_name(run: "TrainingRun") -> str:
+    """Return DVC's name of the experiment, or a short form of the fingerprint: equal inputs, equal names."""
+    return os.environ.get("DVC_EXP_NAME") or f"train-{run.folder.name[:8]}"
+
+
 def _log_start(tracker: Tracker, run: "TrainingRun", params: "Params") -> None:
     settings = {
         f"{section}.{key}": json.dumps(value) if isinstance(value, list) else value
@@ -47,7 +53,8 @@ def _log_start(tracker: Tracker, run: "TrainingRun", params: "Params") -> None:
     tracker.log_params({**settings, "vocab_size": run.data.tokenizer.vocab_size, "parameters": run.parameters})
     md5 = {f"data.{Path(name).stem}.md5": value for name, value in run.data.digests("md5").items()}
     platform = {f"platform.{key}": value for key, value in run.platform.items()}
-    tracker.set_tags({**git_tags(Path.cwd()), **md5, **platform, "fetch.source": params.fetch.source})
+    shown = {"mlflow.user": getpass.getuser(), "mlflow.source.name": "stages/train.py"}
+    tracker.set_tags({**git_tags(Path.cwd()), **md5, **platform, **shown, "fetch.source": params.fetch.source})
     tokens = len(run.data.train.ids) + len(run.data.val.ids)
     tracker.log_dataset(
         name=params.fetch.source,
@@ -61,7 +68,7 @@ def _log_start(tracker: Tracker, run: "TrainingRun", params: "Params") -> None:
 
 def log_training(tracker: Tracker, result: "TrainResult", layout: Layout) -> None:
     """Track what training made, and write run.json, by which evaluate and sample find the run again."""
-    final = {f"final/{key}": float(value) for key, value in asdict(result).items()}
+    final = {"final/seconds": result.seconds, "final/tokens_per_second": result.tokens_per_second}
     tracker.log_metrics(final, step=result.iterations)
     tracker.set_tags({"model.md5": digest(layout.model, "md5")})
     tracker.log_artifact(layout.model, "model")
@@ -82,10 +89,15 @@ def run_tracker(run_json: Path, *, mlflow: bool) -> Iterator[Tracker]:
         _close(tracker, None)
 
 
-def log_evaluation(tracker: Tracker, metrics: Mapping[str, Any], layout: Layout) -> None:
-    """Track the whole-split losses, the verdict and the plots."""
-    values = {f"eval/{split}_{key}": value for split in ("train", "val") for key, value in metrics[split].items()}
-    tracker.log_metrics({**values, "eval/gap": metrics["gap"], "eval/bigram_loss": metrics["bigram_loss"]}, step=0)
+def log_evaluation(tracker: Tracker, metrics: Mapping[str, Any], iterations: int, layout: Layout) -> None:
+    """Track the whole-split losses after that many iterations, the verdict and the plots."""
+    values = {
+        f"eval/{split}_{key}": metrics[split][key]
+        for split in ("train", "val")
+        for key in ("loss", "perplexity", "bits_per_byte")
+    }
+    values |= {"eval/gap": metrics["gap"], "eval/bigram_loss": metrics["bigram_loss"]}
+    tracker.log_metrics(values, step=iterations)
     tracker.set_tags({"verdict": metrics["verdict"]})
     tracker.log_artifact(layout.plots, "plots")
     tracker.log_artifact(layout.metrics("evaluate"), "metrics")

@@ -45,7 +45,7 @@ def train(params: ParamsOption = PARAMS_FILE, settings: SettingsOption = None, o
                 finished = fit(run.state, run.conditions(reporter, lambda: stop.received is not None))
             if not finished:
                 assert stop.received is not None
-                line = f"stopped at iteration {run.state.iteration}; run the same command to go on"
+                line = f"stopped at iteration {run.state.iteration}, the state is saved; run the same command to go on"
                 raise Interrupted(stop.received, line)
             inputs.check()
             result = run.finish(target.model, target.metrics("train"), target.history)

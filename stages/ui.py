@@ -1,5 +1,6 @@
 """Show the project's runs in the browser: `mlflow ui`, without the parts that make it slow to start."""
 
+import json
 import os
 import signal
 import socket
@@ -40,7 +41,7 @@ def ui(port: PortOption = 5000) -> None:
     )
     try:
         _wait_until_up(process, port)
-        typer.echo(f"open http://{HOST}:{port} (Ctrl-C stops it)")
+        typer.echo(f"open {_runs_page(port)} (Ctrl-C stops it)")
         process.wait()
     except KeyboardInterrupt:
         note("stopped")
@@ -76,6 +77,18 @@ def _wait_until_up(process: "subprocess.Popen[bytes]", port: int) -> None:
         except OSError:
             time.sleep(0.3)
     raise GptModelError(f"mlflow ui ended with status {process.returncode}; `mlflow ui --port {port}` shows why")
+
+
+def _runs_page(port: int) -> str:
+    """Return the address of the newest experiment's runs: the front page opens on another kind of work."""
+    front = f"http://{HOST}:{port}"
+    try:
+        with urllib.request.urlopen(f"{front}/api/2.0/mlflow/experiments/search?max_results=100", timeout=10) as answer:
+            found = [item["experiment_id"] for item in json.load(answer).get("experiments", [])]
+    except (OSError, ValueError, LookupError):
+        return front
+    newest = max((number for number in found if number != "0"), key=int, default="0")
+    return f"{front}/#/experiments/{newest}/runs?workflowType=machine_learning"
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

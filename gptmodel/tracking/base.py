@@ -31,7 +31,7 @@ class Tracker(Protocol):
         """Remember a point of each metric, taken at `step` and at `timestamp_ms` (None: now)."""
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
-        """Remember a file, or each file of a folder, as it is now; `folder` is where it goes among the artifacts."""
+        """Remember a file as it is now, or each file of a folder but hidden ones, below `folder` of the artifacts."""
 
     def log_dataset(self, name: str, digest: str, source: str, context: str, tags: Mapping[str, str]) -> None:
         """Remember what the run read, by name and digest: no data is copied."""

@@ -58,9 +58,22 @@ class MlflowStore:
             logging.getLogger(name).setLevel(logging.ERROR)
         report("opening the store", LONG if self._uri.startswith("sqlite:") else BRIEF)
         with self._first_access():
+            self._create_database()
             client = MlflowClient(tracking_uri=self._uri)
             client.search_experiments(max_results=1)  # creates or opens the database: two at once would fail
         self._client = client
+
+    def _create_database(self) -> None:
+        """Make a new database beside its place: one whose first migration was cut off could never be opened again."""
+        database = Path(self._uri.removeprefix("sqlite:///"))
+        if not self._uri.startswith("sqlite:///") or (database.exists() and database.stat().st_size):
+            return
+        from mlflow import MlflowClient
+
+        new = database.with_name(f"{database.name}.new")
+        new.unlink(missing_ok=True)
+        MlflowClient(tracking_uri=f"sqlite:///{new.as_posix()}").search_experiments(max_results=1)
+        new.replace(database)
 
     def find_run(self, run_id: str | None, key: str, experiment: str) -> str | None:
         found = self._run_by_id(run_id) if run_id else None

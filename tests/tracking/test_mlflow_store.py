@@ -182,3 +182,19 @@ def test_a_server_that_refuses_is_told_without_its_password(root: Path, monkeypa
     sync(root)
     assert history(root, "train/loss") == LOSSES
     assert mlflow.get_tracking_uri() != "http://user:secret@127.0.0.1:9"
+
+
+@pytest.mark.slow
+def test_a_kill_during_the_first_migration_leaves_a_store_that_opens(tmp_path: Path) -> None:
+    whole_run(tmp_path)
+    code = "import sys; from pathlib import Path; from gptmodel.tracking.mlflow_tracker import sync; sync(Path(sys.argv[1]))"
+    process = python(code, tmp_path)
+    deadline = time.monotonic() + 60
+    while not any(file.stat().st_size > 60_000 for file in tmp_path.glob("mlflow.db*")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert len(sync(tmp_path)) == 1
+    assert history(tmp_path, "train/loss") == LOSSES
