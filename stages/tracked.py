@@ -44,6 +44,13 @@ def _run_name(run: "TrainingRun") -> str:
     return os.environ.get("DVC_EXP_NAME") or f"train-{run.folder.name[:8]}"
 
 
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # an id without a name, as containers have
+        return str(os.getuid())
+
+
 def _log_start(tracker: Tracker, run: "TrainingRun", params: "Params") -> None:
     settings = {
         f"{section}.{key}": json.dumps(value) if isinstance(value, list) else value
@@ -53,7 +60,7 @@ def _log_start(tracker: Tracker, run: "TrainingRun", params: "Params") -> None:
     tracker.log_params({**settings, "vocab_size": run.data.tokenizer.vocab_size, "parameters": run.parameters})
     md5 = {f"data.{Path(name).stem}.md5": value for name, value in run.data.digests("md5").items()}
     platform = {f"platform.{key}": value for key, value in run.platform.items()}
-    shown = {"mlflow.user": getpass.getuser(), "mlflow.source.name": "stages/train.py"}
+    shown = {"mlflow.user": _user(), "mlflow.source.name": "stages/train.py"}
     tracker.set_tags({**git_tags(Path.cwd()), **md5, **platform, **shown, "fetch.source": params.fetch.source})
     tokens = len(run.data.train.ids) + len(run.data.val.ids)
     tracker.log_dataset(

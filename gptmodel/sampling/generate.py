@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from gptmodel.config import SampleParams
 from gptmodel.determinism import Stream, torch_generator
-from gptmodel.errors import DataError
+from gptmodel.errors import CheckpointError, DataError
 from gptmodel.sampling.logits import next_probabilities
 from gptmodel.tokenizers.base import Tokenizer
 
@@ -25,6 +25,8 @@ def generate(model: nn.Module, idx: Tensor, params: SampleParams, generator: tor
         probabilities = next_probabilities(
             logits, temperature=params.temperature, top_k=params.top_k, top_p=params.top_p
         )
+        if not torch.isfinite(probabilities).all():
+            raise CheckpointError("the model's output is not finite: train it again, at a lower learning rate")
         following = torch.multinomial(probabilities, 1, generator=generator)  # (B, 1)
         idx = torch.cat((idx[:, -block_size:], following), dim=1)  # (B, T + 1)
         yield following[:, 0]

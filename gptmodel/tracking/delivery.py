@@ -14,7 +14,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from gptmodel.tracking.journal import Event, Journal, JournalWriter, Sent, journals
+from gptmodel.tracking.events import Event
+from gptmodel.tracking.journal import Journal, JournalWriter, Sent, journals
 from gptmodel.tracking.store import BRIEF, LONG, DeletedError, Point, RejectedError, Report, Store
 
 CHUNK_EVENTS = 400

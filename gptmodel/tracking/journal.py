@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from gptmodel.files import read_json, write_json
-
-Event = dict[str, Any]
+from gptmodel.tracking.events import Event, is_event
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +89,7 @@ class Journal:
                     event = json.loads(line)
                 except ValueError:  # torn by a kill or a full disk
                     continue
-                if isinstance(event, dict):
+                if is_event(event):
                     events.append(event)
         return events, offset
 

@@ -19,7 +19,8 @@ from filelock import FileLock
 from gptmodel.errors import GptModelError
 from gptmodel.tracking.base import NullTracker, Tracker
 from gptmodel.tracking.delivery import Delivery, unsent
-from gptmodel.tracking.journal import Event, tracking_folder
+from gptmodel.tracking.events import Event
+from gptmodel.tracking.journal import tracking_folder
 from gptmodel.tracking.journal_tracker import JournalTracker
 from gptmodel.tracking.sender import SENDER_ENVIRONMENT, plain
 from gptmodel.tracking.store import BRIEF, LONG, DeletedError, Point, RejectedError, Report

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from gptmodel.tracking.journal import Event
+from gptmodel.tracking.events import Event
 
 BRIEF, LONG = 8.0, 30.0  # seconds in which an answer, or a longer piece of work, is expected
 

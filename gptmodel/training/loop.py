@@ -1,5 +1,6 @@
 """The training loop: evaluate when due, save a snapshot when due, stop when asked, else do one more iteration."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from gptmodel.config import TrainParams
 from gptmodel.data.batches import training_batch
 from gptmodel.determinism import Stream, derived_seed
+from gptmodel.errors import TrainingError
 from gptmodel.evaluation.loss import estimate_loss
 from gptmodel.optim.factory import learning_rate_at
 from gptmodel.training.memory import memory_errors
@@ -114,6 +116,11 @@ def _evaluate(state: TrainingState, run: Conditions) -> None:
         run.device,
         max_blocks=params.eval_iters * params.batch_size,
     )
+    if not all(math.isfinite(loss) for loss in losses.values()):
+        raise TrainingError(
+            f"the losses are {losses['train']} (train) and {losses['val']} (val) after iteration {state.iteration}: "
+            "lower train.learning_rate, or set train.grad_clip to 1.0"
+        )
     row = Evaluation(
         iteration=state.iteration,
         tokens=state.iteration * params.batch_size * state.model.params.block_size,

@@ -5,6 +5,7 @@ journal. The fingerprint covers what decides the result, so a change of any of i
 """
 
 import hashlib
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -103,16 +104,19 @@ class TrainingRun:
         optimizer = build_optimizer(model, self.params.train)
         scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.state = TrainingState(model=model, optimizer=optimizer, scaler=scaler)
-        snapshot = self._snapshots.load_newest()
+        last = self.params.train.max_iters
+        snapshot = self._snapshots.load_newest(lambda found: self.state.fits(found) and found["iteration"] <= last)
         if snapshot is not None:
             self.state.load_state_dict(snapshot)
 
     def _journal_key(self) -> str:
         """Return the key of the tracking journal, the same one after every kill."""
         path = self.folder / "journal"
-        if not path.exists():
-            atomic_write(path, uuid.uuid4().hex.encode())
-        return path.read_text()
+        known = path.read_bytes() if path.is_file() else b""
+        if not re.fullmatch(rb"[0-9a-f]{32}", known):
+            known = uuid.uuid4().hex.encode()
+            atomic_write(path, known)
+        return known.decode()
 
     @property
     def tokens_per_iteration(self) -> int:

@@ -12,7 +12,8 @@ from filelock import FileLock
 from tracking_helpers import finish_journal, new_key, start_journal
 
 from gptmodel.tracking.delivery import BATCH_ITEMS, Delivery, end_if_dead, unsent
-from gptmodel.tracking.journal import Event, Journal, JournalWriter
+from gptmodel.tracking.events import Event
+from gptmodel.tracking.journal import Journal, JournalWriter
 from gptmodel.tracking.store import Point, RejectedError, Report
 
 

@@ -1,0 +1,101 @@
+"""A whole training while MLflow is out of order; tests/tracking has the same for the tracker alone, and more of it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from attempts import Attempt
+from projects import Outcome, Project, new_project, points, points_in_store
+
+LONGER = {"train": {"max_iters": 400, "eval_interval": 20}, "runtime": {"snapshot_seconds": 30}}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return new_project(tmp_path / "project")
+
+
+def undisturbed(tmp_path: Path) -> tuple[Outcome, dict[tuple[str, int], float]]:
+    project = new_project(tmp_path / "alone")
+    project.done("train", injuries={"journal_only": {}})
+    return project.outcome(), points(project.journals[0])
+
+
+def check_after_sync(project: Project, attempt: Attempt, tmp_path: Path) -> None:
+    """The training is the undisturbed one, the user was told of the mend, and the mend mends."""
+    outcome, tracked = undisturbed(tmp_path)
+    assert attempt.status == 0
+    assert project.outcome() == outcome
+    (warning,) = [line for line in attempt.error.splitlines() if line.startswith("warning: MLflow")]
+    assert warning.endswith("send it later: gptmodel sync")
+    assert "sent run" in project.done("sync").output
+    assert "nothing to send" in project.done("sync").output
+    assert points_in_store(project.folder) == (["FINISHED"], tracked)
+
+
+@pytest.mark.slow
+def test_a_server_that_refuses(project: Project, tmp_path: Path) -> None:
+    attempt = project.run("train", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert attempt.seconds < 25
+    check_after_sync(project, attempt, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_server_that_never_answers(project: Project, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        uri = f"http://127.0.0.1:{server.getsockname()[1]}"
+        attempt = project.run("train", MLFLOW_TRACKING_URI=uri)
+    assert attempt.seconds < 40  # the import of MLflow included
+    check_after_sync(project, attempt, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_in_the_middle(tmp_path: Path) -> None:
+    project = new_project(tmp_path / "project", **LONGER)
+    alone = new_project(tmp_path / "alone", **LONGER)
+    alone.done("train", injuries={"journal_only": {}})
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    store = ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--artifacts-destination", str(tmp_path / "art")]
+    server = subprocess.Popen(
+        [*command, *store], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        uri = f"http://127.0.0.1:{port}"
+        wait_for(f"{uri}/health")
+        mark = tmp_path / "mark"
+        moment = {"place": "gptmodel.training.step:training_step", "call": 200, "mark": str(mark)}
+        attempt = project.start("train", injuries={"wait_inside": moment}, MLFLOW_TRACKING_URI=uri)
+        while not mark.exists():
+            attempt.listen(0.05)
+        end = time.monotonic() + 60
+        while project.journals[0].sent().offset == 0 and time.monotonic() < end:  # until it has the first half
+            time.sleep(0.1)
+        assert project.journals[0].run()["run_id"]
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+    mark.unlink()
+    assert attempt.wait() == 0
+    assert "gptmodel sync" in attempt.error
+    assert project.outcome() == alone.outcome()
+    project.done("sync")  # into the project's own store: it gets all there is
+    assert points_in_store(project.folder) == (["FINISHED"], points(alone.journals[0]))
+
+
+def wait_for(url: str) -> None:
+    end = time.monotonic() + 90
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except OSError:
+            assert time.monotonic() < end, "the server did not start"
+            time.sleep(0.3)

@@ -1,0 +1,181 @@
+"""What a test does to a command from inside its process: kill it at a chosen moment, take away disk or memory, ...
+
+Moments are counted in calls, Python's and C's, as `sys.setprofile` sees them: "in the 2nd call of `save`, after 17 more
+calls". So each of them can be hit, between any two system calls, and hit again with the same numbers.
+"""
+
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+
+def kill_inside(place: str, call: int, after: int, number: int = signal.SIGKILL) -> None:
+    """Send this process a signal in the `call`-th call (from 1) of a function, after so many calls it makes in turn."""
+    _in_call(place, call, after, lambda: os.kill(os.getpid(), number))
+
+
+def count_calls(places: list[str], report: str) -> None:
+    """Write down how often each function is called, and how many calls it makes in turn, at least."""
+    codes = {_code(place): place for place in places}
+    counts: dict[str, list[int]] = {place: [0, 1 << 30] for place in places}
+    stack: list[list[Any]] = []
+
+    def profile(frame: FrameType, event: str, _argument: object) -> None:
+        for entry in stack:
+            entry[1] += 1
+        place = codes.get(frame.f_code)
+        if place and event == "call":
+            stack.append([frame, 0])
+        elif place and event == "return" and stack and stack[-1][0] is frame:
+            made = stack.pop()[1]
+            counts[place] = [counts[place][0] + 1, min(counts[place][1], made)]
+            Path(report).write_text(json.dumps(counts), encoding="utf-8")
+
+    sys.setprofile(profile)
+
+
+def kill_in_file(name: str, call: int) -> None:
+    """Kill this process when half of a file's content is on the disk, at the `call`-th file of that name."""
+    seen = 0
+    fdopen = os.fdopen
+
+    class HalfWriter:
+        def __init__(self, stream: Any) -> None:
+            self.stream = stream
+
+        def __enter__(self) -> "HalfWriter":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.stream.close()
+
+        def write(self, content: bytes) -> None:
+            self.stream.write(content[: len(content) // 2])
+            self.stream.flush()
+            os.fsync(self.stream.fileno())
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def opened(descriptor: int, *arguments: Any, **options: Any) -> Any:
+        nonlocal seen
+        stream = fdopen(descriptor, *arguments, **options)
+        if not Path(f"/proc/self/fd/{descriptor}").readlink().name.startswith(f".{name}"):
+            return stream
+        seen += 1
+        return HalfWriter(stream) if seen == call else stream
+
+    os.fdopen = opened  # type: ignore[assignment]
+
+
+def kill_in_line(call: int) -> None:
+    """Kill this process when half of a line is in its tracking journal, at the `call`-th line."""
+    seen = 0
+    write = os.write
+
+    def written(descriptor: int, content: bytes) -> int:
+        nonlocal seen
+        if Path(f"/proc/self/fd/{descriptor}").readlink().name == "events.jsonl":
+            seen += 1
+            if seen == call:
+                write(descriptor, content[: len(content) // 2])
+                os.kill(os.getpid(), signal.SIGKILL)
+        return write(descriptor, content)
+
+    os.write = written
+
+
+def journal_only() -> None:
+    """Track into the journal, and let nobody send it: the helper process needs seconds to import MLflow."""
+    tracker: Any = importlib.import_module("gptmodel.tracking.journal_tracker")
+
+    class NoSender:
+        failure, refused = None, ()
+
+        def __init__(self, *_: object, **__: object) -> None: ...
+        def wake(self) -> None: ...
+        def wait_for_run(self, seconds: float) -> None: ...
+        def finish(self) -> None: ...
+
+    tracker.Sender = NoSender
+
+
+def limit_files(size: int) -> None:
+    """Let no file grow beyond a size: writing fails, as it does on a full disk."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+def limit_memory_inside(place: str, call: int, more: int) -> None:
+    """From the `call`-th call of a function on, let this process have only so many bytes more than it has."""
+
+    def limit() -> None:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        most = pages * resource.getpagesize() + more
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+    _in_call(place, call, 0, limit)
+
+
+def replace_inside(place: str, call: int, path: str, by: str) -> None:
+    """Put another file in the place of one, in the `call`-th call of a function."""
+    _in_call(place, call, 0, lambda: Path(by).replace(path))
+
+
+def wait_inside(place: str, call: int, mark: str) -> None:
+    """Write a file in the `call`-th call of a function, and go on when it is gone."""
+
+    def wait() -> None:
+        Path(mark).touch()
+        while Path(mark).exists():
+            time.sleep(0.005)
+
+    _in_call(place, call, 0, wait)
+
+
+def clock_runs_back() -> None:
+    """Let the time of day go back an hour each time it is asked."""
+    now = time.time()
+
+    def earlier() -> float:
+        nonlocal now
+        now -= 3600.0
+        return now
+
+    time.time = earlier
+    time.time_ns = lambda: int(earlier() * 1e9)
+
+
+def _in_call(place: str, call: int, after: int, do: Callable[[], None]) -> None:
+    code = _code(place)
+    calls, made, inside = 0, 0, None
+
+    def profile(frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal calls, made, inside
+        if inside is None:
+            if event != "call" or frame.f_code is not code:
+                return
+            calls += 1
+            if calls < call:
+                return
+            inside = frame
+        made += 1
+        if made > after or (event == "return" and frame is inside):
+            sys.setprofile(None)
+            do()
+
+    sys.setprofile(profile)
+
+
+def _code(place: str) -> CodeType:
+    module, _, name = place.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    code: CodeType = found.__code__
+    return code

@@ -1,0 +1,79 @@
+"""SIGTERM and SIGINT: the first one saves and ends with the documented status, the second ends at once."""
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from projects import JOURNAL_ONLY, Project, new_project, points
+
+SEED = 20240607
+STATUS = {signal.SIGTERM: 143, signal.SIGINT: 130}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return new_project(tmp_path / "project", runtime={"snapshot_seconds": 1e9})  # saved only when asked to stop
+
+
+def test_stopped_at_random_moments(project: Project, tmp_path: Path) -> None:
+    alone = new_project(tmp_path / "alone")
+    alone.done("train", injuries=JOURNAL_ONLY)
+    chooser, stops = random.Random(SEED), 0
+    while True:
+        number = chooser.choice(list(STATUS))
+        place = chooser.choice(["gptmodel.training.step:training_step", "gptmodel.evaluation.loss:estimate_loss"])
+        moment = {"place": place, "call": chooser.randint(1, 3), "after": chooser.randint(0, 400), "number": number}
+        attempt = project.run("train", injuries={**JOURNAL_ONLY, "kill_inside": moment})
+        if attempt.status == 0:
+            break
+        stops += 1
+        assert attempt.status == STATUS[number], attempt.error
+        assert "stopped at iteration" in attempt.error.splitlines()[-1]
+        assert "Traceback" not in attempt.error
+        assert project.journals[0].last_status() == "KILLED"
+    assert stops >= 5
+    assert project.outcome() == alone.outcome()
+    (journal,) = project.journals
+    assert points(journal) == points(alone.journals[0])
+
+
+@pytest.mark.parametrize("number", STATUS, ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "place",
+    [
+        "gptmodel.config:load_params",
+        "gptmodel.data.prepared:load_prepared",
+        "gptmodel.training.run:_code_digest",
+        "gptmodel.training.checkpoint:save_checkpoint",
+        "stages.tracked:log_training",
+        "gptmodel.training.run:TrainingRun.forget",
+    ],
+)
+def test_before_and_after_the_loop_a_signal_is_not_lost(project: Project, place: str, number: signal.Signals) -> None:
+    attempt = project.run(
+        "train", injuries={**JOURNAL_ONLY, "kill_inside": {"place": place, "call": 1, "after": 9, "number": number}}
+    )
+    late = place.endswith(("save_checkpoint", "log_training", "forget"))  # then the rest is quicker than a stop
+    assert attempt.status == (0 if late else STATUS[number]), attempt.error
+    assert "Traceback" not in attempt.error
+    assert project.model.exists() == late
+
+
+@pytest.mark.parametrize("number", STATUS, ids=lambda number: number.name)
+def test_the_second_signal_ends_at_once(project: Project, tmp_path: Path, number: signal.Signals) -> None:
+    """Here in an iteration that takes forever."""
+    mark = tmp_path / "mark"
+    moment = {"place": "gptmodel.training.step:training_step", "call": 3, "mark": str(mark)}
+    attempt = project.start("train", injuries={**JOURNAL_ONLY, "wait_inside": moment})
+    while not mark.exists():
+        assert attempt.status is None, attempt.error
+        attempt.listen(0.01)
+    attempt.signal(number)
+    attempt.listen(0.5)
+    assert attempt.status is None
+    start = time.monotonic()
+    attempt.signal(number)
+    assert attempt.wait() == STATUS[number]
+    assert time.monotonic() - start < 1
