@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: repro install dev test test-slow lint ui clean
+.PHONY: repro install dev test test-thorough test-slow lint ui clean
 repro: install
 	dvc repro
 
@@ -28,6 +28,9 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 
 test: dev
 	python -m pytest
+
+test-thorough: dev
+	python -m pytest -m thorough
 
 test-slow: dev
 	python -m pytest -m slow

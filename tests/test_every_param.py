@@ -165,7 +165,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     prepare(Path("data/input.txt"), Path("data/prepared"), small_params().prepare)
     stand_in = ModuleType("gptmodel.tracking.mlflow_tracker")
 
-    def tracker(_root: Path, experiment: str, _key: str) -> NullTracker:
+    def tracker(_root: Path, experiment: str, _key: str, _name: str) -> NullTracker:
         MADE.append(experiment)
         return NullTracker()
 

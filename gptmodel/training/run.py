@@ -92,7 +92,7 @@ class TrainingRun:
             folder.mkdir(parents=True, exist_ok=True)
             run = cls(folder, data, params, platform)
             run.device, run.dtype, run.memory = device, dtype, needed
-            with memory_errors(lambda: "beside the iterations"):
+            with memory_errors(lambda: "before or after the iterations"):
                 run._restore()
                 yield run
         finally:

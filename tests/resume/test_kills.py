@@ -217,7 +217,7 @@ def test_fourteen_more_kills_inside(tmp_path: Path, undisturbed: Undisturbed, ro
 
 @pytest.mark.slow
 @pytest.mark.parametrize("round_", range(3))
-def test_nine_more_kills_with_half_of_a_file_written(tmp_path: Path, undisturbed: Undisturbed, round_: int) -> None:
+def test_eight_more_kills_with_half_of_a_file_written(tmp_path: Path, undisturbed: Undisturbed, round_: int) -> None:
     victim = Victim(new_project(tmp_path / "project"), undisturbed)
     chooser = random.Random(SEED + 20 + round_)
     for half in [*chooser.sample(HALVES[1:5], 4), *chooser.sample(HALVES[5:], 4)]:  # the key is written once only
