@@ -12,15 +12,18 @@ if str(ROOT) not in sys.path:  # plain `pytest` puts tests/ there, whose folders
 
 from gptmodel.config import Params, load_params  # noqa: E402
 
-THOROUGH = {"faults", "resume", "security", "verify"}  # folders whose tests are for CI, not for every save
+# Folders and files whose tests are for CI, not for every save; and what of them is fast all the same.
+THOROUGH = {"faults", "pipeline", "resume", "security", "verify", "test_command.py", "test_mlflow_tracker.py"}
+FAST = {"test_dependencies.py"}
 TOOLS = {"__pycache__", ".pytest_cache", ".hypothesis", ".ruff_cache", ".mypy_cache", ".coverage"}
 STRICT = {"training", "evaluation", "sampling"}  # in nn the modules are built one by one, and draw as torch does
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of whole folders, unless they are slow even for CI."""
+    """Mark the tests of whole folders and files, unless they are slow even for CI."""
     for item in items:
-        if item.path.parent.name in THOROUGH and item.get_closest_marker("slow") is None:
+        thorough = {item.path.parent.name, item.path.name} & THOROUGH and item.path.name not in FAST
+        if thorough and item.get_closest_marker("slow") is None:
             item.add_marker("thorough")
 
 
