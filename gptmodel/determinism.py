@@ -1,13 +1,17 @@
 """Random numbers that depend on what they are for and on nothing that ran before; threads, device, fingerprint."""
 
+import ctypes
 import hashlib
 import os
+import sys
 from enum import IntEnum
 
 import numpy as np
 import torch
 
 from gptmodel.errors import ConfigError
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 class Stream(IntEnum):
@@ -64,12 +68,26 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def use_threads(threads: int) -> None:
-    """Make torch compute with a fixed number of threads, by deterministic algorithms only."""
+    """Make torch compute with a fixed number of threads, by deterministic algorithms only, and keep freed memory."""
+    _keep_freed_memory()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it before its first use
     torch.set_num_threads(threads)
     torch.set_deterministic_debug_mode("error")  # what use_deterministic_algorithms does, without importing inductor
     # new memory need not be filled to be deterministic where every element is written, as it is here
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep what an iteration frees for the next one.
+
+    Otherwise each tensor of some size goes back to the system and is faulted in again, a fifth of an iteration.
+    """
+    if sys.platform != "linux":
+        return
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):  # not with musl
+        library.mallopt(M_MMAP_THRESHOLD, 1 << 30)
+        library.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def platform_fingerprint(device: torch.device, dtype: torch.dtype) -> dict[str, str]:

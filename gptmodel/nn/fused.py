@@ -15,10 +15,16 @@ from torch.nn import functional as F
 from gptmodel.nn.embedding import Rotary
 
 PARTS = ("query", "key", "value")
+SHORT_BLOCK = 64  # up to here plain products beat torch's attention kernel on a CPU, forward and backward
 
 
 class FusedMultiHeadAttention(nn.Module):
-    """Causal multi-head attention with one fused query-key-value product and torch's attention kernel."""
+    """Causal multi-head attention with one fused query-key-value product.
+
+    The rest is torch's attention kernel or, for short blocks on a CPU, two batched products and a softmax.
+    """
+
+    future: Tensor | None
 
     def __init__(
         self, num_heads: int, head_size: int, *, block_size: int, dropout: float = 0.0, rotary: bool = False
@@ -31,6 +37,8 @@ class FusedMultiHeadAttention(nn.Module):
         self.proj = nn.Linear(n_embd, n_embd)
         self.dropout = nn.Dropout(dropout)
         self.rotary = Rotary(head_size, block_size) if rotary else None
+        future = torch.full((block_size, block_size), float("-inf")).triu(1) if block_size <= SHORT_BLOCK else None
+        self.register_buffer("future", future, persistent=False)  # added to the weights of what is not to be seen
         self.register_state_dict_post_hook(_split_heads)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_join_heads)  # type: ignore[no-untyped-call]
 
@@ -42,10 +50,22 @@ class FusedMultiHeadAttention(nn.Module):
         if self.rotary is not None:
             q, k = self.rotary(q), self.rotary(k)
         dropout = self.dropout.p if self.training else 0.0
-        out = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)  # (B, nh, T, hs)
+        if self.future is not None and x.device.type == "cpu":
+            out = _short_attention(q, k, v, self.future[:T, :T], dropout)
+        else:
+            out = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)  # (B, nh, T, hs)
         out = out.transpose(1, 2).reshape(B, T, C)  # (B, T, nh * hs)
         result: Tensor = self.dropout(self.proj(out))  # (B, T, C)
         return result
+
+
+def _short_attention(q: Tensor, k: Tensor, v: Tensor, future: Tensor, dropout: float) -> Tensor:
+    """Attend with q, k, v (B, nh, T, hs) and the mask to add (T, T)."""
+    B, nh, T, hs = q.shape
+    q, k, v = (part.reshape(B * nh, T, hs) for part in (q, k, v))
+    weights = torch.baddbmm(future.to(q.dtype), q, k.transpose(1, 2), alpha=hs**-0.5)  # (B * nh, T, T)
+    weights = F.dropout(F.softmax(weights, dim=-1), dropout)
+    return torch.bmm(weights, v).view(B, nh, T, hs)  # (B, nh, T, hs)
 
 
 def _head_keys(prefix: str, num_heads: int) -> list[str]:

@@ -9,6 +9,7 @@ from model_helpers import VOCAB, batch, equal_states, scramble, small_model
 from torch import Tensor
 from torch.nn import functional as F
 
+from gptmodel.nn.fused import SHORT_BLOCK
 from gptmodel.nn.transformer import TransformerModel
 
 CASES = [
@@ -54,6 +55,13 @@ def assert_same(one: TransformerModel, other: TransformerModel, idx: Tensor) -> 
 @pytest.mark.parametrize("T", [1, 5, 8])
 def test_logits_and_gradients_agree(case: dict[str, object], dtype: torch.dtype, T: int) -> None:
     assert_same(*twins(case, dtype), batch(2, T))
+
+
+@pytest.mark.parametrize("block_size", [SHORT_BLOCK, SHORT_BLOCK + 1])
+def test_both_kernels_of_the_fused_form_agree_with_the_reference(block_size: int) -> None:
+    reference, fused = twins({"block_size": block_size}, torch.float64)
+    assert (fused.blocks[0].sa.future is None) == (block_size > SHORT_BLOCK)
+    assert_same(reference, fused, batch(2, block_size))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
