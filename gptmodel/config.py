@@ -5,7 +5,6 @@ are reported at once.
 """
 
 import difflib
-import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -13,9 +12,12 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gptmodel.errors import ConfigError
-from gptmodel.params_file import apply_override, read_params
+from gptmodel.params_file import apply_override, read_params, shown
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
+
+
+SETTINGS_OF = {"sgd": (), "adamw": ("beta1", "beta2"), "muon": ("beta1", "beta2", "muon_lr", "muon_momentum")}
 
 
 class Section(BaseModel):
@@ -52,11 +54,16 @@ class ModelParams(Section):
     n_head: int = Field(gt=0, le=2**16, description="attention heads; they divide n_embd")
     n_layer: int = Field(gt=0, le=2**16, description="blocks")
     dropout: float = Field(ge=0.0, lt=1.0, description="share of activations dropped in training")
-    norm: Literal["post", "pre"] = Field(description="layer norm after each sub-layer, or before it")
+    norm: Literal["post", "pre"] = Field(description="normalise after each sub-layer, or before it")
+    norm_type: Literal["layernorm", "rmsnorm"] = Field(description="how to normalise")
     position: Literal["none", "learned", "rotary"] = Field(description="how a token knows where it stands")
     activation: Literal["relu", "gelu", "relu2"] = Field(description="non-linearity of the feed-forward layer")
+    qk_norm: bool = Field(description="normalise queries and keys")
+    zero_init: bool = Field(description="blocks start as the identity")
+    logit_softcap: float = Field(ge=0.0, description="bend logits smoothly to within this; 0 = off")
     scale_embedding: bool = Field(description="multiply the token embedding by sqrt(n_embd)")
     ngram_orders: tuple[int, ...] = Field(strict=False, description="hashed n-gram input embeddings, e.g. [2, 3]")
+    ngram_dropout: float = Field(ge=0.0, lt=1.0, description="share of tokens without their n-grams in training")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -82,12 +89,14 @@ class TrainParams(Section):
     max_iters: int = Field(gt=0, description="iterations")
     eval_interval: int = Field(gt=0, description="iterations between two evaluations")
     eval_iters: int = Field(gt=0, description="batches of each split in an evaluation")
-    optimizer: Literal["sgd", "adamw"] = Field(description="how weights are updated")
+    optimizer: Literal["sgd", "adamw", "muon"] = Field(description="how weights are updated")
     learning_rate: float = Field(gt=0.0, description="size of an update")
     lr_schedule: Literal["constant", "cosine", "linear"] = Field(description="how the learning rate falls to min_lr")
     min_lr: float = Field(ge=0.0, description="where a cosine or linear schedule ends")
     warmup_iters: int = Field(ge=0, description="iterations of linear rise to learning_rate")
     weight_decay: float = Field(ge=0.0, description="pull of matrices towards zero")
+    muon_lr: float | None = Field(gt=0.0, description="learning rate of Muon's matrices, on the same schedule")
+    muon_momentum: float | None = Field(ge=0.0, lt=1.0, description="Muon's memory of the gradient")
     beta1: float | None = Field(ge=0.0, lt=1.0, description="AdamW's memory of the gradient")
     beta2: float | None = Field(ge=0.0, lt=1.0, description="AdamW's memory of its square")
     grad_clip: float = Field(ge=0.0, description="largest gradient norm; 0 = off")
@@ -99,12 +108,12 @@ class TrainParams(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         faults = []
-        if self.optimizer == "adamw":
-            faults += [
-                f"train.{key} is null: optimizer adamw needs it (0.9 and 0.999 are usual)"
-                for key in ("beta1", "beta2")
-                if getattr(self, key) is None
-            ]
+        usual = {"beta1": 0.9, "beta2": 0.999, "muon_lr": 0.02, "muon_momentum": 0.95}
+        faults += [
+            f"train.{key} is null: optimizer {self.optimizer} needs it ({usual[key]:g} is usual)"
+            for key in SETTINGS_OF[self.optimizer]
+            if getattr(self, key) is None
+        ]
         if self.min_lr > self.learning_rate:
             faults.append(f"train.min_lr = {self.min_lr}: is above train.learning_rate = {self.learning_rate}")
         if self.warmup_iters >= self.max_iters:
@@ -165,8 +174,11 @@ def ignored_settings(params: Params) -> list[str]:
     lines = []
     if fetch.sha256 is not None and fetch.source in ("shakespeare", "own"):
         lines.append(f"fetch.sha256 is ignored: fetch.source is {fetch.source}")
-    if train.optimizer == "sgd" and (train.beta1 is not None or train.beta2 is not None):
-        lines.append("train.beta1 and train.beta2 are ignored: train.optimizer is sgd (set them to null)")
+    others = {key for keys in SETTINGS_OF.values() for key in keys} - set(SETTINGS_OF[train.optimizer])
+    if given := sorted(f"train.{key}" for key in others if getattr(train, key) is not None):
+        lines.append(f"ignored: {', '.join(given)}: train.optimizer is {train.optimizer} (set to null)")
+    if params.model.ngram_dropout and not params.model.ngram_orders:
+        lines.append(f"model.ngram_dropout = {params.model.ngram_dropout} is ignored: model.ngram_orders is empty")
     if train.lr_schedule == "constant" and train.min_lr:
         lines.append(f"train.min_lr = {train.min_lr} is ignored: train.lr_schedule is constant")
     if sample.temperature == 0.0 and (sample.top_k or sample.top_p < 1.0):
@@ -192,7 +204,7 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
             faults.append(f"{name}: section missing (presets/ holds complete files)")
             continue
         if not isinstance(values[name], Mapping):
-            faults.append(f"{name} = {_shown(values[name])}: has to be a section of keys and values")
+            faults.append(f"{name} = {shown(values[name])}: has to be a section of keys and values")
             continue
         try:
             sections[name] = kind.model_validate(values[name])
@@ -218,24 +230,13 @@ def _faults(name: str, kind: type[Section], error: ValidationError) -> list[str]
             lines.append(f"{key}: missing (presets/ holds complete files)")
         else:
             message = fault["msg"].removeprefix("Input ")
-            lines.append(f"{key} = {_shown(fault['input'])}: {message}")
+            lines.append(f"{key} = {shown(fault['input'])}: {message}")
     return lines
 
 
 def _hint(word: str, kind: type[BaseModel]) -> str:
     close = difflib.get_close_matches(word, kind.model_fields, n=1)
     return f", did you mean {close[0]}?" if close else f"; known are {', '.join(kind.model_fields)}"
-
-
-def _shown(value: Any) -> str:
-    """Return a short form of any value: YAML aliases nest into one that would fill the memory if written out."""
-    short = reprlib.Repr()
-    short.maxlevel, short.maxlist, short.maxdict, short.maxstring = 2, 6, 6, 60
-    try:
-        text = short.repr(value)
-    except ValueError:  # an integer of thousands of digits
-        text = f"a very large {type(value).__name__}"
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _raise_if(faults: list[str]) -> None:

@@ -1,6 +1,7 @@
 """A params file and `section.key=value` overrides as plain values; what they may hold is gptmodel.config's business."""
 
 import re
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +63,14 @@ def apply_override(values: dict[str, Any], override: str) -> None:
     if not isinstance(target, dict):
         raise ConfigError(f"-S {override}: {section} is not a section")
     target[key] = value
+
+
+def shown(value: Any) -> str:
+    """Return a short form of any value: YAML aliases nest into one that would fill the memory if written out."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxlist, short.maxdict, short.maxstring = 2, 6, 6, 60
+    try:
+        text = short.repr(value)
+    except ValueError:  # an integer of thousands of digits
+        text = f"a very large {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -29,6 +29,7 @@ from gptmodel.tokenizers.char import CharTokenizer
 from gptmodel.tracking.base import NullTracker
 
 Changes = dict[str, Any]
+MUON: Changes = {"optimizer": "muon", "muon_lr": 0.02, "muon_momentum": 0.9}
 # key: (settings of its section on both sides, the value on one side, the value on the other)
 CASES: dict[str, tuple[Changes, Any, Any]] = {
     "model.block_size": ({}, 8, 4),
@@ -37,15 +38,22 @@ CASES: dict[str, tuple[Changes, Any, Any]] = {
     "model.n_layer": ({}, 2, 1),
     "model.dropout": ({}, 0.0, 0.2),
     "model.norm": ({}, "post", "pre"),
+    "model.norm_type": ({}, "layernorm", "rmsnorm"),
     "model.position": ({}, "none", "rotary"),  # learned has other weights, so it need not be shown
     "model.activation": ({}, "relu", "gelu"),
     "model.scale_embedding": ({}, True, False),
+    "model.qk_norm": ({}, False, True),
+    "model.zero_init": ({}, False, True),
+    "model.logit_softcap": ({}, 0.0, 3.0),
     "model.ngram_orders": ({}, [], [2]),
+    "model.ngram_dropout": ({"ngram_orders": [2]}, 0.0, 0.5),
     "train.batch_size": ({}, 3, 4),
     "train.max_iters": ({}, 6, 5),
     "train.eval_interval": ({}, 3, 2),
     "train.eval_iters": ({}, 2, 1),
     "train.optimizer": ({}, "adamw", "sgd"),
+    "train.muon_lr": (MUON, 0.02, 0.03),
+    "train.muon_momentum": (MUON, 0.9, 0.95),
     "train.learning_rate": ({}, 0.01, 0.011),
     "train.lr_schedule": ({}, "constant", "cosine"),
     "train.min_lr": ({"lr_schedule": "linear"}, 0.0, 0.001),
@@ -76,6 +84,7 @@ CASES: dict[str, tuple[Changes, Any, Any]] = {
     "fetch.source": ({}, "own", "missing.txt"),
     "fetch.sha256": ({"source": "input.txt"}, None, "0" * 64),
 }
+TRAINED = {"dropout", "ngram_dropout", "zero_init"}  # keys of the model that show only in training
 MADE: list[str] = []
 HARMLESS = {
     "snapshot_seconds": (1e9, 1e-9),
@@ -121,7 +130,7 @@ def shown(section: str, key: str, params: Params, folder: Path) -> str:  # noqa:
     """What can be observed of a setting."""
     if key in ("threads", "device"):
         return shown_on_a_machine(section, params)
-    if section == "model" and key != "dropout":  # equal random weights, so that what differs is the arithmetic
+    if section == "model" and key not in TRAINED:  # equal random weights, so that what differs is the arithmetic
         model = scramble(small_model(**params.model.model_dump(mode="json")))
         return str(model(batch(2, 4)).tolist())
     if section in ("model", "train"):

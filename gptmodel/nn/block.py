@@ -15,6 +15,7 @@ class ReLU2(nn.Module):
 
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "relu2": ReLU2}
+NORMS: dict[str, type[nn.Module]] = {"layernorm": nn.LayerNorm, "rmsnorm": nn.RMSNorm}
 
 
 class FeedForward(nn.Module):
@@ -38,7 +39,8 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """Attention, then feed-forward. `norm="post"` normalises each sum, as the tutorial does; `"pre"` each input.
 
-    Pre-norm keeps the residual path free (Xiong et al. 2020). `fused` takes the fast twin of the attention.
+    Pre-norm keeps the residual path free (Xiong et al. 2020). `norm_type` is layernorm (Ba et al. 2016) or rmsnorm
+    (Zhang and Sennrich 2019). `fused` takes the fast twin of the attention.
     """
 
     def __init__(  # noqa: PLR0913  # the tutorial's four, and a switch each
@@ -49,16 +51,20 @@ class Block(nn.Module):
         block_size: int,
         *,
         norm: str = "post",
+        norm_type: str = "layernorm",
         activation: str = "relu",
         rotary: bool = False,
+        qk_norm: bool = False,
         fused: bool = True,
     ) -> None:
         super().__init__()
         attention = FusedMultiHeadAttention if fused else MultiHeadAttention
-        self.sa = attention(n_head, n_embd // n_head, block_size=block_size, dropout=dropout, rotary=rotary)
+        self.sa = attention(
+            n_head, n_embd // n_head, block_size=block_size, dropout=dropout, rotary=rotary, qk_norm=qk_norm
+        )
         self.ffwd = FeedForward(n_embd, dropout=dropout, activation=activation)
-        self.ln1 = nn.LayerNorm(n_embd)
-        self.ln2 = nn.LayerNorm(n_embd)
+        self.ln1 = NORMS[norm_type](n_embd)
+        self.ln2 = NORMS[norm_type](n_embd)
         self.pre = norm == "pre"
 
     def forward(self, x: Tensor) -> Tensor:

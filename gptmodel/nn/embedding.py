@@ -5,6 +5,7 @@ Shapes: B batch, T time, C n_embd, nh heads, hs head size, V vocab.
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 ROTARY_BASE = 10_000.0
 NGRAM_ROWS = 131_071  # prime, so that the hash below spreads over all rows
@@ -14,24 +15,27 @@ NGRAM_FACTOR = 1_000_003
 class Rotary(nn.Module):
     """Rotary position embedding (Su et al. 2021, RoFormer): turns pairs of q and k by an angle that grows with time.
 
-    The product of a turned query and a turned key depends on their distance only.
+    The product of a turned query and a turned key depends on their distance only. A pair is a complex number here,
+    and its turn one product: several times as fast on a CPU as sines and cosines put together from halves.
     """
 
-    cos: Tensor
-    sin: Tensor
+    turns: Tensor
 
     def __init__(self, head_size: int, block_size: int) -> None:
         super().__init__()
         frequencies = ROTARY_BASE ** (-torch.arange(0, head_size, 2, dtype=torch.float64) / head_size)
         angles = torch.outer(torch.arange(block_size, dtype=torch.float64), frequencies)  # (block_size, hs/2)
-        self.register_buffer("cos", angles.cos().float(), persistent=False)
-        self.register_buffer("sin", angles.sin().float(), persistent=False)
+        turns = torch.stack((angles.cos(), angles.sin()), dim=-1).float()  # (block_size, hs/2, 2)
+        self.register_buffer("turns", turns, persistent=False)
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
-        """Turn x (..., T, hs), whose first row stands at position `start`."""
-        cos, sin = (table[start : start + x.size(-2)].to(x.dtype) for table in (self.cos, self.sin))  # (T, hs/2)
-        first, second = x.chunk(2, dim=-1)  # (..., T, hs/2) each
-        return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)  # (..., T, hs)
+        """Turn x (B, T, ..., hs), whose first T stands at position `start`."""
+        T, hs = x.size(1), x.size(-1)
+        turns = torch.view_as_complex(self.turns[start : start + T])  # (T, hs/2)
+        turns = turns.view(T, *[1] * (x.dim() - 3), hs // 2)
+        exact = x.to(torch.promote_types(x.dtype, torch.float32))  # complex numbers have no half precision
+        pairs = torch.view_as_complex(exact.view(*x.shape[:-1], hs // 2, 2))  # (B, T, ..., hs/2)
+        return torch.view_as_real(pairs * turns).flatten(-2).to(x.dtype)  # (B, T, ..., hs)
 
 
 class NgramEmbedding(nn.Module):
@@ -39,15 +43,17 @@ class NgramEmbedding(nn.Module):
 
     A position with fewer than n ids behind it in the block counts the missing ones as an id of their own, V.
     The look-up replaces what the first layers would otherwise learn about short contexts (the idea of
-    Huang et al. 2025, Over-Tokenized Transformer).
+    Huang et al. 2025, Over-Tokenized Transformer). The gradient of a table is sparse: an update touches the rows that
+    a batch looked up. In training all n-gram embeddings of a token are dropped together, with probability `dropout`.
     """
 
-    def __init__(self, orders: tuple[int, ...], vocab_size: int, n_embd: int) -> None:
+    def __init__(self, orders: tuple[int, ...], vocab_size: int, n_embd: int, dropout: float = 0.0) -> None:
         super().__init__()
+        self.dropout = dropout
         self.orders = orders
         self.missing = vocab_size
         self.tables = nn.ModuleList(
-            nn.Embedding(min((vocab_size + 1) ** order, NGRAM_ROWS), n_embd) for order in orders
+            nn.Embedding(min((vocab_size + 1) ** order, NGRAM_ROWS), n_embd, sparse=True) for order in orders
         )
 
     def ids(self, idx: Tensor, order: int, rows: int) -> Tensor:
@@ -56,7 +62,7 @@ class NgramEmbedding(nn.Module):
         factor = self.missing + 1 if exact else NGRAM_FACTOR
         code = idx
         for back in range(1, order):
-            earlier = nn.functional.pad(idx, (back, 0), value=self.missing)[:, : idx.size(1)]  # (B, T)
+            earlier = F.pad(idx, (back, 0), value=self.missing)[:, : idx.size(1)]  # (B, T)
             code = code * factor + earlier
             if not exact:
                 code = code % rows
@@ -68,4 +74,6 @@ class NgramEmbedding(nn.Module):
         for order, table in zip(self.orders, self.tables, strict=True):
             assert isinstance(table, nn.Embedding)
             total = total + table(self.ids(idx, order, table.num_embeddings))  # (B, T, C)
+        if self.dropout and self.training:
+            total = total * F.dropout(total.new_ones(*idx.shape, 1), self.dropout)
         return total

@@ -18,6 +18,14 @@ PARTS = ("query", "key", "value")
 SHORT_BLOCK = 64  # up to here plain products beat torch's attention kernel on a CPU, forward and backward
 
 
+class StackedLinear(nn.Linear):
+    """Matrices of `piece_rows` rows, one above the other: an optimizer that works on matrices takes each by itself."""
+
+    def __init__(self, in_features: int, out_features: int, piece_rows: int) -> None:
+        super().__init__(in_features, out_features, bias=False)
+        self.piece_rows = piece_rows
+
+
 class FusedMultiHeadAttention(nn.Module):
     """Causal multi-head attention with one fused query-key-value product.
 
@@ -27,16 +35,24 @@ class FusedMultiHeadAttention(nn.Module):
     future: Tensor | None
 
     def __init__(
-        self, num_heads: int, head_size: int, *, block_size: int, dropout: float = 0.0, rotary: bool = False
+        self,
+        num_heads: int,
+        head_size: int,
+        *,
+        block_size: int,
+        dropout: float = 0.0,
+        rotary: bool = False,
+        qk_norm: bool = False,
     ) -> None:
         super().__init__()
         n_embd = num_heads * head_size
         self.num_heads = num_heads
         self.head_size = head_size
-        self.qkv = nn.Linear(n_embd, 3 * n_embd, bias=False)  # rows: all queries, all keys, all values
+        self.qkv = StackedLinear(n_embd, 3 * n_embd, head_size)  # rows: all queries, all keys, all values
         self.proj = nn.Linear(n_embd, n_embd)
         self.dropout = nn.Dropout(dropout)
         self.rotary = Rotary(head_size, block_size) if rotary else None
+        self.qk_norm = qk_norm
         future = torch.full((block_size, block_size), float("-inf")).triu(1) if block_size <= SHORT_BLOCK else None
         self.register_buffer("future", future, persistent=False)  # added to the weights of what is not to be seen
         self.register_state_dict_post_hook(_split_heads)  # type: ignore[no-untyped-call]
@@ -45,10 +61,12 @@ class FusedMultiHeadAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, T, C) to (B, T, C)."""
         B, T, C = x.shape
-        qkv = self.qkv(x).view(B, T, 3, self.num_heads, self.head_size)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, nh, T, hs) each
+        qk, v = self.qkv(x).view(B, T, 3, self.num_heads, self.head_size).split((2, 1), dim=2)
+        if self.qk_norm:
+            qk = F.rms_norm(qk, (self.head_size,))
         if self.rotary is not None:
-            q, k = self.rotary(q), self.rotary(k)
+            qk = self.rotary(qk)
+        q, k, v = (part.transpose(1, 2) for part in (*qk.unbind(2), v.squeeze(2)))  # (B, nh, T, hs) each
         dropout = self.dropout.p if self.training else 0.0
         if self.future is not None and x.device.type == "cpu":
             out = _short_attention(q, k, v, self.future[:T, :T], dropout)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gptmodel.config import ModelParams
-from gptmodel.nn.block import Block
+from gptmodel.nn.block import NORMS, Block
 from gptmodel.nn.embedding import NgramEmbedding
 
 EMBEDDING_STD = 0.02
@@ -29,7 +29,9 @@ class TransformerModel(nn.Module):
         self.encoder = nn.Embedding(vocab_size, C)
         self.scale = math.sqrt(C) if params.scale_embedding else 1.0
         self.position = nn.Embedding(params.block_size, C) if params.position == "learned" else None
-        self.ngrams = NgramEmbedding(params.ngram_orders, vocab_size, C) if params.ngram_orders else None
+        self.ngrams = (
+            NgramEmbedding(params.ngram_orders, vocab_size, C, params.ngram_dropout) if params.ngram_orders else None
+        )
         self.dropout = nn.Dropout(params.dropout)
         self.blocks = nn.Sequential(
             *(
@@ -39,14 +41,17 @@ class TransformerModel(nn.Module):
                     params.dropout,
                     params.block_size,
                     norm=params.norm,
+                    norm_type=params.norm_type,
                     activation=params.activation,
                     rotary=params.position == "rotary",
+                    qk_norm=params.qk_norm,
                     fused=fused,
                 )
                 for _ in range(params.n_layer)
             )
         )
-        self.ln_f = nn.LayerNorm(C) if params.norm == "pre" else None  # the residual path of pre-norm is not normalised
+        # the residual path of pre-norm is not normalised
+        self.ln_f = NORMS[params.norm_type](C) if params.norm == "pre" else None
         self.decoder = nn.Linear(C, vocab_size)
 
     def forward(self, idx: Tensor) -> Tensor:
@@ -65,6 +70,8 @@ class TransformerModel(nn.Module):
         if self.ln_f is not None:
             x = self.ln_f(x)
         logits: Tensor = self.decoder(x)  # (B, T, V)
+        if cap := self.params.logit_softcap:  # Gemma 2 (Gemma Team 2024): no logit beyond the cap, smoothly
+            logits = cap * torch.tanh(logits / cap)
         return logits
 
 
@@ -82,7 +89,10 @@ def build_model(
 
 
 def _initial_weights(model: TransformerModel, generator: torch.Generator) -> dict[str, Tensor]:
-    """Uniform in +-1/sqrt(fan_in) for matrices, small normal for embeddings, ones for gains, zeros for biases."""
+    """Uniform in +-1/sqrt(fan_in) for matrices, small normal for embeddings, ones for gains, zeros for biases.
+
+    With `zero_init` the last matrix of a sub-layer is zero: a block starts as the identity (Zhang et al. 2019, Fixup).
+    """
     weights = {}
     for name, tensor in model.state_dict().items():
         value = torch.zeros_like(tensor)
@@ -90,6 +100,8 @@ def _initial_weights(model: TransformerModel, generator: torch.Generator) -> dic
             nn.init.normal_(value, std=EMBEDDING_STD, generator=generator)
         elif name.startswith("position."):  # as large as the token embedding is after its scaling
             nn.init.normal_(value, std=EMBEDDING_STD * model.scale, generator=generator)
+        elif model.params.zero_init and name.endswith((".proj.weight", ".net.2.weight")):
+            pass
         elif tensor.dim() > 1:
             nn.init.kaiming_uniform_(value, a=math.sqrt(5), generator=generator)
         elif ".ln" in name or name.startswith("ln_f"):

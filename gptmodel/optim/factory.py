@@ -1,28 +1,75 @@
 """The optimizer with its weight-decay groups, and the learning rate as a function of the iteration."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gptmodel.config import TrainParams
+from gptmodel.optim.combined import Combined
+from gptmodel.optim.muon import Muon
 
 
 def build_optimizer(model: nn.Module, params: TrainParams) -> torch.optim.Optimizer:
     """Return the optimizer over all parameters of `model`.
 
-    sgd is plain stochastic gradient descent, as in the tutorial; adamw is Loshchilov and Hutter 2019. Weight decay
-    pulls on the matrices of linear layers only: biases, gains and embedding tables are left alone.
+    sgd is plain stochastic gradient descent, as in the tutorial; adamw is Loshchilov and Hutter 2019; muon is for the
+    matrices of the blocks, with adamw for the rest. Weight decay pulls on the matrices of linear layers only: biases,
+    gains and embedding tables are left alone. Where gradients are sparse, adamw becomes its lazy form, which updates
+    the averages of a row when the row has a gradient.
+
+    The `share` of a group is its learning rate as a share of `learning_rate`.
     """
     tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    decayed = [p for p in model.parameters() if p.dim() >= 2 and id(p) not in tables]
-    others = [p for p in model.parameters() if p.dim() < 2 or id(p) in tables]
-    groups = [{"params": decayed, "weight_decay": params.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    sparse = [module.weight for module in model.modules() if isinstance(module, nn.Embedding) and module.sparse]
+    left: list[Tensor] = [p for p in model.parameters() if not any(p is table for table in sparse)]
+    parts: list[torch.optim.Optimizer] = []
     if params.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=params.learning_rate)
+        return torch.optim.SGD(_groups([*left, *sparse], tables, params), lr=params.learning_rate)
+    if params.optimizer == "muon":
+        groups = _matrices(model)
+        taken = {id(p) for group in groups for p in group["params"]}
+        left = [p for p in left if id(p) not in taken]
+        assert params.muon_lr is not None
+        assert params.muon_momentum is not None
+        share = params.muon_lr / params.learning_rate
+        parts.append(
+            Muon(
+                [{**group, "share": share} for group in groups],
+                lr=params.muon_lr,
+                momentum=params.muon_momentum,
+                weight_decay=params.weight_decay,
+            )
+        )
     assert params.beta1 is not None
     assert params.beta2 is not None
-    return torch.optim.AdamW(groups, lr=params.learning_rate, betas=(params.beta1, params.beta2), fused=True)
+    betas = (params.beta1, params.beta2)
+    parts.append(torch.optim.AdamW(_groups(left, tables, params), lr=params.learning_rate, betas=betas, fused=True))
+    if sparse:
+        group = {"params": sparse, "share": 1.0}
+        parts.append(torch.optim.SparseAdam([group], lr=params.learning_rate, betas=betas))
+    return parts[0] if len(parts) == 1 else Combined(parts)
+
+
+def _groups(parameters: Sequence[Tensor], tables: set[int], params: TrainParams) -> list[dict[str, Any]]:
+    """Return the group of the matrices, which decay, and that of all else."""
+    decayed = [p for p in parameters if p.dim() >= 2 and id(p) not in tables]
+    others = [p for p in parameters if p.dim() < 2 or id(p) in tables]
+    return [
+        {"params": decayed, "weight_decay": params.weight_decay, "share": 1.0},
+        {"params": others, "weight_decay": 0.0, "share": 1.0},
+    ]
+
+
+def _matrices(model: nn.Module) -> list[dict[str, Any]]:
+    """Return Muon's groups: the weights of the linear layers of the blocks, by the rows of their pieces."""
+    groups: dict[int | None, list[Tensor]] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and name.startswith("blocks."):
+            groups.setdefault(getattr(module, "piece_rows", None), []).append(module.weight)
+    return [{"params": weights, "rows": rows} for rows, weights in groups.items()]
 
 
 def learning_rate_at(iteration: int, params: TrainParams) -> float:

@@ -64,7 +64,7 @@ def fit(state: TrainingState, run: Conditions) -> bool:
 def _fit(state: TrainingState, run: Conditions) -> bool:
     params = run.params
     block_size = state.model.params.block_size
-    has_dropout = state.model.params.dropout > 0.0
+    has_dropout = state.model.params.dropout > 0.0 or state.model.params.ngram_dropout > 0.0
     started = time.perf_counter() - state.seconds
     saved = time.monotonic()
     state.model.train()
@@ -83,7 +83,7 @@ def _fit(state: TrainingState, run: Conditions) -> bool:
             return False
         batch = training_batch(run.train_data, params.seed, state.iteration, params.batch_size, block_size, run.device)
         if has_dropout:
-            torch.manual_seed(derived_seed(params.seed, Stream.DROPOUT, state.iteration))
+            _seed_dropout(derived_seed(params.seed, Stream.DROPOUT, state.iteration), run.device)
         update = Update(
             iteration=state.iteration,
             learning_rate=learning_rate_at(state.iteration, params),
@@ -92,6 +92,18 @@ def _fit(state: TrainingState, run: Conditions) -> bool:
         loss = training_step(state.model, state.optimizer, state.scaler, batch, update, run.dtype)
         state.iteration += 1
         run.observer.on_iteration(state.iteration, loss)
+
+
+def _seed_dropout(seed: int, device: torch.device) -> None:
+    """Seed the default generators of the CPU and of the device.
+
+    `torch.manual_seed` seeds those of all devices, which takes a hundredth of an iteration at the tutorial's sizes.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
 
 
 def _save(state: TrainingState, run: Conditions) -> None:

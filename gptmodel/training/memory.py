@@ -12,7 +12,7 @@ from gptmodel.evaluation.loss import TOKENS_AT_ONCE
 from gptmodel.nn.transformer import TransformerModel
 
 BASE_BYTES = 350 << 20  # the interpreter with torch, before a model
-OPTIMIZER_COPIES = {"sgd": 0, "adamw": 2}
+OPTIMIZER_COPIES = {"sgd": 0, "adamw": 2, "muon": 2}  # muon: 1 of the matrices, and as much again while it works
 
 
 def estimate_bytes(model: ModelParams, train: TrainParams, vocab_size: int) -> int:

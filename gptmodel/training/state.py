@@ -109,19 +109,29 @@ def _fits_optimizer(own: dict[str, Any], other: Any, weights: Sequence[Tensor]) 
     ours, theirs = own["param_groups"], other["param_groups"]
     if not _alike(ours, theirs) or [{**group, "lr": 0} for group in ours] != [{**group, "lr": 0} for group in theirs]:
         return False
+    group_of = {index: group for group in ours for index in group["params"]}
     return all(
-        type(index) is int and 0 <= index < len(weights) and isinstance(values, dict) and _fits_weight(values, weight)
+        type(index) is int
+        and index in group_of
+        and isinstance(values, dict)
+        and _fits_weight(values, weights[index], group_of[index])
         for index, values in other["state"].items()
-        for weight in weights[index : index + 1]
     )
 
 
-def _fits_weight(values: dict[str, Any], weight: Tensor) -> bool:
-    """Whether these are what AdamW keeps of a weight, or SGD, which keeps nothing."""
-    if values.keys() - {"momentum_buffer"} == set():
-        return not any(values.values())
-    known = {"step": (), "exp_avg": tuple(weight.shape), "exp_avg_sq": tuple(weight.shape)}
-    return known == {name: tuple(value.shape) if isinstance(value, Tensor) else None for name, value in values.items()}
+def _fits_weight(values: dict[str, Any], weight: Tensor, group: dict[str, Any]) -> bool:
+    """Whether these are what the optimizer of a group keeps of a weight: nothing, before the weight's first update."""
+    shape = tuple(weight.shape)
+    if "nesterov" in group:  # SGD
+        return values.keys() <= {"momentum_buffer"} and not any(value is not None for value in values.values())
+    known: dict[str, Any]
+    if "rows" in group:  # Muon
+        known = {"momentum_buffer": shape}
+    else:  # AdamW counts its updates in a tensor, SparseAdam in a whole number
+        known = {"step": () if "amsgrad" in group else int, "exp_avg": shape, "exp_avg_sq": shape}
+    found = {name: tuple(value.shape) if isinstance(value, Tensor) else type(value) for name, value in values.items()}
+    counted = values.get("step", 0)
+    return not values or (found == known and (isinstance(counted, Tensor) or 0 <= counted < LARGEST))
 
 
 def history_csv(history: Sequence[Evaluation]) -> str:

@@ -32,7 +32,7 @@ def training_step(
     """
     idx, targets = batch
     for group in optimizer.param_groups:
-        group["lr"] = update.learning_rate
+        group["lr"] = update.learning_rate * group["share"]
     optimizer.zero_grad(set_to_none=True)
     with torch.autocast(idx.device.type, dtype=dtype, enabled=dtype != torch.float32):
         logits = model(idx)  # (B, T, V)
@@ -42,15 +42,24 @@ def training_step(
         raise _not_finite("loss", value, update)
     scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
     scaler.unscale_(optimizer)
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    gradients = _gradients(model)
     norm = nn.utils.get_total_norm(gradients)
     if not scaler.is_enabled() and not torch.isfinite(norm):  # a scaler skips such an update itself
         raise _not_finite("norm of the gradient", norm.item(), update)
     if update.grad_clip:
-        nn.utils.clip_grads_with_norm_(model.parameters(), update.grad_clip, norm)
+        torch._foreach_mul_(gradients, torch.clamp(update.grad_clip / (norm + 1e-6), max=1.0))
     scaler.step(optimizer)
     scaler.update()
     return value
+
+
+def _gradients(model: nn.Module) -> list[Tensor]:
+    """Return all gradients; of a sparse one the rows that are there, each once."""
+    for p in model.parameters():
+        if p.grad is not None and p.grad.is_sparse:
+            p.grad = p.grad.coalesce()
+    found = [p.grad for p in model.parameters() if p.grad is not None]
+    return [grad.values() if grad.is_sparse else grad for grad in found]
 
 
 def _not_finite(what: str, value: float, update: Update) -> TrainingError:

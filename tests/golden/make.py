@@ -37,6 +37,17 @@ CASES: dict[str, dict[str, Any]] = {
         },
         "train": {"weight_decay": 0.5, "grad_clip": 0.5},
     },
+    "muon": {
+        "model": {
+            "norm": "pre",
+            "norm_type": "rmsnorm",
+            "position": "rotary",
+            "qk_norm": True,
+            "logit_softcap": 3.0,
+            "ngram_orders": [2, 3],
+        },
+        "train": {"optimizer": "muon", "muon_lr": 0.1, "muon_momentum": 0.9, "weight_decay": 0.5},
+    },
 }
 
 
@@ -60,7 +71,7 @@ def one_iteration(name: str) -> dict[str, Any]:
 
 def _numbers(tensor: Tensor) -> dict[str, float]:
     """The norm, and the sum with fixed signs and sizes, which sees what the norm does not: order and sign."""
-    flat = tensor.detach().double().flatten()
+    flat = tensor.detach().to_dense().double().flatten()
     weights = torch.linspace(-1.0, 2.0, len(flat), dtype=torch.float64)
     return {"norm": float(f"{flat.norm():.9g}"), "weighted": float(f"{flat @ weights:.9g}")}
 

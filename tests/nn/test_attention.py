@@ -62,13 +62,13 @@ def test_heads_are_concatenated_in_order_and_projected(form: type[MultiHeadAtten
 
 @pytest.mark.parametrize("form", FORMS)
 def test_rotary_turns_queries_and_keys_but_not_values(form: type[MultiHeadAttention]) -> None:
-    """Pairs (i, i + hs/2) as complex numbers, turned by exp(1j * t * 10000 ** (-2i / hs))."""
+    """Pairs (2i, 2i + 1) as complex numbers, turned by exp(1j * t * 10000 ** (-2i / hs))."""
     module = scramble(form(1, 4, block_size=6, rotary=True)).double()
     state = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
     x = inputs(1, 6, 4)[0].numpy()
     turns = np.exp(1j * np.outer(np.arange(6), [1.0, 0.01]))  # (T, hs/2)
     q, k = (
-        ((x @ state[f"heads.0.{part}.weight"].T) @ np.array([[1, 0], [0, 1], [1j, 0], [0, 1j]])) * turns
+        ((x @ state[f"heads.0.{part}.weight"].T) @ np.array([[1, 0], [1j, 0], [0, 1], [0, 1j]])) * turns
         for part in ("query", "key")
     )
     scores = (q @ k.conj().T).real / 2.0

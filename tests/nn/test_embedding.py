@@ -16,21 +16,21 @@ def test_position_0_is_not_turned_at_all() -> None:
 
 
 def test_a_rotation_worked_by_hand() -> None:
-    """Head size 4: the pairs are (0, 2) and (1, 3), turned by t and t / 100 radians; here t = 2."""
-    turned = Rotary(4, 3)(torch.tensor([[1.0, 0.0, 0.0, 1.0]]), start=2)[0].numpy()
-    np.testing.assert_allclose(turned, [np.cos(2.0), -np.sin(0.02), np.sin(2.0), np.cos(0.02)], rtol=1e-6)
+    """Head size 4: the pairs are (0, 1) and (2, 3), turned by t and t / 100 radians; here t = 2."""
+    turned = Rotary(4, 3)(torch.tensor([[[1.0, 0.0, 0.0, 1.0]]]), start=2)[0, 0].numpy()
+    np.testing.assert_allclose(turned, [np.cos(2.0), np.sin(2.0), -np.sin(0.02), np.cos(0.02)], rtol=1e-6)
 
 
 def test_rows_are_turned_by_their_own_position() -> None:
     rotary, x = Rotary(6, 9), torch.randn(2, 9, 6, generator=generator(0))
     for t in range(9):
-        torch.testing.assert_close(rotary(x)[:, t : t + 1], rotary(x[:, t : t + 1], start=t), rtol=0, atol=0)
+        torch.testing.assert_close(rotary(x)[:, t : t + 1], rotary(x[:, t : t + 1], start=t), rtol=1e-6, atol=1e-7)
 
 
 def test_turned_products_depend_on_the_distance_only_and_lengths_stay() -> None:
     rotary = Rotary(8, 64)
     q, k = torch.randn(2, 8, generator=generator(0), dtype=torch.float64)
-    qs, ks = rotary(q.expand(64, 8)), rotary(k.expand(64, 8))  # the same vectors at every position
+    qs, ks = rotary(q.expand(1, 64, 8))[0], rotary(k.expand(1, 64, 8))[0]  # the same vectors at every position
     products = qs @ ks.T  # (64, 64)
     for distance in range(-63, 64):
         line = products.diagonal(distance)

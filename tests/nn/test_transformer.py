@@ -146,3 +146,48 @@ def test_first_weights_have_the_promised_sizes(norm: str) -> None:
             gain = name.endswith("weight")
             assert (values == (1.0 if gain else 0.0)).all(), name
             assert not gain or "ln" in name
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_with_zero_init_a_block_starts_as_the_identity(fused: bool) -> None:
+    idx = batch()
+    for zero_init in (True, False):
+        model = small_model(norm="pre", zero_init=zero_init, fused=fused)
+        x = embedded(model, idx)
+        assert torch.equal(model.blocks(x), x) is zero_init
+
+
+def test_the_softcap_bends_logits_within_its_bounds() -> None:
+    model = scramble(small_model(logit_softcap=2.0), std=2.0)
+    plain = scramble(small_model(), std=2.0)
+    idx = batch()
+    logits, free = model(idx), plain(idx)
+    assert free.abs().max() > 4.0
+    torch.testing.assert_close(logits, 2.0 * torch.tanh(free / 2.0))
+    assert logits.abs().max() <= 2.0
+
+
+def test_normalised_queries_and_keys_make_attention_blind_to_their_size() -> None:
+    for qk_norm in (True, False):
+        model = scramble(small_model(qk_norm=qk_norm, n_layer=1, position="rotary", fused=False))
+        idx = batch()
+        before = model(idx)
+        with torch.no_grad():
+            for head in model.blocks[0].sa.heads:
+                head.query.weight.mul_(7.0)
+        assert torch.allclose(model(idx), before, rtol=1e-4, atol=1e-5) is qk_norm
+
+
+def test_n_grams_are_dropped_by_whole_tokens_in_training_only() -> None:
+    model = scramble(small_model(ngram_orders=[2, 3], ngram_dropout=0.25))
+    assert model.ngrams is not None
+    idx = batch(60, 8)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        dropped = (model.ngrams(idx) == 0).all(dim=-1)  # (B, T)
+        torch.manual_seed(5)
+        kept = model.ngrams(idx)[~dropped]
+    assert abs(dropped.double().mean().item() - 0.25) < 5 * math.sqrt(0.25 * 0.75 / 480)
+    model.eval()
+    torch.testing.assert_close(kept, model.ngrams(idx)[~dropped] / 0.75)
+    assert not (model.ngrams(idx) == 0).all(dim=-1).any()

@@ -252,10 +252,10 @@ OTHERS: list[Any] = [None, True, -1, 5, 2**70, 0.5, float("nan"), -1.0, "text", 
 OTHERS += [torch.zeros(()), torch.zeros(3), torch.zeros(8, 8), torch.zeros(0), torch.zeros(8, 8).double()]
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
 def test_a_snapshot_of_any_other_content_is_passed_over(tmp_path: Path, optimizer: str) -> None:
     """Each part of a state exchanged, left out, or joined by another, in an archive with the right digest."""
-    made = trained(train={"optimizer": optimizer}, model={"n_layer": 1})
+    made = trained(**settings(optimizer))
     state, store, draw = made.state_dict(), SnapshotStore(tmp_path), random.Random(5)
     mutations = 0
     for path in state_leaves(state):
@@ -276,6 +276,12 @@ def test_a_snapshot_of_any_other_content_is_passed_over(tmp_path: Path, optimize
     assert mutations > 100
 
 
+def settings(optimizer: str) -> dict[str, dict[str, Any]]:
+    """Small ones, with which the optimizer has a state of every kind."""
+    train = {"optimizer": optimizer, "muon_lr": 0.02, "muon_momentum": 0.9}
+    return {"train": train, "model": {"n_layer": 1, "ngram_orders": [2] if optimizer == "muon" else []}}
+
+
 def deep_copy(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: deep_copy(part) for key, part in value.items()}
@@ -285,7 +291,7 @@ def deep_copy(value: Any) -> Any:
 def check_state(store: SnapshotStore, changed: dict[str, Any], optimizer: str) -> None:
     """Either it does not fit, or it is taken and the training can go on with it."""
     store.save(3, changed)
-    fresh: TrainingState = new_state(train={"optimizer": optimizer}, model={"n_layer": 1})
+    fresh: TrainingState = new_state(**settings(optimizer))
     loaded = store.load_newest(fresh.fits)
     if loaded is None:
         return
@@ -295,6 +301,8 @@ def check_state(store: SnapshotStore, changed: dict[str, Any], optimizer: str) -
     assert isinstance(fresh.iteration, int)
     for weight in fresh.model.parameters():
         weight.grad = torch.zeros_like(weight)
+        if fresh.model.ngrams is not None and any(weight is table.weight for table in fresh.model.ngrams.tables):
+            weight.grad = weight.grad.to_sparse(1)
     fresh.optimizer.step()
 
 

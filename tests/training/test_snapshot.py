@@ -35,12 +35,15 @@ def assert_same_state(one: TrainingState, other: TrainingState) -> None:
     assert rows_without_time(one) == rows_without_time(other)
 
 
+MUON = {"muon_lr": 0.1, "muon_momentum": 0.9}
+
+
 @pytest.mark.parametrize("killed_at", [0, 1, 3, 4, 5])
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
 def test_a_resumed_run_is_the_straight_run(tmp_path: Path, optimizer: str, killed_at: int) -> None:
     sections: dict[str, Any] = {
         "model": {"dropout": 0.2, "ngram_orders": [2]},
-        "train": {"optimizer": optimizer, "lr_schedule": "cosine", "warmup_iters": 2, "grad_clip": 0.5},
+        "train": {"optimizer": optimizer, **MUON, "lr_schedule": "cosine", "warmup_iters": 2, "grad_clip": 0.5},
     }
     straight = trained(**sections)
     store, killed = SnapshotStore(tmp_path), new_state(**sections)

@@ -1,0 +1,32 @@
+"""Several optimizers that share out a model's parameters among them, as one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+
+class Combined(torch.optim.Optimizer):
+    """One set of groups, one state and one step, each group updated by the optimizer that it was made for."""
+
+    def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:
+        super().__init__([group for part in parts for group in part.param_groups], {})
+        self.parts = parts
+        self._share()
+
+    def _share(self) -> None:
+        """Have the parts work on these groups and this state."""
+        groups = iter(self.param_groups)
+        for part in self.parts:
+            part.state = self.state
+            part.param_groups = [next(groups) for _ in part.param_groups]
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002  # torch's signature
+        """Update every parameter that has a gradient."""
+        for part in self.parts:
+            part.step()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Become what `state_dict` was taken of."""
+        super().load_state_dict(state_dict)
+        self._share()
