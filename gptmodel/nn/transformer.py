@@ -91,17 +91,19 @@ def build_model(
 def _initial_weights(model: TransformerModel, generator: torch.Generator) -> dict[str, Tensor]:
     """Uniform in +-1/sqrt(fan_in) for matrices, small normal for embeddings, ones for gains, zeros for biases.
 
-    With `zero_init` the last matrix of a sub-layer is zero: a block starts as the identity (Zhang et al. 2019, Fixup).
+    The tables of n-grams start at zero, so that an n-gram never seen in training adds nothing. With
+    `zero_init` the last matrix of a sub-layer is zero: a block starts as the identity (Zhang et al. 2019, Fixup).
     """
     weights = {}
     for name, tensor in model.state_dict().items():
         value = torch.zeros_like(tensor)
-        if name.startswith(("encoder.", "ngrams.")):
+        zero = model.params.zero_init and name.endswith((".proj.weight", ".net.2.weight"))
+        if zero or name.startswith("ngrams."):
+            pass
+        elif name.startswith("encoder."):
             nn.init.normal_(value, std=EMBEDDING_STD, generator=generator)
         elif name.startswith("position."):  # as large as the token embedding is after its scaling
             nn.init.normal_(value, std=EMBEDDING_STD * model.scale, generator=generator)
-        elif model.params.zero_init and name.endswith((".proj.weight", ".net.2.weight")):
-            pass
         elif tensor.dim() > 1:
             nn.init.kaiming_uniform_(value, a=math.sqrt(5), generator=generator)
         elif ".ln" in name or name.startswith("ln_f"):
