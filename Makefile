@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
+SIDE_BY_SIDE := -n logical --maxprocesses 4
 
 .PHONY: repro install dev test test-thorough test-slow lint ui clean
 repro: install
@@ -18,19 +19,25 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: requirements.txt pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --requirement requirements.txt
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	$(call installed,requirements.txt)
 	@touch $@
 
-$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
-	@touch $@
+$(VENV)/.installed-dev: requirements-dev.txt requirements.txt pyproject.toml | $(BIN)/python
+	$(call installed,requirements-dev.txt)
+	@touch $(VENV)/.installed $@
+
+# pip compiles one file after the other; some files of some libraries are templates, which nobody can compile
+define installed
+	$(BIN)/python -m pip install --quiet --no-compile --requirement $(1)
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --editable .
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV) || true
+endef
 
 test: dev
-	python -m pytest
+	python -m pytest $(SIDE_BY_SIDE)
 
 test-thorough: dev
-	python -m pytest -m thorough
+	python -m pytest $(SIDE_BY_SIDE) --dist loadgroup -m thorough
 
 test-slow: dev
 	python -m pytest -m slow

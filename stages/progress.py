@@ -46,6 +46,7 @@ class Reporter:
             TextColumn("{task.fields[losses]}"),
             TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(compact=True),
+            TextColumn("left"),
             console=Console(stderr=True),
             refresh_per_second=4,
         )

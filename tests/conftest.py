@@ -13,17 +13,21 @@ if str(ROOT) not in sys.path:  # plain `pytest` puts tests/ there, whose folders
 from gptmodel.config import Params, load_params  # noqa: E402
 
 # Folders and files whose tests are for CI, not for every save; and what of them is fast all the same.
-THOROUGH = {"faults", "pipeline", "resume", "security", "verify", "test_command.py", "test_mlflow_tracker.py"}
+THOROUGH = {"faults", "pipeline", "resume", "security", "verify"}
+THOROUGH |= {"test_command.py", "test_progress.py", "test_mlflow_tracker.py"}
 FAST = {"test_dependencies.py"}
+ONE_PROJECT = {"pipeline", "verify"}  # one worker runs all tests of such a folder, and the whole pipeline once for them
 TOOLS = {"__pycache__", ".pytest_cache", ".hypothesis", ".ruff_cache", ".mypy_cache", ".coverage"}
 STRICT = {"training", "evaluation", "sampling"}  # in nn the modules are built one by one, and draw as torch does
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of whole folders and files, unless they are slow even for CI."""
+    """Mark the tests of whole folders and files, unless they are slow even for CI; keep together what shares much."""
     for item in items:
-        thorough = {item.path.parent.name, item.path.name} & THOROUGH and item.path.name not in FAST
-        if thorough and item.get_closest_marker("slow") is None:
+        folder, file = item.path.parent.name, item.path.name
+        item.add_marker(pytest.mark.xdist_group(folder if folder in ONE_PROJECT else f"{folder}/{file}"))
+        if {folder, file} & THOROUGH and file not in FAST and item.get_closest_marker("slow") is None:
             item.add_marker("thorough")
 
 

@@ -4,6 +4,7 @@ Moments are counted in calls, Python's and C's, as `sys.setprofile` sees them: "
 calls". So each of them can be hit, between any two system calls, and hit again with the same numbers.
 """
 
+import ctypes
 import importlib
 import json
 import os
@@ -112,12 +113,17 @@ def limit_files(size: int) -> None:
 
 
 def limit_memory_inside(place: str, call: int, more: int) -> None:
-    """From the `call`-th call of a function on, let this process have only so many bytes more than it has."""
+    """From the `call`-th call of a function on, let this process have only so many bytes more than it uses."""
 
     def limit() -> None:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-        most = pages * resource.getpagesize() + more
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        most = pages * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
+        malloc = ctypes.CDLL(None).malloc
+        malloc.argtypes, malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+        while malloc(1 << 17):  # what was freed and kept for later would be enough to go on
+            pass
+        resource.setrlimit(resource.RLIMIT_AS, (most + more, most + more))
 
     _in_call(place, call, 0, limit)
 

@@ -54,13 +54,23 @@ def memory_errors(when: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        by_torch = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-        if not by_torch and not isinstance(error, MemoryError):
+        if not _of_memory(error):
             raise
         raise TrainingError(
             f"out of memory {when()}: lower train.batch_size, model.block_size, model.n_layer or model.n_embd; "
             "the last snapshot is kept"
         ) from error
+
+
+def _of_memory(error: BaseException | None) -> bool:
+    """Tell whether an error, or one that it came up in the handling of, is a failed allocation.
+
+    `torch.save` closes its archive then, and that fails with an error of its own.
+    """
+    if error is None:
+        return False
+    by_torch = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return by_torch or isinstance(error, MemoryError) or _of_memory(error.__context__)
 
 
 def check_memory(needed: int) -> None:

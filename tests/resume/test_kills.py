@@ -227,9 +227,9 @@ def test_eight_more_kills_with_half_of_a_file_written(tmp_path: Path, undisturbe
     assert victim.project.kills == 8
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_dvc_repro_killed_with_all_its_children(tmp_path: Path) -> None:
+@pytest.mark.parametrize("most", [3, pytest.param(12, marks=pytest.mark.slow)])
+def test_dvc_repro_killed_with_all_its_children(tmp_path: Path, most: int) -> None:
     """A project under git and DVC with a real MLflow store; the helper process that sends survives, as it should."""
     longer = {"train": {"max_iters": 3000, "eval_interval": 100}, "runtime": {"snapshot_seconds": 0.2}}
     alone = new_project(tmp_path / "alone", **longer)
@@ -250,7 +250,7 @@ def test_dvc_repro_killed_with_all_its_children(tmp_path: Path) -> None:
             repro = subprocess.Popen(
                 ["dvc", "repro"], cwd=clone, env=environment, stdout=said, stderr=said, start_new_session=True
             )
-            _wait_for_a_moment(repro, tmp_path / "said.txt", chooser, kills)
+            _wait_for_a_moment(repro, project, chooser, kills, most)
         if repro.poll() is not None:
             break
         os.killpg(repro.pid, signal.SIGKILL)
@@ -258,8 +258,8 @@ def test_dvc_repro_killed_with_all_its_children(tmp_path: Path) -> None:
         kills += 1
     story = (tmp_path / "said.txt").read_text(encoding="utf-8")
     assert repro.returncode == 0, story
-    assert kills == 12, story
-    assert story.count("continued from iteration") >= 4, story
+    assert kills == most, story
+    assert story.count("continued from iteration") >= most // 3, story
     assert project.outcome() == alone.outcome(), story
     again = subprocess.run(["dvc", "repro"], cwd=clone, env=environment, check=True, capture_output=True, text=True)
     assert "Data and pipelines are up to date" in again.stdout
@@ -270,12 +270,14 @@ def test_dvc_repro_killed_with_all_its_children(tmp_path: Path) -> None:
     assert {key: value for key, value in found.items() if not key[0].startswith("eval/")} == points(alone.journals[0])
 
 
-def _wait_for_a_moment(repro: "subprocess.Popen[bytes]", said: Path, chooser: random.Random, kills: int) -> None:
-    """Wait for a random time; for every other kill, from when it trains; after the last kill, to the end."""
-    before, end = said.read_bytes().count(b"\ntraining "), time.monotonic() + chooser.uniform(0.5, 9.0)
+def _wait_for_a_moment(
+    repro: "subprocess.Popen[bytes]", project: Project, chooser: random.Random, kills: int, most: int
+) -> None:
+    """Wait for a random time; for every other kill, from when it has saved its state; after the last, to the end."""
+    before, end = project.snapshots, time.monotonic() + chooser.uniform(0.5, 6.0)
     if kills % 2:
-        while repro.poll() is None and said.read_bytes().count(b"\ntraining ") == before:
+        while repro.poll() is None and project.snapshots == before:
             time.sleep(0.02)
         end = time.monotonic() + chooser.uniform(0.0, 0.8)
-    while repro.poll() is None and (kills >= 12 or time.monotonic() < end):
+    while repro.poll() is None and (kills >= most or time.monotonic() < end):
         time.sleep(0.02)

@@ -1,0 +1,87 @@
+"""How a training is shown: a bar on a terminal, here a real one of 80 columns; a line per evaluation elsewhere."""
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+from projects import ROOT, Project, new_project
+
+COMMAND = [sys.executable, "-m", "stages.train"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"}
+ITERATIONS, INTERVAL = 900, 300
+FRAME = re.compile(r"iteration (\d+)/900 [━╸╺]+ train (\d\.\d{4}) val (\d\.\d{4}) ([\d,]+) tokens/s (\d\d:\d\d) left")
+LINE = re.compile(r"iteration +(\d+)/900  train (\d\.\d{4}) val (\d\.\d{4})(  [\d,]+ tokens/s  \d+ s left)?")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return new_project(
+        tmp_path / "project",
+        train={"max_iters": ITERATIONS, "eval_interval": INTERVAL},
+        runtime={"snapshot_seconds": 30, "mlflow": False},
+    )
+
+
+def on_a_terminal(folder: Path, rows: int, columns: int) -> tuple[int, str]:
+    """Train with a terminal as standard input, output and error; return the status and all that the terminal got."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    process = subprocess.Popen(
+        COMMAND, cwd=folder, env=ENVIRONMENT, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    )
+    os.close(theirs)
+    received = b""
+    try:
+        while heard := os.read(ours, 1 << 16):
+            received += heard
+    except OSError:  # Linux says so that nobody holds the other end any more; macOS sends nothing
+        pass
+    os.close(ours)
+    return process.wait(), received.decode()
+
+
+def seconds(clock: str) -> int:
+    minutes, rest = clock.split(":")
+    return 60 * int(minutes) + int(rest)
+
+
+def test_on_a_terminal_a_bar_shows_where_the_training_is(project: Project) -> None:
+    status, received = on_a_terminal(project.folder, rows=24, columns=80)
+    assert status == 0, received
+    assert "\x1b[2K" in received  # it is drawn over itself
+    shown = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", received))
+    frames = [found.groups() for line in shown if (found := FRAME.fullmatch(line.rstrip()))]
+    iterations = [int(frame[0]) for frame in frames]
+    assert iterations == sorted(iterations)
+    assert iterations[-1] == ITERATIONS
+    assert [count for count in iterations if 0 < count < ITERATIONS], shown
+    assert all(int(speed.replace(",", "")) > 0 for *_, speed, _ in frames)
+    left = [seconds(clock) for *_, clock in frames]
+    assert left[-1] == 0
+    assert max(left) > 0
+    rows = {(f"{float(row['train_loss']):.4f}", f"{float(row['val_loss']):.4f}") for row in project.outcome().history}
+    assert {frame[1:3] for frame in frames} <= rows
+    assert not LINE.search("\n".join(shown))
+
+
+def test_without_a_terminal_there_is_a_line_for_each_evaluation(project: Project) -> None:
+    done = subprocess.run(COMMAND, cwd=project.folder, env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    assert "\x1b" not in done.stdout + done.stderr
+    *lines, last = done.stdout.splitlines()
+    found = [LINE.fullmatch(line) for line in lines]
+    assert None not in found, lines
+    rows = project.outcome().history
+    shown = [(match[1], match[2], match[3]) for match in found if match]
+    assert shown == [
+        (row["iteration"], f"{float(row['train_loss']):.4f}", f"{float(row['val_loss']):.4f}") for row in rows
+    ]
+    assert [int(row["iteration"]) for row in rows] == [0, 300, 600, 900]
+    assert [match[4] is not None for match in found if match] == [False, True, True, True]
+    assert last.startswith("models/model.pth: ")
