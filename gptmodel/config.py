@@ -95,6 +95,7 @@ class TrainParams(Section):
     min_lr: float = Field(ge=0.0, description="where a cosine or linear schedule ends")
     warmup_iters: int = Field(ge=0, description="iterations of linear rise to learning_rate")
     weight_decay: float = Field(ge=0.0, description="pull of matrices towards zero")
+    ngram_lr: float | None = Field(gt=0.0, description="learning rate of the n-gram tables; null: learning_rate")
     muon_lr: float | None = Field(gt=0.0, description="learning rate of Muon's matrices, on the same schedule")
     muon_momentum: float | None = Field(ge=0.0, lt=1.0, description="Muon's memory of the gradient")
     beta1: float | None = Field(ge=0.0, lt=1.0, description="AdamW's memory of the gradient")
@@ -177,8 +178,11 @@ def ignored_settings(params: Params) -> list[str]:
     others = {key for keys in SETTINGS_OF.values() for key in keys} - set(SETTINGS_OF[train.optimizer])
     if given := sorted(f"train.{key}" for key in others if getattr(train, key) is not None):
         lines.append(f"ignored: {', '.join(given)}: train.optimizer is {train.optimizer} (set to null)")
-    if params.model.ngram_dropout and not params.model.ngram_orders:
-        lines.append(f"model.ngram_dropout = {params.model.ngram_dropout} is ignored: model.ngram_orders is empty")
+    if not params.model.ngram_orders:
+        settings = {"model.ngram_dropout": params.model.ngram_dropout, "train.ngram_lr": train.ngram_lr}
+        lines += [
+            f"{key} = {value} is ignored: model.ngram_orders is empty" for key, value in settings.items() if value
+        ]
     if train.lr_schedule == "constant" and train.min_lr:
         lines.append(f"train.min_lr = {train.min_lr} is ignored: train.lr_schedule is constant")
     if sample.temperature == 0.0 and (sample.top_k or sample.top_p < 1.0):

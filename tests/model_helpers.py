@@ -48,6 +48,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "min_lr": 0.0,
         "warmup_iters": 0,
         "weight_decay": 0.01,
+        "ngram_lr": None,
         "muon_lr": None,
         "muon_momentum": None,
         "beta1": 0.9,

@@ -30,7 +30,7 @@ from gptmodel.tracking.base import NullTracker
 
 Changes = dict[str, Any]
 MUON: Changes = {"optimizer": "muon", "muon_lr": 0.02, "muon_momentum": 0.9}
-# key: (settings of its section on both sides, the value on one side, the value on the other)
+# key: (settings of its section, or of others, on both sides, the value on one side, the value on the other)
 CASES: dict[str, tuple[Changes, Any, Any]] = {
     "model.block_size": ({}, 8, 4),
     "model.n_embd": ({}, 8, 16),
@@ -52,6 +52,7 @@ CASES: dict[str, tuple[Changes, Any, Any]] = {
     "train.eval_interval": ({}, 3, 2),
     "train.eval_iters": ({}, 2, 1),
     "train.optimizer": ({}, "adamw", "sgd"),
+    "train.ngram_lr": ({"model": {"ngram_orders": [2]}}, None, 0.02),
     "train.muon_lr": (MUON, 0.02, 0.03),
     "train.muon_momentum": (MUON, 0.9, 0.95),
     "train.learning_rate": ({}, 0.01, 0.011),
@@ -157,7 +158,9 @@ def shown(section: str, key: str, params: Params, folder: Path) -> str:  # noqa:
 def test_a_setting_changes_what_can_be_observed(name: str, tmp_path: Path) -> None:
     section, key = name.split(".")
     common, one, other = CASES[name]
-    sides = [small_params(**{section: {**common, key: value}}) for value in (one, other)]
+    elsewhere = {name: changes for name, changes in common.items() if name in Params.model_fields}
+    here = {name: value for name, value in common.items() if name not in elsewhere}
+    sides = [small_params(**elsewhere, **{section: {**here, key: value}}) for value in (one, other)]
     first, again, second = (shown(section, key, params, tmp_path) for params in (sides[0], sides[0], sides[1]))
     assert first == again
     assert first != second

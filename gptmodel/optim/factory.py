@@ -27,7 +27,8 @@ def build_optimizer(model: nn.Module, params: TrainParams) -> torch.optim.Optimi
     left: list[Tensor] = [p for p in model.parameters() if not any(p is table for table in sparse)]
     parts: list[torch.optim.Optimizer] = []
     if params.optimizer == "sgd":
-        return torch.optim.SGD(_groups([*left, *sparse], tables, params), lr=params.learning_rate)
+        groups = [*_groups(left, tables, params), {"params": sparse, "share": _table_share(params)}]
+        return torch.optim.SGD([group for group in groups if group["params"]], lr=params.learning_rate)
     if params.optimizer == "muon":
         groups = _matrices(model)
         taken = {id(p) for group in groups for p in group["params"]}
@@ -48,9 +49,14 @@ def build_optimizer(model: nn.Module, params: TrainParams) -> torch.optim.Optimi
     betas = (params.beta1, params.beta2)
     parts.append(torch.optim.AdamW(_groups(left, tables, params), lr=params.learning_rate, betas=betas, fused=True))
     if sparse:
-        group = {"params": sparse, "share": 1.0}
+        group = {"params": sparse, "share": _table_share(params)}
         parts.append(torch.optim.SparseAdam([group], lr=params.learning_rate, betas=betas))
     return parts[0] if len(parts) == 1 else Combined(parts)
+
+
+def _table_share(params: TrainParams) -> float:
+    """Return the share of the tables with sparse gradients."""
+    return 1.0 if params.ngram_lr is None else params.ngram_lr / params.learning_rate
 
 
 def _groups(parameters: Sequence[Tensor], tables: set[int], params: TrainParams) -> list[dict[str, Any]]:
