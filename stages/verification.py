@@ -8,7 +8,6 @@ from pathlib import Path
 
 from gptmodel.errors import GptModelError
 from gptmodel.lock import (
-    TIMED,
     VOLATILE,
     Entry,
     LockedStage,
@@ -18,14 +17,23 @@ from gptmodel.lock import (
     read_lock,
     read_pipeline,
     read_yaml,
-    steady,
 )
 from stages.command import note
+from stages.elsewhere import (
+    DIFFERS,
+    ELSEWHERE,
+    FAILED,
+    MISSING,
+    SAME,
+    TOLERANCE,
+    VARIES,
+    another_machine,
+    compare_metrics,
+    explained,
+    platform_here,
+    platform_of,
+)
 from stages.rebuild import KnownOuts, Revision, git, remove, run_stage
-
-SAME, TIME, VARIES = "same", "same, but for the time it took", "volatile"
-DIFFERS, MISSING, FAILED = "differs", "missing", "failed"
-PROVEN = (SAME, TIME, VARIES)
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,7 @@ class Verification:
         self.lock = read_lock(tree / "dvc.lock", f"{revision}: dvc.lock")
         self.rows: list[Row] = []
         self.explanations: list[str] = []
+        self._elsewhere: str | None = None
         self._made_by = {path: stage.name for stage in self.stages for path in stage.outs}
         self._committed = {path: (tree / path).read_bytes() for path in self._made_by if (tree / path).is_file()}
         self._known = KnownOuts(root=revision.root, committed=self._committed)
@@ -162,34 +171,50 @@ class Verification:
         elif path in VOLATILE:
             status, detail = VARIES, VOLATILE[path]
         elif rebuilt != entry:
-            status, detail = DIFFERS, "; ".join(_changes(entry, rebuilt, "rebuilt"))
-            if path in TIMED and committed is not None:
-                status, detail = _compare_timed(path, committed, (self.tree / path).read_bytes(), detail)
+            detail = "; ".join(_changes(entry, rebuilt, "rebuilt"))
             if path.endswith(".pth"):
-                self._explain_model(path, entry)
+                self._elsewhere = self._explain_model(path, entry)
+            status, more = self._weigh(stage, path)
+            detail += f"; {more}" if more else ""
         self.rows.append(Row(stage.name, path, status, detail))
 
-    def _explain_model(self, path: str, entry: Entry) -> None:
-        """Say on which platforms the locked and the rebuilt model were trained."""
-        from gptmodel.training.checkpoint import load_checkpoint
+    def _weigh(self, stage: Stage, path: str) -> tuple[str, str]:
+        """Judge an out of other bytes: metrics by their numbers, all else that a model decides by the platform."""
+        by_model = any(name.endswith(".pth") for name in (*stage.outs, *stage.deps))
+        if not by_model:
+            return DIFFERS, ""
+        if path not in TOLERANCE:
+            return (ELSEWHERE, "") if self.elsewhere else (DIFFERS, "")
+        if (committed := self._committed.get(path)) is None:
+            return DIFFERS, ""
+        return compare_metrics(path, committed, (self.tree / path).read_bytes(), bool(self.elsewhere))
 
+    @property
+    def elsewhere(self) -> str:
+        """In what the platform here is another than that of the locked model; empty if in nothing that is known."""
+        if self._elsewhere is None:  # the model was not rebuilt
+            self._elsewhere = ""
+            for path, entry in ((path, entry) for locked in self.lock.values() for path, entry in locked.outs.items()):
+                if path.endswith(".pth"):
+                    self._elsewhere = self._explain_model(path, entry)
+        return self._elsewhere
+
+    def _explain_model(self, path: str, entry: Entry) -> str:
+        """Say on which platforms the locked and the rebuilt model were trained; return in what the machines differ."""
         beside = self.tree.parent / "locked.pth"
-        locked = beside if self._known.place(path, entry.md5, beside) else self.revision.root / path
+        known = self._known.place(path, entry.md5, beside)
+        rebuilt = measure(self.tree / path)
         try:
-            here = load_checkpoint(self.tree / path).provenance["platform"]
-            there = load_checkpoint(locked).provenance["platform"]
+            there = platform_of(beside if known else self.revision.root / path)
+            new = rebuilt is not None and rebuilt.md5 != entry.md5
+            here = platform_of(self.tree / path) if new else {**there, **platform_here()}
         except (GptModelError, KeyError) as error:
             self.explanations.append(f"{path}: where the locked model was trained cannot be told: {error}")
-            return
-        named = "the locked model" if locked == beside else "the workspace's model"
-        for who, platform in ((named, there), ("the rebuilt one", here)):
-            self.explanations.append(f"{path}: {who}: {', '.join(f'{k} {v}' for k, v in platform.items())}")
-        keys = [key for key in {**there, **here} if there.get(key) != here.get(key)]
-        told = ", ".join(f"{key} {there.get(key)} there, {here.get(key)} here" for key in keys)
-        if keys:
-            self.explanations.append(f"{path}: this explains other bytes: {told}")
-        else:
-            self.explanations.append(f"{path}: trained on the same platform: other code, data or settings made it")
+            return ""
+        named = "the locked model" if known else "the workspace's model"
+        if new or there != here:
+            self.explanations += explained(path, {named: there, "the rebuilt one" if new else "this machine": here})
+        return another_machine(there, here) if known else ""
 
     def _compare_workspace(self, stages: list[Stage]) -> None:
         """Find copies in the workspace that are not those of the lock: a model, a metric or a lock edited by hand."""
@@ -223,11 +248,3 @@ def _changes(locked: Entry, found: Entry | None, where: str) -> Iterable[str]:
         yield f"lock {locked.md5[:8]}, {where} {found.md5[:8]}"
     elif found != locked:
         yield f"lock {locked.size} bytes and {locked.nfiles} files, {where} {found.size} and {found.nfiles}"
-
-
-def _compare_timed(path: str, committed: bytes, rebuilt: bytes, detail: str) -> tuple[str, str]:
-    try:
-        same = steady(path, committed) == steady(path, rebuilt)
-    except ValueError as error:
-        return DIFFERS, f"{detail}; {error}"
-    return (TIME, f"{', '.join(TIMED[path])} left out") if same else (DIFFERS, f"{detail}; more than the time")

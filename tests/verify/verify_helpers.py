@@ -1,5 +1,6 @@
 """A small project in a folder of its own, and the commands one gives there."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -26,9 +27,10 @@ ENVIRONMENT = {
 Done = subprocess.CompletedProcess[str]
 
 
-def call(project: Path, *words: str) -> Done:
+def call(project: Path, *words: str, **environment: str) -> Done:
     """Run a command in the project."""
-    return subprocess.run(words, cwd=project, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=240)
+    env = ENVIRONMENT | environment
+    return subprocess.run(words, cwd=project, env=env, capture_output=True, text=True, check=False, timeout=240)
 
 
 def good(project: Path, *words: str) -> str:
@@ -38,9 +40,20 @@ def good(project: Path, *words: str) -> str:
     return done.stdout
 
 
-def gptmodel(project: Path, *words: str) -> Done:
+def gptmodel(project: Path, *words: str, **environment: str) -> Done:
     """Run the gptmodel command."""
-    return call(project, sys.executable, "-m", "stages.cli", *words)
+    return call(project, sys.executable, "-m", "stages.cli", *words, **environment)
+
+
+def change_metric(project: Path, path: str, names: list[str], factor: float) -> None:
+    """Change a number of a metrics file by hand, and its md5 in the lock with it."""
+    old = call(project, "md5sum", path).stdout.split()[0]
+    values = inner = json.loads((project / path).read_text())
+    for name in names[:-1]:
+        inner = inner[name]
+    inner[names[-1]] *= factor
+    (project / path).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
+    replace(project / "dvc.lock", old, call(project, "md5sum", path).stdout.split()[0])
 
 
 def commit(project: Path) -> None:
