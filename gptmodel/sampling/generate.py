@@ -1,39 +1,56 @@
 """Drawing tokens from a model one after the other. Shapes: B batch, T time, V vocab."""
 
+import math
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gptmodel.config import SampleParams
 from gptmodel.determinism import Stream, torch_generator
 from gptmodel.errors import CheckpointError, DataError
+from gptmodel.nn.incremental import IncrementalModel
+from gptmodel.nn.transformer import TransformerModel
 from gptmodel.sampling.logits import next_probabilities
 from gptmodel.tokenizers.base import Tokenizer
 
 
-@torch.no_grad()
-def generate(model: nn.Module, idx: Tensor, params: SampleParams, generator: torch.Generator) -> Iterator[Tensor]:
+@torch.inference_mode()
+def generate(
+    model: TransformerModel, idx: Tensor, params: SampleParams, generator: torch.Generator
+) -> Iterator[Tensor]:
     """Continue token ids (B, T) of any length T > 0, yielding the next ids (B,) `params.max_new_tokens` times.
 
-    The model sees the last block_size ids. Random numbers come from `generator` alone, which is on the device of idx.
+    The model sees the last block_size ids, and the tokens are those of a loop that gives it all of them each time:
+    up to block_size with a `KVCache`, past it by reading the whole context again for each token, since no key or value
+    stays what it was (see `gptmodel.nn.kv_cache`). Random numbers come from `generator` alone, which is on the device
+    of idx.
     """
-    block_size: int = model.params.block_size  # type: ignore[union-attr,assignment]
-    model.eval()
+    reader, block_size = IncrementalModel(model.eval()), model.params.block_size
+    cache = reader.new_cache(idx.size(0))
+    new = idx[:, -block_size:]
     for _ in range(params.max_new_tokens):
-        logits = model(idx[:, -block_size:])[:, -1]  # (B, V)
-        probabilities = next_probabilities(
-            logits, temperature=params.temperature, top_k=params.top_k, top_p=params.top_p
-        )
-        if not torch.isfinite(probabilities).all():
-            raise CheckpointError("the model's output is not finite: train it again, at a lower learning rate")
-        following = torch.multinomial(probabilities, 1, generator=generator)  # (B, 1)
-        idx = torch.cat((idx[:, -block_size:], following), dim=1)  # (B, T + 1)
-        yield following[:, 0]
+        if cache.length == block_size:
+            new = torch.cat((cache.idx[:, 1:], new), dim=1)  # (B, block_size)
+            cache.reset()
+        new = _drawn(reader.next_logits(new, cache), params, generator)  # (B, 1)
+        yield new[:, 0]
+
+
+def _drawn(logits: Tensor, params: SampleParams, generator: torch.Generator) -> Tensor:
+    """Draw a token from each row of logits (B, V) as (B, 1)."""
+    if not math.isfinite(logits.sum().item()):  # one number to wait for
+        raise CheckpointError("the model's output is not finite: train it again, at a lower learning rate")
+    if params.temperature == 0.0:
+        return logits.argmax(dim=-1, keepdim=True)  # (B, 1)
+    probabilities = next_probabilities(logits, temperature=params.temperature, top_k=params.top_k, top_p=params.top_p)
+    # As torch.multinomial draws one token, to the bit, without its checks: the least of waiting times wins.
+    waiting = torch.empty_like(probabilities).exponential_(generator=generator)
+    return (probabilities / waiting).argmax(dim=-1, keepdim=True)  # (B, 1)
 
 
 def sample_texts(
-    model: nn.Module,
+    model: TransformerModel,
     tokenizer: Tokenizer,
     prompt: str,
     params: SampleParams,

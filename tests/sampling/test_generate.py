@@ -7,8 +7,12 @@ import torch
 from model_helpers import VOCAB, batch, generator, sample_params, scramble, small_model
 from torch import Tensor
 
-from gptmodel.errors import DataError
+from gptmodel.errors import CheckpointError, DataError
+from gptmodel.nn.incremental import IncrementalModel
+from gptmodel.nn.kv_cache import KVCache
+from gptmodel.nn.transformer import TransformerModel
 from gptmodel.sampling.generate import generate, sample_texts
+from gptmodel.sampling.logits import next_probabilities
 from gptmodel.tokenizers.base import Tokenizer
 from gptmodel.tokenizers.byte import ByteTokenizer
 from gptmodel.tokenizers.char import CharTokenizer
@@ -60,19 +64,93 @@ def test_draws_are_those_of_a_plain_loop() -> None:
     assert found == ids[:, 3:].tolist()
 
 
-def test_of_a_long_prompt_the_last_block_counts_and_no_more() -> None:
+def test_of_a_long_prompt_the_last_block_counts_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     long, short = batch(2, 20), batch(2, 20)[:, -8:]
     assert continued(long) == continued(short)
     other = long.clone()
     other[:, :12] = 0
     assert continued(other) == continued(long)
     seen: list[Tensor] = []
-    handle = MODEL.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    read = IncrementalModel.next_logits
+
+    def spied(self: IncrementalModel, idx: Tensor, cache: KVCache) -> Tensor:
+        assert cache.length == 0  # past block_size no key and no value is used again
+        seen.append(idx)
+        return read(self, idx, cache)
+
+    monkeypatch.setattr(IncrementalModel, "next_logits", spied)
     new = torch.tensor(continued(long, max_new_tokens=10))
-    handle.remove()
     whole = torch.cat((long, new), dim=1)
     assert len(seen) == 10
     assert all(torch.equal(idx, whole[:, 12 + step : 20 + step]) for step, idx in enumerate(seen))
+
+
+SWITCHES: list[dict[str, Any]] = [
+    {},
+    {"norm": "pre", "activation": "gelu", "scale_embedding": False},
+    {"norm": "pre", "norm_type": "rmsnorm", "position": "rotary", "qk_norm": True, "activation": "relu2"},
+    {"position": "rotary", "ngram_orders": [2, 3], "logit_softcap": 8.0},
+    {"position": "none", "ngram_orders": [5], "n_layer": 3},
+    {"block_size": 1},
+]
+DRAWING: list[dict[str, Any]] = [
+    {"temperature": 0.0},
+    {"temperature": 1.0},
+    {"temperature": 0.7, "top_k": 4},
+    {"temperature": 1.3, "top_p": 0.9},
+]
+
+
+def lively(model: TransformerModel) -> TransformerModel:
+    """Give it weights around zero and gains around one: a scrambled model repeats one token, whatever it reads."""
+    scramble(model)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.sub_(0.1)
+            if ".ln" in name and name.endswith("weight"):
+                parameter.add_(1.0)
+    return model
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("T", [1, 5, 7, 8, 9, 20])
+@pytest.mark.parametrize("case", SWITCHES, ids=str)
+def test_tokens_are_those_of_a_loop_without_a_cache(case: dict[str, Any], T: int, fused: bool) -> None:
+    """Up to block_size and past it; the loop gives the whole model its whole context for each token."""
+    model = lively(small_model(fused=fused, **case)).eval()
+    block_size = model.params.block_size
+    for number, drawing in enumerate(DRAWING):
+        idx, source = batch(3, T, seed=number), generator(number)
+        params = sample_params(max_new_tokens=20, **drawing)
+        found = torch.stack(list(generate(model, idx, params, generator(number))), dim=1)
+        for _ in range(20):
+            logits = model(idx[:, -block_size:])[:, -1].detach()
+            following = logits.argmax(dim=1, keepdim=True)
+            if params.temperature:
+                chances = next_probabilities(
+                    logits, temperature=params.temperature, top_k=params.top_k, top_p=params.top_p
+                )
+                following = torch.multinomial(chances, 1, generator=source)
+            idx = torch.cat((idx, following), dim=1)
+        assert torch.equal(found, idx[:, T:]), drawing
+        assert params.temperature == 0.0 or len(set(found.flatten().tolist())) > 3
+
+
+@pytest.mark.parametrize("drawing", DRAWING, ids=str)
+def test_an_output_that_is_not_finite_is_an_error(drawing: dict[str, Any]) -> None:
+    for value in (float("nan"), float("inf")):
+        model = scramble(small_model())
+        with torch.no_grad():
+            model.decoder.bias[3] = value
+        with pytest.raises(CheckpointError, match="not finite"):
+            next(generate(model, batch(2, 4), sample_params(**drawing), generator(1)))
+
+
+def test_the_prompt_is_left_as_it_was() -> None:
+    for T in (3, 8, 20):
+        idx = batch(2, T)
+        continued(idx, max_new_tokens=12)
+        assert torch.equal(idx, batch(2, T))
 
 
 def test_random_numbers_come_from_the_generator_alone_and_dropout_is_off() -> None:
