@@ -64,7 +64,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def atomic_write(path: Path, content: bytes) -> None:
+def atomic_write(path: Path, content: bytes | memoryview) -> None:
     """Write `content` to `path`, whole or not at all."""
     with atomic_writer(path) as stream:
         stream.write(content)

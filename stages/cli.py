@@ -4,6 +4,7 @@ from stages.command import main, new_app, showing
 from stages.doctor import doctor
 from stages.evaluate import evaluate
 from stages.fetch import fetch
+from stages.plan import plan
 from stages.prepare import prepare
 from stages.sample import sample
 from stages.sync import sync
@@ -17,6 +18,7 @@ app.command(cls=showing("prepare"))(prepare)
 app.command(cls=showing("model", "train", "runtime"))(train)
 app.command(cls=showing("evaluate"))(evaluate)
 app.command(cls=showing("sample"))(sample)
+app.command(cls=showing("model", "train", "runtime"))(plan)
 app.command()(ui)
 app.command()(sync)
 app.command()(verify)

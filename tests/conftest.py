@@ -14,7 +14,7 @@ from gptmodel.config import Params, load_params  # noqa: E402
 
 # Folders and files whose tests are for CI, not for every save; and what of them is fast all the same.
 THOROUGH = {"faults", "pipeline", "resume", "security", "verify"}
-THOROUGH |= {"test_command.py", "test_progress.py", "test_mlflow_tracker.py"}
+THOROUGH |= {"test_command.py", "test_mlflow_tracker.py", "test_plan_command.py", "test_progress.py"}
 FAST = {"test_dependencies.py"}
 ONE_PROJECT = {"pipeline", "verify"}  # one worker runs all tests of such a folder, and the whole pipeline once for them
 TOOLS = {"__pycache__", ".pytest_cache", ".hypothesis", ".ruff_cache", ".mypy_cache", ".coverage"}

@@ -29,6 +29,7 @@ FLOORS = {  # the longest prefix counts; a module imports from its own floor and
     "gptmodel.sampling": 2,
     "gptmodel.evaluation": 2,
     "gptmodel.training": 3,
+    "gptmodel.planning": 4,
     "gptmodel.tracking.mlflow_tracker": 4,
     "gptmodel.tracking.sender": 4,
     "gptmodel.tracking.journal_tracker": 4,
@@ -54,6 +55,7 @@ OUTSIDE = {  # libraries beside the standard one; the longest prefix counts here
     "gptmodel.evaluation": {"numpy", "torch"},
     "gptmodel.evaluation.plots": {"numpy", "matplotlib"},
     "gptmodel.training": {"numpy", "torch", "pydantic", "filelock"},
+    "gptmodel.planning": {"numpy", "torch"},
     "stages": {"typer", "rich", "dvc", "yaml", "ruamel", "psutil", "filelock"},
 }
 ONLY = {  # rooms that know less than their floor would let them
@@ -62,7 +64,7 @@ ONLY = {  # rooms that know less than their floor would let them
     "gptmodel.tracking": {"gptmodel.tracking", "gptmodel.errors", "gptmodel.files"},
     "gptmodel.tokenizers": {"gptmodel.tokenizers", "gptmodel.errors", "gptmodel.files"},
 }
-ENTRY_POINTS = ("fetch", "prepare", "train", "evaluate", "sample", "sync", "cli")
+ENTRY_POINTS = ("fetch", "prepare", "train", "evaluate", "sample", "sync", "plan", "cli")
 HEAVY = ("mlflow", "matplotlib", "typer", "dvc", "rich", "fsspec")
 LONG_FUNCTIONS = {"fit": 80}
 

@@ -48,6 +48,11 @@ class Checkpoint:
 
 def save_checkpoint(path: Path, model: TransformerModel, tokenizer: Tokenizer, provenance: Mapping[str, Any]) -> None:
     """Write model.pth, whole or not at all."""
+    atomic_write(path, checkpoint_bytes(model, tokenizer, provenance))
+
+
+def checkpoint_bytes(model: TransformerModel, tokenizer: Tokenizer, provenance: Mapping[str, Any]) -> memoryview:
+    """Return the content of model.pth."""
     weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
     texts = {
         "config": json_bytes(model.params.model_dump(mode="json")).decode(),
@@ -56,7 +61,7 @@ def save_checkpoint(path: Path, model: TransformerModel, tokenizer: Tokenizer, p
     }
     buffer = io.BytesIO()  # torch.save puts a file's name into its bytes, but not a buffer's
     torch.save({"format": FORMAT, "weights": weights, **texts, "digest": _digest(weights, texts)}, buffer)
-    atomic_write(path, buffer.getvalue())
+    return buffer.getbuffer()
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Checkpoint:

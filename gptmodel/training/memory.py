@@ -9,43 +9,68 @@ import torch
 from gptmodel.config import ModelParams, TrainParams
 from gptmodel.errors import TrainingError
 from gptmodel.evaluation.loss import TOKENS_AT_ONCE
+from gptmodel.nn.fused import SHORT_BLOCK
 from gptmodel.nn.transformer import TransformerModel
 
-BASE_BYTES = 350 << 20  # the interpreter with torch, before a model
-OPTIMIZER_COPIES = {"sgd": 0, "adamw": 2, "muon": 2}  # muon: 1 of the matrices, and as much again while it works
+BASE_BYTES = 335 << 20  # the interpreter with torch, before a model
+MOMENTS = {"sgd": 0, "adamw": 2, "muon": 2}  # averages of each weight; Muon has 1 of a block's matrices
 
 
 def estimate_bytes(model: ModelParams, train: TrainParams, vocab_size: int) -> int:
     """Return about how many bytes a training has resident at its peak, in float32.
 
-    Weights, gradients and the optimizer's averages; and the larger of what backward keeps of a batch and what an
-    evaluation's forward pass needs. A layer keeps about 20 widths of each token: its inputs, q, k, v, the attention's
-    output and projection, two sums, two norms, and four widths before and after the non-linearity.
+    Weights, gradients and the optimizer's averages, where a table of n-grams has a gradient for the rows of a batch
+    only; the larger of what backward keeps of a batch and what an evaluation's forward pass needs; and the largest of
+    Muon's work space, a snapshot, and model.pth with the copy it is made of. What backward frees is in pieces that
+    seldom serve for these, so they add to it.
     """
-    parameters = _count(model, vocab_size)
+    parameters, tables = _count(model, vocab_size)
+    matrices = 12 * model.n_layer * model.n_embd**2 if train.optimizer == "muon" else 0
+    moments = MOMENTS[train.optimizer] * parameters - matrices
+    resident = parameters + (parameters - tables) + moments
+    saving = max(parameters + moments, 2 * parameters)
+    return BASE_BYTES + 4 * (resident + _working(model, train, vocab_size) + max(_muon_work(matrices), saving))
+
+
+def _working(model: ModelParams, train: TrainParams, vocab_size: int) -> int:
+    """Return the numbers that backward keeps of a batch or, if it is more, that a forward pass of an evaluation needs.
+
+    A layer keeps about 20 widths of each token: its inputs, q, k, v, the attention's output and projection, two sums,
+    two norms, and four widths before and after the non-linearity. Dropout adds its noise and its output.
+    """
     C, V, T = model.n_embd, vocab_size, model.block_size
-    copies = 2 + OPTIMIZER_COPIES[train.optimizer]
     tokens = train.batch_size * T
-    attention = model.n_head * T if T <= 64 or model.dropout else 0  # weights of each token, where they are kept
-    kept = tokens * (model.n_layer * (20 * C + attention) + 4 * C + 4 * V)
-    scored = max(TOKENS_AT_ONCE, T) * (12 * C + 3 * V)
-    return BASE_BYTES + 4 * (copies * parameters + max(kept, scored))
+    weights = model.n_head * T  # of the attention, for each token
+    kept = tokens * (4 * C + 4 * V + 3 * C * len(model.ngram_orders))
+    if model.dropout:  # softmax, noise and product are kept; two more are there while one layer goes backward
+        kept += tokens * (model.n_layer * (24 * C + 3 * weights) + 2 * weights)
+    else:
+        kept += tokens * model.n_layer * (20 * C + (weights if T <= SHORT_BLOCK else 0))
+    return max(kept, max(TOKENS_AT_ONCE, T) * (12 * C + 3 * V))
 
 
-def _count(model: ModelParams, vocab_size: int) -> int:
-    """Return the number of weights, from models of one and two layers: as many as are asked for may be too many."""
+def _muon_work(matrices: int) -> int:
+    """Return the numbers Muon works with: an update of each matrix, and Newton-Schulz on those of the largest shape.
+
+    Those are a third of all (the feed-forward's, upwards or downwards); of them there are the updates put together,
+    their result before and after a step and that of the shape before, and three products of a quarter of the size.
+    """
+    return matrices + matrices // 3 * 19 // 4
+
+
+def _count(model: ModelParams, vocab_size: int) -> tuple[int, int]:
+    """Return the number of weights, and of those in tables with sparse gradients.
+
+    From models of one and two layers: as many as are asked for may be too many.
+    """
     try:
         with torch.device("meta"):
-            one, two = (
-                sum(
-                    p.numel()
-                    for p in TransformerModel(model.model_copy(update={"n_layer": n}), vocab_size).parameters()
-                )
-                for n in (1, 2)
-            )
+            small = [TransformerModel(model.model_copy(update={"n_layer": n}), vocab_size) for n in (1, 2)]
     except RuntimeError:  # a tensor with more bytes than torch can count
-        return 1 << 62
-    return one + (model.n_layer - 1) * (two - one)
+        return 1 << 62, 0
+    one, two = (sum(p.numel() for p in each.parameters()) for each in small)
+    tables = 0 if small[0].ngrams is None else sum(p.numel() for p in small[0].ngrams.parameters())
+    return one + (model.n_layer - 1) * (two - one), tables
 
 
 @contextmanager

@@ -99,11 +99,7 @@ class TrainingRun:
             lock.release()
 
     def _restore(self) -> None:
-        generator = torch_generator(self.params.train.seed, Stream.WEIGHTS)
-        model = build_model(self.params.model, self.data.tokenizer.vocab_size, generator).to(self.device)
-        optimizer = build_optimizer(model, self.params.train)
-        scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
-        self.state = TrainingState(model=model, optimizer=optimizer, scaler=scaler)
+        self.state = first_state(self.params, self.data.tokenizer.vocab_size, self.device, self.dtype)
         last = self.params.train.max_iters
         snapshot = self._snapshots.load_newest(lambda found: self.state.fits(found) and found["iteration"] <= last)
         if snapshot is not None:
@@ -184,6 +180,13 @@ class TrainingRun:
     def forget(self) -> None:
         """Remove the snapshots: the run has ended and its files are written."""
         self._snapshots.clear()
+
+
+def first_state(params: Params, vocab_size: int, device: torch.device, dtype: torch.dtype) -> TrainingState:
+    """Return a training before its first iteration."""
+    model = build_model(params.model, vocab_size, torch_generator(params.train.seed, Stream.WEIGHTS)).to(device)
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+    return TrainingState(model=model, optimizer=build_optimizer(model, params.train), scaler=scaler)
 
 
 def _name(data: PreparedData, params: Params, platform: dict[str, str]) -> str:

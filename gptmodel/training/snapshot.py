@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from gptmodel.files import atomic_write, json_bytes
+from gptmodel.files import atomic_writer, json_bytes
 from gptmodel.training.archive import ArchiveError, load_archive
 
 MAGIC = b"gptmodel snapshot 1\n"
@@ -33,10 +33,10 @@ class SnapshotStore:
 
     def save(self, iteration: int, state: dict[str, Any]) -> None:
         """Write a snapshot, whole or not at all, and drop all but the newest two."""
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        content = buffer.getvalue()
-        atomic_write(self.folder / f"snapshot-{iteration:010d}.pt", _head(content) + content)
+        head, content = snapshot_bytes(state)
+        with atomic_writer(self.folder / f"snapshot-{iteration:010d}.pt") as stream:
+            stream.write(head)
+            stream.write(content)
         for path in [*self._newest_first()[KEPT:], *self.folder.glob(".snapshot-*.tmp")]:  # the latter of killed saves
             path.unlink(missing_ok=True)
 
@@ -61,7 +61,14 @@ class SnapshotStore:
         return sorted(self.folder.glob("snapshot-*.pt"), reverse=True)
 
 
-def _head(content: bytes) -> bytes:
+def snapshot_bytes(state: dict[str, Any]) -> tuple[bytes, memoryview]:
+    """Return the first line of a snapshot and the rest: of a large model, a copy takes as much memory as the state."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return _head(buffer.getbuffer()), buffer.getbuffer()
+
+
+def _head(content: bytes | memoryview) -> bytes:
     return MAGIC + hashlib.sha256(content).hexdigest().encode() + b"\n"
 
 

@@ -1,0 +1,114 @@
+"""`gptmodel plan` against the run it plans: the ratio of both times, of short trainings and of the evaluate stage.
+
+`python -m benchmarks.plan` plans each setting before and after it is run: where these two differ, the machine had other
+work, and a ratio says little. `--cpu --threads 1` counts processor time in place of the clock's, in the plan and in the
+run, and holds on a busy machine too. The text is made up unless `--text` names one, of which the beginning is taken.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT_BYTES = 300_000
+CPU_TIME = "import time; time.perf_counter = time.process_time\n"
+STAGE = "import sys; from stages.command import main; from stages.{} import app; main(app)\n"
+PLAN = """
+import json, sys, time
+from dataclasses import asdict
+from pathlib import Path
+import psutil
+from gptmodel.config import load_params
+from gptmodel.planning.measure import measure
+from gptmodel.planning.plan import make_plan
+from gptmodel.planning.text import find_text
+from stages.plan import MEASURE_SECONDS
+params = load_params(Path("params.yaml"), sys.argv[1:])
+text = find_text(params.fetch, params.prepare, Path("data/prepared"), Path("data/input.txt"))
+on_cpu = time.perf_counter is time.process_time
+start = time.process_time() if on_cpu else time.time() - psutil.Process().create_time()
+seconds = make_plan(params, text, measure(params, text, MEASURE_SECONDS), start).seconds
+print(json.dumps({**asdict(seconds), "training": seconds.training}))
+"""
+SETTINGS = {
+    "the tutorial's sizes": ["train.max_iters=500", "train.eval_interval=250", "train.eval_iters=50"],
+    "wider, longer, dropout": [
+        *("model.n_embd=128", "model.block_size=128", "model.dropout=0.1"),
+        *("train.max_iters=40", "train.eval_interval=20", "train.eval_iters=8"),
+    ],
+    "Muon, n-grams, rotary, pre-norm": [
+        *("model.ngram_orders=[2,3,4]", "model.position=rotary", "model.norm=pre", "model.norm_type=rmsnorm"),
+        *("model.qk_norm=true", "model.activation=relu2", "model.n_embd=96", "model.block_size=128"),
+        *("train.optimizer=muon", "train.muon_lr=0.02", "train.muon_momentum=0.95", "train.grad_clip=1.0"),
+        *("train.max_iters=40", "train.eval_interval=20", "train.eval_iters=8"),
+    ],
+}
+
+
+def command(folder: Path, code: str, arguments: list[str], *, cpu: bool) -> tuple[float, str]:
+    """Run Python in `folder`; return the seconds it took, by the clock or of processor time, and what it printed."""
+
+    def now() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime if cpu else time.perf_counter()
+
+    started = now()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DVC_STAGE": "benchmark"}
+    words = [sys.executable, "-c", CPU_TIME + code if cpu else code, *arguments]
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return now() - started, done.stdout
+
+
+def compare(folder: Path, name: str, settings: list[str], *, cpu: bool) -> None:
+    """Print the ratios of one setting."""
+    flags = [word for setting in settings for word in ("-S", setting)]
+    plans: list[dict[str, Any]] = [json.loads(command(folder, PLAN, settings, cpu=cpu)[1])]
+    train, _ = command(folder, STAGE.format("train"), flags, cpu=cpu)
+    seconds = json.loads((folder / "metrics" / "train.json").read_bytes())["seconds"]
+    evaluate, _ = command(folder, STAGE.format("evaluate"), flags, cpu=cpu)
+    plans.append(json.loads(command(folder, PLAN, settings, cpu=cpu)[1]))
+    print(name)
+    for row, real, planned in (
+        ("training", seconds, [plan["training"] for plan in plans]),
+        ("train, the whole command", train, [plan["start"] + plan["build"] + plan["training"] for plan in plans]),
+        ("evaluate, the whole command", evaluate, [plan["start"] + plan["evaluate"] for plan in plans]),
+    ):
+        ratios = ", ".join(f"{value / real:.2f}" for value in planned)
+        print(f"  {row:<28} {real:6.1f} s, planned before and after: {planned[0]:6.1f}, {planned[1]:6.1f} s ({ratios})")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Compare each setting."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--text", type=Path, help="a text file to train on")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cpu", action="store_true", help="count processor time")
+    given = parser.parse_args()
+    common = [f"{section}.threads={given.threads}" for section in ("train", "evaluate", "sample")]
+    common += ["fetch.source=own", "runtime.mlflow=false"]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "data").mkdir()
+        (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+        letters = [chr(code) for code in range(33, 98)]
+        made_up = "".join(np.random.default_rng(0).choice(letters, TEXT_BYTES)).encode()
+        (folder / "data" / "input.txt").write_bytes(given.text.read_bytes()[:TEXT_BYTES] if given.text else made_up)
+        command(folder, STAGE.format("prepare"), [word for flag in common for word in ("-S", flag)], cpu=False)
+        for setting, values in SETTINGS.items():
+            compare(folder, setting, [*common, *values], cpu=given.cpu)
+
+
+if __name__ == "__main__":
+    main()

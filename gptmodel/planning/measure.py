@@ -1,0 +1,194 @@
+"""A few real iterations and forward passes on this machine, timed; nothing is written and no generator is disturbed.
+
+The iterations are those of `fit`: sampling a batch, seeding dropout, the update. First ones are thrown away.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import median
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from gptmodel.config import Params, SampleParams
+from gptmodel.determinism import Stream, pick_device, pick_dtype, platform_fingerprint, torch_generator, use_threads
+from gptmodel.evaluation.loss import TOKENS_AT_ONCE, split_loss
+from gptmodel.nn.transformer import TransformerModel
+from gptmodel.planning.text import PlannedText
+from gptmodel.sampling.generate import generate
+from gptmodel.training.checkpoint import checkpoint_bytes
+from gptmodel.training.loop import Conditions, fit
+from gptmodel.training.memory import check_memory, estimate_bytes, memory_errors
+from gptmodel.training.run import first_state
+from gptmodel.training.snapshot import snapshot_bytes
+from gptmodel.training.state import Evaluation, TrainingState
+
+WARM_UP, LEAST = 3, 5  # iterations or passes thrown away; and timed, however long they take
+NEVER = 1 << 40
+DIGEST = 64 * "0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What was found; seconds are medians."""
+
+    platform: dict[str, str]
+    parameters: int
+    memory: int  # bytes, estimated
+    build_seconds: float  # of the model and its optimizer, with the libraries that these bring
+    iterations: int  # timed
+    iteration_seconds: float
+    spread: tuple[float, float]  # seconds: a quarter of the iterations took less than the first, one more than the last
+    passes: int
+    block_seconds: float  # forward, of a block in an evaluation during training
+    evaluate_block_seconds: float  # and in the evaluate stage
+    snapshot_seconds: float
+    snapshot_bytes: int
+    model_bytes: int
+    token_seconds: tuple[float, float]  # of drawing the next token of each sample: the first, and at full context
+
+
+@dataclass
+class _Clock:
+    """An observer that notes when iterations end, and says when there are enough."""
+
+    seconds: float
+    ends: list[float] = field(default_factory=list)
+
+    def on_iteration(self, _iteration: int, _loss: float) -> None:
+        self.ends.append(time.perf_counter())
+
+    def on_evaluation(self, _row: Evaluation) -> None: ...
+
+    def on_warning(self, _line: str) -> None: ...
+
+    def enough(self) -> bool:
+        """Whether as many were timed as are needed, for as long as was wished."""
+        timed = self.ends[WARM_UP - 1 :]
+        return len(timed) > LEAST and timed[-1] - timed[0] >= self.seconds
+
+    def times(self) -> list[float]:
+        return np.diff(self.ends[WARM_UP - 1 :]).tolist()
+
+
+def measure(params: Params, text: PlannedText, seconds: float) -> Measured:
+    """Time iterations for about `seconds`, and evaluation, saving and sampling for less each.
+
+    Raises ConfigError for a device that is not there, and TrainingError when memory would not do or the first losses
+    are not finite.
+    """
+    started = time.perf_counter()
+    use_threads(params.train.threads)
+    device = pick_device(params.train.device, "train.device")
+    dtype = pick_dtype(params.train.dtype, device)
+    memory = estimate_bytes(params.model, params.train, text.tokenizer.vocab_size)
+    if device.type == "cpu":
+        check_memory(memory)
+    with memory_errors(lambda: "while measuring"):
+        state = first_state(params, text.tokenizer.vocab_size, device, dtype)
+        built = time.perf_counter() - started
+        iterations = _iterations(state, params, text, (device, dtype), seconds)
+        passes = _passes(state.model, text, device, seconds / 2)
+        platform = platform_fingerprint(device, dtype)
+        snapshot, snapshot_seconds = _snapshot(state)
+        return Measured(
+            platform=platform,
+            parameters=sum(p.numel() for p in state.model.parameters()),
+            memory=memory,
+            build_seconds=built,
+            iterations=len(iterations),
+            iteration_seconds=median(iterations),
+            spread=(float(np.quantile(iterations, 0.25)), float(np.quantile(iterations, 0.75))),
+            passes=len(passes),
+            block_seconds=median(passes),
+            snapshot_seconds=snapshot_seconds,
+            snapshot_bytes=snapshot,
+            model_bytes=_model_bytes(state, params, text, platform),
+            evaluate_block_seconds=_evaluate_stage(state.model, params, text, median(passes), seconds / 2),
+            token_seconds=_sampling(state.model, params.sample, seconds / 8),
+        )
+
+
+def _iterations(
+    state: TrainingState,
+    params: Params,
+    text: PlannedText,
+    place: tuple[torch.device, torch.dtype],
+    seconds: float,
+) -> list[float]:
+    """Return the seconds of each timed iteration, done by `fit` without an evaluation."""
+    clock = _Clock(seconds)
+    row = Evaluation(iteration=0, tokens=0, seconds=0.0, learning_rate=0.0, train_loss=0.0, val_loss=0.0)
+    state.history = [row]  # the evaluation before the first iteration was done, as it were
+    run = Conditions(
+        train_data=text.ids,
+        val_data=text.ids,
+        params=params.train.model_copy(update={"max_iters": NEVER, "eval_interval": NEVER}),
+        device=place[0],
+        dtype=place[1],
+        observer=clock,
+        save=lambda _: None,
+        snapshot_seconds=float("inf"),
+        stopped=clock.enough,
+    )
+    fit(state, run)
+    return clock.times()
+
+
+def _passes(model: nn.Module, text: PlannedText, device: torch.device, seconds: float) -> list[float]:
+    """Return the seconds of a block in each timed forward pass of the size that evaluations have."""
+    block_size: int = model.params.block_size  # type: ignore[union-attr,assignment]
+    blocks = min(max(1, TOKENS_AT_ONCE // block_size), (len(text.ids) - 1) // block_size)
+    times = _timed(lambda: split_loss(model, text.ids, F.cross_entropy, device, max_blocks=blocks), seconds)
+    return [time / blocks for time in times]
+
+
+def _evaluate_stage(model: nn.Module, params: Params, text: PlannedText, known: float, seconds: float) -> float:
+    """Return the seconds of a block in the evaluate stage: those of the training, if it computes in the same place."""
+    train, chosen = params.train, params.evaluate
+    device = pick_device(chosen.device, "evaluate.device")
+    if (chosen.threads, device) == (train.threads, pick_device(train.device, "train.device")):
+        return known
+    use_threads(chosen.threads)
+    return median(_passes(model.to(device), text, device, seconds))
+
+
+def _sampling(model: TransformerModel, params: SampleParams, seconds: float) -> tuple[float, float]:
+    """Return the seconds of a token after one token, and after as many as the model sees."""
+    use_threads(params.threads)
+    device = pick_device(params.device, "sample.device")
+    model.to(device)
+    few = params.model_copy(update={"max_new_tokens": 4})
+
+    def seconds_after(length: int) -> float:
+        idx = torch.zeros(params.num_samples, length, dtype=torch.int64, device=device)  # (B, T)
+        generator = torch_generator(params.seed, Stream.SAMPLING, device=device)
+        return median(_timed(lambda: [part.tolist() for part in generate(model, idx, few, generator)], seconds)) / 4
+
+    return seconds_after(1), seconds_after(model.params.block_size)
+
+
+def _timed(function: Callable[[], object], seconds: float) -> list[float]:
+    """Return how long each call took but the first, of as many as fit into `seconds`."""
+    ends = [time.perf_counter()]
+    while len(ends) < LEAST + 2 or ends[-1] - ends[1] < seconds:
+        function()
+        ends.append(time.perf_counter())
+    return np.diff(ends[1:]).tolist()
+
+
+def _snapshot(state: TrainingState) -> tuple[int, float]:
+    """Return the bytes of a snapshot, and the seconds it takes but for the disk's."""
+    started = time.perf_counter()
+    head, content = snapshot_bytes(state.state_dict())
+    return len(head) + len(content), time.perf_counter() - started
+
+
+def _model_bytes(state: TrainingState, params: Params, text: PlannedText, platform: dict[str, str]) -> int:
+    """Return the size of model.pth, with digests as long as the real ones."""
+    data = dict.fromkeys(("tokenizer.json", "train.bin", "val.bin"), DIGEST)
+    provenance = {"data": data, "platform": platform, "train": params.train.model_dump(mode="json")}
+    return len(checkpoint_bytes(state.model, text.tokenizer, provenance))

@@ -1,0 +1,94 @@
+"""What a pipeline run will take, from its settings and what was measured: pure arithmetic."""
+
+from dataclasses import dataclass
+
+from gptmodel.config import ModelParams, Params, SampleParams, TrainParams
+from gptmodel.planning.measure import Measured
+from gptmodel.planning.text import PlannedText
+
+TRACKING_BYTES = 1_000_000  # a new MLflow store, before any artifact
+KEPT_SNAPSHOTS = 2
+PLOTS_SECONDS = 3.0  # the library for the plots, and drawing them: the same for every setting
+
+
+def evaluation_count(train: TrainParams) -> int:
+    """Return how many evaluations a training does: before the first iteration, when due, after the last one."""
+    return 1 + train.max_iters // train.eval_interval + (train.max_iters % train.eval_interval > 0)
+
+
+def evaluated_tokens(tokens: int, block_size: int, max_blocks: int | None = None) -> int:
+    """Return how many tokens of a split of `tokens` an evaluation scores."""
+    full = (tokens - 1) // block_size
+    return tokens - 1 if max_blocks is None or max_blocks >= full else max_blocks * block_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seconds:
+    """Where the time goes."""
+
+    start: float  # of a process: libraries and data
+    build: float  # of the model and its optimizer
+    iterations: float
+    evaluations: float  # during the training
+    snapshots: float
+    evaluate: float  # the stage's passes over both splits, and its plots
+    sample: float  # the stage's tokens
+
+    @property
+    def training(self) -> float:
+        """What metrics/train.json will say: iterations, evaluations and snapshots."""
+        return self.iterations + self.evaluations + self.snapshots
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A whole plan; sizes in bytes."""
+
+    evaluations: int
+    evaluated: int  # tokens in each of them
+    epochs: float
+    seconds: Seconds
+    model: int
+    snapshots: int  # while it trains
+    prepared: int
+    kept: int  # afterwards: the files, DVC's copies of them, MLflow's copy of the model
+
+
+def make_plan(params: Params, text: PlannedText, measured: Measured, start: float) -> Plan:
+    """Extrapolate; `start` is how many seconds a process takes before it can compute."""
+    train, block_size = params.train, params.model.block_size
+    count = evaluation_count(train)
+    splits = text.train_tokens, text.val_tokens
+    each = sum(evaluated_tokens(tokens, block_size, train.eval_iters * train.batch_size) for tokens in splits)
+    whole = sum(evaluated_tokens(tokens, block_size) for tokens in splits)
+    iterations = train.max_iters * measured.iteration_seconds
+    evaluations = count * each / block_size * measured.block_seconds
+    saved = int((iterations + evaluations) / params.runtime.snapshot_seconds)
+    seconds = Seconds(
+        start=start,
+        build=measured.build_seconds,
+        iterations=iterations,
+        evaluations=evaluations,
+        snapshots=min(saved, train.max_iters) * measured.snapshot_seconds,
+        evaluate=whole / block_size * measured.evaluate_block_seconds + PLOTS_SECONDS,
+        sample=_sample_seconds(params.model, params.sample, measured.token_seconds),
+    )
+    tracked = measured.model_bytes + TRACKING_BYTES if params.runtime.mlflow else 0
+    return Plan(
+        evaluations=count,
+        evaluated=each,
+        epochs=train.max_iters * train.batch_size * block_size / text.train_tokens,
+        seconds=seconds,
+        model=measured.model_bytes,
+        snapshots=min(saved, KEPT_SNAPSHOTS) * measured.snapshot_bytes,
+        prepared=text.file_bytes,
+        kept=2 * (measured.model_bytes + text.file_bytes) + tracked,
+    )
+
+
+def _sample_seconds(model: ModelParams, sample: SampleParams, token_seconds: tuple[float, float]) -> float:
+    """Return the time of all new tokens: it grows with the context until that is full."""
+    first, full = token_seconds
+    growing = max(0, min(sample.max_new_tokens, model.block_size - len(sample.prompt)))
+    share = (len(sample.prompt) + growing / 2) / model.block_size  # of the context, on average while it grows
+    return growing * (first + (full - first) * share) + (sample.max_new_tokens - growing) * full

@@ -1,0 +1,52 @@
+"""What a run of the current settings will take: parameters, memory, disk and minutes, before anything starts."""
+
+import time
+
+import typer
+
+from stages.command import (
+    PARAMS_FILE,
+    Layout,
+    ParamsOption,
+    SettingsOption,
+    main,
+    new_app,
+    note,
+    project_root,
+    showing,
+)
+
+MEASURE_SECONDS = 3.0
+
+app = new_app()
+
+
+@app.command(cls=showing("model", "train", "runtime"))
+def plan(params: ParamsOption = PARAMS_FILE, settings: SettingsOption = None) -> None:
+    """Tell what a run of these settings will take, from a few seconds of measuring. Nothing is written."""
+    from gptmodel.config import ignored_settings, load_params
+
+    chosen = load_params(params, settings or ())
+    for line in ignored_settings(chosen):
+        note(f"warning: {line}")
+
+    import psutil  # type: ignore[import-untyped]
+
+    from gptmodel.data.corpus import check_splits
+    from gptmodel.planning.measure import measure
+    from gptmodel.planning.plan import make_plan
+    from gptmodel.planning.text import find_text
+    from stages.plan_table import table
+
+    layout = Layout()
+    text = find_text(chosen.fetch, chosen.prepare, layout.prepared, layout.text)
+    check_splits(text.train_tokens, text.val_tokens, chosen.model.block_size)
+    start = time.time() - psutil.Process().create_time()
+    note("measuring a few iterations and evaluation passes; run nothing else meanwhile")
+    measured = measure(chosen, text, MEASURE_SECONDS)
+    for line in table(chosen, text, measured, make_plan(chosen, text, measured, start), project_root()):
+        typer.echo(line)
+
+
+if __name__ == "__main__":
+    main(app)

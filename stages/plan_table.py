@@ -1,0 +1,92 @@
+"""A plan as a table that a newcomer reads, with how it was found."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil  # type: ignore[import-untyped]
+
+from stages.finding import size
+
+if TYPE_CHECKING:
+    from gptmodel.config import Params
+    from gptmodel.planning.measure import Measured
+    from gptmodel.planning.plan import Plan
+    from gptmodel.planning.text import PlannedText
+
+Row = tuple[str, str, str]  # name, value, remark
+
+
+def table(params: "Params", text: "PlannedText", measured: "Measured", plan: "Plan", root: Path) -> Iterator[str]:
+    """Yield the lines of the table."""
+    rows = [*_work(params, text, measured, plan), *_room(measured, plan, root), *_time(plan)]
+    width = max(len(name) for name, _, _ in rows)
+    value_width = max(len(value) for _, value, _ in rows)
+    for name, value, remark in rows:
+        yield f"{name:<{width}}  {value:>{value_width}}  {remark}".rstrip()
+    yield from _how(params, text, measured)
+
+
+def _work(params: "Params", text: "PlannedText", measured: "Measured", plan: "Plan") -> Iterator[Row]:
+    train, block_size = params.train, params.model.block_size
+    tokens = train.batch_size * block_size
+    yield "parameters", f"{measured.parameters:,}", f"vocab_size {text.tokenizer.vocab_size}"
+    yield "tokens per iteration", f"{tokens:,}", f"{train.batch_size:,} sequences of {block_size:,}"
+    seen = f"{train.max_iters * tokens:,} tokens, {plan.epochs:.2f} times the {text.train_tokens:,} of the train split"
+    yield "iterations", f"{train.max_iters:,}", seen
+    yield "evaluations", f"{plan.evaluations:,}", f"{plan.evaluated:,} tokens of both splits in each"
+
+
+def _room(measured: "Measured", plan: "Plan", root: Path) -> Iterator[Row]:
+    where = "" if measured.platform["device"] == "cpu" else ", most of it on the device"
+    there = size(psutil.virtual_memory().total)
+    yield "memory", size(measured.memory), f"at the peak of train{where}; this machine has {there}"
+    free = shutil.disk_usage(root).free
+    parts = f"model.pth {size(plan.model)}, data/prepared {size(plan.prepared)}, and DVC's and MLflow's copies"
+    yield "disk", size(plan.kept), f"{parts}; {size(free)} are free"
+    if plan.snapshots:
+        yield "disk while it trains", size(plan.snapshots), "snapshots to go on from after a kill"
+    if plan.kept + plan.snapshots > free:
+        yield "", "", "warning: that is more than is free; `gptmodel doctor` says what frees space"
+
+
+def _time(plan: "Plan") -> Iterator[Row]:
+    seconds = plan.seconds
+    share = seconds.evaluations / seconds.training
+    remark = f"of it evaluations {duration(seconds.evaluations)} ({share:.0%})"
+    if seconds.snapshots:
+        remark += f", snapshots {duration(seconds.snapshots)}"
+    start = f"and {duration(seconds.start)} to start"
+    yield "train", duration(seconds.training), f"{remark}; and {duration(seconds.start + seconds.build)} to start"
+    yield "evaluate", duration(seconds.evaluate), f"every token of both splits, and the plots; {start}"
+    yield "sample", duration(seconds.sample), start
+    total = seconds.training + seconds.evaluate + seconds.sample + 3 * seconds.start + seconds.build
+    yield "train to sample", duration(total), "fetch, prepare and DVC's own work come on top"
+
+
+def _how(params: "Params", text: "PlannedText", measured: "Measured") -> Iterator[str]:
+    low, high = measured.spread
+    threads, device = params.train.threads, measured.platform["device"]
+    yield (
+        f"measured: {measured.iterations} iterations of {_ms(measured.iteration_seconds)} (median; the middle half "
+        f"{_ms(low)} to {_ms(high)}) and {measured.passes} evaluation passes, "
+        f"on {threads} {'thread' if threads == 1 else 'threads'}, {device}, {measured.platform['dtype']}"
+    )
+    yield f"text: {text.origin}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time span for readers."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.2f} s"

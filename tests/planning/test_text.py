@@ -1,0 +1,97 @@
+"""A plan finds the text however far the pipeline has come, and counts what prepare then counts."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from model_helpers import small_params
+
+from gptmodel.config import FetchParams, PrepareParams
+from gptmodel.data.corpus import PrepareReport, prepare
+from gptmodel.errors import DataError
+from gptmodel.planning.text import SHAKESPEARE_BYTES, PlannedText, find_text
+
+TEXT = "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich.\n" * 9
+OWN, SHAKESPEARE = FetchParams(source="own", sha256=None), FetchParams(source="shakespeare", sha256=None)
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    (tmp_path / "input.txt").write_text(TEXT, encoding="utf-8")
+    return tmp_path / "input.txt"
+
+
+def settings(tokenizer: str = "char", train_fraction: float = 0.9) -> PrepareParams:
+    return small_params(prepare={"tokenizer": tokenizer, "train_fraction": train_fraction}).prepare
+
+
+def found(text: Path, params: PrepareParams, fetch: FetchParams = OWN) -> PlannedText:
+    return find_text(fetch, params, text.parent / "prepared", text)
+
+
+def prepared(text: Path, params: PrepareParams) -> PrepareReport:
+    return prepare(text, text.parent / "prepared", params)
+
+
+@pytest.mark.parametrize("kind", ["char", "byte"])
+def test_the_counts_are_those_of_prepare_before_and_after_it(text: Path, kind: str) -> None:
+    before = found(text, settings(kind))
+    report = prepared(text, settings(kind))
+    after = found(text, settings(kind))
+    assert "not prepared yet" in before.origin
+    assert after.origin == str(text.parent / "prepared")
+    for planned in (before, after):
+        assert (planned.train_tokens, planned.val_tokens) == (report.train_tokens, report.val_tokens)
+        assert planned.tokenizer.digest == report.tokenizer_digest
+    assert np.array_equal(before.ids, after.ids)
+    assert before.file_bytes == after.file_bytes
+
+
+@pytest.mark.parametrize("change", ["tokenizer", "train_fraction", "text"])
+def test_data_that_would_be_prepared_again_is_not_used(text: Path, change: str) -> None:
+    prepared(text, settings())
+    params = settings("byte" if change == "tokenizer" else "char", 0.5 if change == "train_fraction" else 0.9)
+    if change == "text":
+        text.write_text(TEXT * 2, encoding="utf-8")
+    planned = found(text, params)
+    assert "not prepared yet" in planned.origin
+    assert (planned.train_tokens, planned.val_tokens) == (
+        (report := prepared(text, params)).train_tokens,
+        report.val_tokens,
+    )
+
+
+def test_prepared_data_is_enough(text: Path) -> None:
+    prepared(text, settings())
+    text.unlink()
+    assert found(text, settings()).origin == str(text.parent / "prepared")
+
+
+def test_damaged_data_is_an_error(text: Path) -> None:
+    prepared(text, settings())
+    (text.parent / "prepared" / "train.bin").write_bytes(b"nothing")
+    with pytest.raises(DataError, match=r"train\.bin: not a token file"):
+        found(text, settings())
+
+
+def test_a_local_source_is_read_where_it_lies(text: Path) -> None:
+    fetch = FetchParams(source=str(text), sha256=None)
+    planned = find_text(fetch, settings(), text.parent / "none", text.parent / "none.txt")
+    assert planned.train_tokens + planned.val_tokens == len(TEXT)
+
+
+@pytest.mark.parametrize(("kind", "vocab_size"), [("char", 78), ("byte", 256)])
+def test_the_default_text_is_assumed_before_it_is_fetched(tmp_path: Path, kind: str, vocab_size: int) -> None:
+    planned = found(tmp_path / "input.txt", settings(kind), SHAKESPEARE)
+    assert "no text is here yet" in planned.origin
+    assert planned.train_tokens + planned.val_tokens == SHAKESPEARE_BYTES
+    assert planned.train_tokens == 4_498_341
+    assert planned.tokenizer.vocab_size == vocab_size
+    assert planned.ids.max() < vocab_size
+
+
+@pytest.mark.parametrize("source", ["own", "https://example.org/a.txt", "none.txt"])
+def test_a_text_nothing_is_known_of_is_an_error(tmp_path: Path, source: str) -> None:
+    fetch = FetchParams(source=source, sha256="0" * 64)
+    with pytest.raises(DataError, match=rf"input\.txt: no such text.*{source}.*dvc repro prepare"):
+        found(tmp_path / "input.txt", settings(), fetch)

@@ -1,0 +1,86 @@
+"""`gptmodel plan`: a table for a newcomer, nothing written, errors of one line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from model_helpers import small_values
+
+ROOT = Path(__file__).parents[2]
+
+
+def plan(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "stages.plan", *arguments],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "COLUMNS": "200", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(small_values()), encoding="utf-8")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "input.txt").write_text("What is past is prologue.\n" * 40, encoding="utf-8")
+    return tmp_path
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def test_a_newcomer_reads_what_a_run_will_take_and_nothing_is_written(project: Path) -> None:
+    before = files(project)
+    done = plan(project, "-S", "train.max_iters=1000", "-S", "runtime.mlflow=true")
+    assert done.returncode == 0, done.stderr
+    assert files(project) == before
+    rows = {line.split("  ")[0]: line for line in done.stdout.splitlines()}
+    for name in ("parameters", "memory", "disk", "train", "evaluate", "sample", "train to sample"):
+        assert name in rows, done.stdout
+    assert "24  3 sequences of 8" in rows["tokens per iteration"]
+    assert "335  " in rows["evaluations"]
+    assert "of it evaluations" in rows["train"]
+    measured, text = done.stdout.splitlines()[-2:]
+    assert measured.startswith("measured: ")
+    assert "on 1 thread, cpu, float32" in measured
+    assert text == "text: data/input.txt, which is not prepared yet"
+    assert max(map(len, done.stdout.splitlines())) < 140
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-S", "train.seeds=1"], ["train.seeds: unknown key"]),
+        (["--out", "x"], ["--out", "--help"]),
+        (["-S", "model.block_size=500"], ["model.block_size = 500"]),
+        (["-S", "model.n_embd=65536", "-S", "model.n_layer=90"], ["this machine has"]),
+        (["-S", "train.learning_rate=1e30", "-S", "train.optimizer=sgd"], ["lower train.learning_rate"]),
+    ],
+)
+def test_an_error_is_one_line_and_status_2(project: Path, arguments: list[str], words: list[str]) -> None:
+    before = files(project)
+    done = plan(project, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in error
+    assert files(project) == before
+
+
+def test_the_help_lists_the_settings_without_heavy_libraries() -> None:
+    code = (
+        "import sys; sys.argv = ['x', '--help']; from stages.plan import app; app(standalone_mode=False); "
+        "sys.exit(str({'torch', 'mlflow', 'matplotlib', 'numpy', 'psutil'} & set(sys.modules) or ''))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) in {(0, ""), (1, "\n")}, done.stderr
+    assert "train.max_iters" in done.stdout
+    assert "Nothing is written" in done.stdout
