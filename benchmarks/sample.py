@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gptmodel.config import ModelParams, SampleParams
+from gptmodel.determinism import use_threads
 from gptmodel.nn.transformer import TransformerModel, build_model
 from gptmodel.sampling.generate import generate
 
@@ -129,7 +130,7 @@ def main() -> None:
     parser.add_argument("--cpu-time", action="store_true", help="seconds of CPU: for one thread on a shared machine")
     parser.add_argument("--json", action="store_true", help="print JSON alone")
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
+    use_threads(given.threads)  # as the stage does
     results = measure(given)
     unit = "tokens a second of CPU" if given.cpu_time else "tokens a second"
     if given.json:
