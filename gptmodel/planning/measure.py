@@ -48,7 +48,7 @@ class Measured:
     snapshot_seconds: float
     snapshot_bytes: int
     model_bytes: int
-    token_seconds: tuple[float, float]  # of drawing the next token of each sample: the first, and at full context
+    token_seconds: tuple[float, float]  # of the next token of each sample: up to block_size, and past it
 
 
 @dataclass
@@ -157,18 +157,20 @@ def _evaluate_stage(model: nn.Module, params: Params, text: PlannedText, known: 
 
 
 def _sampling(model: TransformerModel, params: SampleParams, seconds: float) -> tuple[float, float]:
-    """Return the seconds of a token after one token, and after as many as the model sees."""
+    """Return the seconds of a token while keys and values are kept, and of one past block_size, where none are."""
     use_threads(params.threads)
     device = pick_device(params.device, "sample.device")
     model.to(device)
-    few = params.model_copy(update={"max_new_tokens": 4})
+    block_size = model.params.block_size
 
-    def seconds_after(length: int) -> float:
+    def seconds_after(length: int, count: int) -> float:
+        few = params.model_copy(update={"max_new_tokens": count})
         idx = torch.zeros(params.num_samples, length, dtype=torch.int64, device=device)  # (B, T)
         generator = torch_generator(params.seed, Stream.SAMPLING, device=device)
-        return median(_timed(lambda: [part.tolist() for part in generate(model, idx, few, generator)], seconds)) / 4
+        times = _timed(lambda: [part.tolist() for part in generate(model, idx, few, generator)], seconds)
+        return median(times) / count
 
-    return seconds_after(1), seconds_after(model.params.block_size)
+    return seconds_after(1, min(16, block_size)), seconds_after(block_size, 4)
 
 
 def _timed(function: Callable[[], object], seconds: float) -> list[float]:

@@ -87,8 +87,7 @@ def make_plan(params: Params, text: PlannedText, measured: Measured, start: floa
 
 
 def _sample_seconds(model: ModelParams, sample: SampleParams, token_seconds: tuple[float, float]) -> float:
-    """Return the time of all new tokens: it grows with the context until that is full."""
-    first, full = token_seconds
+    """Return the time of all new tokens: past block_size each reads the whole context again."""
+    kept, full = token_seconds
     growing = max(0, min(sample.max_new_tokens, model.block_size - len(sample.prompt)))
-    share = (len(sample.prompt) + growing / 2) / model.block_size  # of the context, on average while it grows
-    return growing * (first + (full - first) * share) + (sample.max_new_tokens - growing) * full
+    return growing * kept + (sample.max_new_tokens - growing) * full
