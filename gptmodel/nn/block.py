@@ -1,21 +1,28 @@
 """A transformer block: attention and feed-forward, each with its residual connection and layer normalisation."""
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from gptmodel.nn.attention import MultiHeadAttention
 from gptmodel.nn.fused import FusedMultiHeadAttention
+from gptmodel.nn.kernels import relu2, rms_norm
 
 
 class ReLU2(nn.Module):
     """ReLU squared (So et al. 2021, Primer)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x).square()
+        return relu2(x)
+
+
+class RMSNorm(nn.RMSNorm):
+    """Root mean square layer normalisation (Zhang and Sennrich 2019)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.weight)
 
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "relu2": ReLU2}
-NORMS: dict[str, type[nn.Module]] = {"layernorm": nn.LayerNorm, "rmsnorm": nn.RMSNorm}
+NORMS: dict[str, type[nn.Module]] = {"layernorm": nn.LayerNorm, "rmsnorm": RMSNorm}
 
 
 class FeedForward(nn.Module):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gptmodel.nn.embedding import Rotary
+from gptmodel.nn.kernels import rms_norm
 
 PARTS = ("query", "key", "value")
 SHORT_BLOCK = 64  # up to here plain products beat torch's attention kernel on a CPU, forward and backward
@@ -63,7 +64,7 @@ class FusedMultiHeadAttention(nn.Module):
         B, T, C = x.shape
         qk, v = self.qkv(x).view(B, T, 3, self.num_heads, self.head_size).split((2, 1), dim=2)
         if self.qk_norm:
-            qk = F.rms_norm(qk, (self.head_size,))
+            qk = rms_norm(qk)
         if self.rotary is not None:
             qk = self.rotary(qk)
         q, k, v = (part.transpose(1, 2) for part in (*qk.unbind(2), v.squeeze(2)))  # (B, nh, T, hs) each

@@ -46,7 +46,9 @@ class Muon(torch.optim.Optimizer):
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                buffer = self.state[p].setdefault("momentum_buffer", torch.zeros_like(p))
+                if "momentum_buffer" not in self.state[p]:
+                    self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+                buffer = self.state[p]["momentum_buffer"]
                 buffer.lerp_(p.grad, 1.0 - group["momentum"])
                 update = p.grad.lerp(buffer, group["momentum"])  # Nesterov's look ahead
                 p.mul_(1.0 - group["lr"] * group["weight_decay"])
