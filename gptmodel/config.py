@@ -15,8 +15,6 @@ from gptmodel.errors import ConfigError
 from gptmodel.params_file import apply_override, read_params, shown
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
-
-
 SETTINGS_OF = {"sgd": (), "adamw": ("beta1", "beta2"), "muon": ("beta1", "beta2", "muon_lr", "muon_momentum")}
 
 
@@ -96,6 +94,7 @@ class TrainParams(Section):
     warmup_iters: int = Field(ge=0, description="iterations of linear rise to learning_rate")
     weight_decay: float = Field(ge=0.0, description="pull of matrices towards zero")
     ngram_lr: float | None = Field(gt=0.0, description="learning rate of the n-gram tables; null: learning_rate")
+    ngram_floor: float = Field(ge=0.0, description="holds back rows of rare n-grams; 0 = off")
     muon_lr: float | None = Field(gt=0.0, description="learning rate of Muon's matrices, on the same schedule")
     muon_momentum: float | None = Field(ge=0.0, lt=1.0, description="Muon's memory of the gradient")
     beta1: float | None = Field(ge=0.0, lt=1.0, description="AdamW's memory of the gradient")
@@ -179,10 +178,13 @@ def ignored_settings(params: Params) -> list[str]:
     if given := sorted(f"train.{key}" for key in others if getattr(train, key) is not None):
         lines.append(f"ignored: {', '.join(given)}: train.optimizer is {train.optimizer} (set to null)")
     if not params.model.ngram_orders:
-        settings = {"model.ngram_dropout": params.model.ngram_dropout, "train.ngram_lr": train.ngram_lr}
+        settings = {"train.ngram_lr": train.ngram_lr, "train.ngram_floor": train.ngram_floor}
+        settings["model.ngram_dropout"] = params.model.ngram_dropout
         lines += [
             f"{key} = {value} is ignored: model.ngram_orders is empty" for key, value in settings.items() if value
         ]
+    elif train.ngram_floor and train.optimizer == "sgd":
+        lines.append(f"train.ngram_floor = {train.ngram_floor} is ignored: train.optimizer is sgd")
     if train.lr_schedule == "constant" and train.min_lr:
         lines.append(f"train.min_lr = {train.min_lr} is ignored: train.lr_schedule is constant")
     if sample.temperature == 0.0 and (sample.top_k or sample.top_p < 1.0):

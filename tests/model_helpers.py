@@ -49,6 +49,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "warmup_iters": 0,
         "weight_decay": 0.01,
         "ngram_lr": None,
+        "ngram_floor": 0.0,
         "muon_lr": None,
         "muon_momentum": None,
         "beta1": 0.9,

@@ -16,6 +16,7 @@ from model_helpers import ROOT
 T = TypeVar("T")
 FLOORS = {  # the longest prefix counts; a module imports from its own floor and those below
     "gptmodel.config": 0,
+    "gptmodel.crew": 0,
     "gptmodel.params_file": 0,
     "gptmodel.lock": 0,
     "gptmodel.errors": 0,
@@ -38,6 +39,7 @@ FLOORS = {  # the longest prefix counts; a module imports from its own floor and
 }
 OUTSIDE = {  # libraries beside the standard one; the longest prefix counts here too
     "gptmodel.config": {"pydantic"},
+    "gptmodel.crew": set(),
     "gptmodel.params_file": {"yaml"},
     "gptmodel.lock": {"ruamel"},  # YAML as DVC reads it
     "gptmodel.errors": set(),
@@ -60,7 +62,7 @@ OUTSIDE = {  # libraries beside the standard one; the longest prefix counts here
 }
 ONLY = {  # rooms that know less than their floor would let them
     "gptmodel.nn": {"gptmodel.nn", "gptmodel.config"},
-    "gptmodel.optim": {"gptmodel.optim", "gptmodel.config"},
+    "gptmodel.optim": {"gptmodel.optim", "gptmodel.config", "gptmodel.crew"},
     "gptmodel.tracking": {"gptmodel.tracking", "gptmodel.errors", "gptmodel.files"},
     "gptmodel.tokenizers": {"gptmodel.tokenizers", "gptmodel.errors", "gptmodel.files"},
 }

@@ -358,6 +358,7 @@ IGNORED: list[tuple[dict[str, dict[str, Any]], str]] = [
     ({"train": {"optimizer": "sgd", "beta1": None}}, "ignored: train.beta2: train.optimizer is sgd"),
     ({"train": {"muon_lr": 0.02}}, "ignored: train.muon_lr: train.optimizer is adamw"),
     ({"train": {"ngram_lr": 0.5}}, "train.ngram_lr = 0.5 is ignored: model.ngram_orders is empty"),
+    ({"train": {"ngram_floor": 0.5}}, "train.ngram_floor = 0.5 is ignored: model.ngram_orders is empty"),
     ({"model": {"ngram_dropout": 0.5}}, "model.ngram_dropout = 0.5 is ignored: model.ngram_orders is empty"),
     ({"train": {"min_lr": 0.001}}, "train.min_lr = 0.001 is ignored: train.lr_schedule is constant"),
     ({"sample": {"temperature": 0.0, "num_samples": 1, "top_k": 5}}, "sample.top_k and sample.top_p are ignored"),

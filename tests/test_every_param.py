@@ -53,6 +53,7 @@ CASES: dict[str, tuple[Changes, Any, Any]] = {
     "train.eval_iters": ({}, 2, 1),
     "train.optimizer": ({}, "adamw", "sgd"),
     "train.ngram_lr": ({"model": {"ngram_orders": [2]}}, None, 0.02),
+    "train.ngram_floor": ({"model": {"ngram_orders": [2]}}, 0.0, 1.0),
     "train.muon_lr": (MUON, 0.02, 0.03),
     "train.muon_momentum": (MUON, 0.9, 0.95),
     "train.learning_rate": ({}, 0.01, 0.011),

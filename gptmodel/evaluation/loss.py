@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gptmodel.crew import ALONE, Crew
 from gptmodel.data.batches import evaluation_batches
 
 TOKENS_AT_ONCE = 4096  # tokens in a forward pass; fixed, since the last bits of logits depend on it
@@ -52,7 +53,6 @@ def bits_per_byte(total_nats: float, total_bytes: int) -> float:
     return total_nats / math.log(2) / total_bytes
 
 
-@torch.no_grad()
 def split_loss(
     model: nn.Module,
     data: np.ndarray,
@@ -60,26 +60,34 @@ def split_loss(
     device: torch.device | str,
     *,
     max_blocks: int | None = None,
+    crew: Crew = ALONE,
 ) -> SplitLoss:
     """Score the tokens of `data`, each once, in consecutive blocks of the model's block_size.
 
     Every token but the first is scored, for the first has nothing before it: `len(data) - 1` in all. `max_blocks`
     bounds the work to that many blocks, spread evenly over the split. `loss_fn` gets logits (N, V) and targets (N,)
-    and returns the loss of each token, or their mean. The model is left in the mode it was in.
+    and returns the loss of each token, or their mean. The model is left in the mode it was in. The threads of the
+    crew take a batch of blocks each, and how many they are changes nothing.
     """
     block_size: int = model.params.block_size  # type: ignore[union-attr,assignment]
     totals = np.zeros(block_size)
     counts = np.zeros(block_size, dtype=np.int64)
     at_once = max(1, TOKENS_AT_ONCE // block_size)
+
+    @torch.no_grad()
+    def scored(batch: tuple[Tensor, Tensor]) -> tuple[int, np.ndarray]:
+        idx, targets = batch
+        B, T = idx.shape
+        losses = loss_fn(model(idx).flatten(0, 1), targets.flatten())  # (B * T,) or ()
+        sums: np.ndarray = losses.double().expand(B * T).view(B, T).sum(dim=0).cpu().numpy()  # (T,)
+        return B, sums
+
     was_training = model.training
     model.eval()
     try:
-        for idx, targets in evaluation_batches(data, at_once, block_size, max_blocks, device):
-            B, T = idx.shape
-            losses = loss_fn(model(idx).flatten(0, 1), targets.flatten())  # (B * T,) or ()
-            sums = losses.double().expand(B * T).view(B, T).sum(dim=0)  # (T,)
-            totals[:T] += sums.cpu().numpy()
-            counts[:T] += B
+        for B, sums in crew.map(scored, evaluation_batches(data, at_once, block_size, max_blocks, device)):
+            totals[: len(sums)] += sums
+            counts[: len(sums)] += B
     finally:
         model.train(was_training)
     return SplitLoss(totals, counts)
@@ -93,12 +101,13 @@ def estimate_loss(
     device: torch.device | str,
     *,
     max_blocks: int | None = None,
+    crew: Crew = ALONE,
 ) -> dict[str, float]:
     """Return the average negative log-likelihood per token, in nats, of both splits as {"train": ..., "val": ...}.
 
     Whole splits by default; `max_blocks` bounds the blocks of each (see `split_loss`).
     """
     return {
-        split: split_loss(model, data, loss_fn, device, max_blocks=max_blocks).mean
+        split: split_loss(model, data, loss_fn, device, max_blocks=max_blocks, crew=crew).mean
         for split, data in (("train", train_data), ("val", val_data))
     }

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gptmodel.nn.dropout import Dropout
 from gptmodel.nn.embedding import Rotary
 
 
@@ -36,7 +37,7 @@ class Head(nn.Module):
         self.register_buffer("tril", torch.tril(torch.ones(block_size, block_size)), persistent=False)
         self.rotary = Rotary(head_size, block_size) if rotary else None
         self.qk_norm = qk_norm
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, T, C) to (B, T, hs)."""
@@ -73,7 +74,7 @@ class MultiHeadAttention(nn.Module):
             for _ in range(num_heads)
         )
         self.proj = nn.Linear(n_embd, n_embd)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, T, C) to (B, T, C)."""

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from gptmodel.nn.attention import MultiHeadAttention
+from gptmodel.nn.dropout import Dropout
 from gptmodel.nn.fused import FusedMultiHeadAttention
 from gptmodel.nn.kernels import relu2, rms_norm
 
@@ -34,7 +35,7 @@ class FeedForward(nn.Module):
             nn.Linear(n_embd, 4 * n_embd),
             ACTIVATIONS[activation](),
             nn.Linear(4 * n_embd, n_embd),
-            nn.Dropout(dropout),
+            Dropout(dropout),
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gptmodel.nn.dropout import kept
+
 ROTARY_BASE = 10_000.0
 NGRAM_ROWS = 131_071  # prime, so that the hash below spreads over all rows
 NGRAM_FACTOR = 1_000_003
@@ -75,5 +77,5 @@ class NgramEmbedding(nn.Module):
             assert isinstance(table, nn.Embedding)
             total = total + table(self.ids(idx, order, table.num_embeddings))  # (B, T, C)
         if self.dropout and self.training:
-            total = total * F.dropout(total.new_ones(*idx.shape, 1), self.dropout)
+            total = total * kept(total, (*idx.shape, 1), self.dropout)  # (B, T, C)
         return total

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gptmodel.nn.dropout import Dropout
 from gptmodel.nn.embedding import Rotary
 from gptmodel.nn.kernels import rms_norm
 
@@ -30,7 +31,8 @@ class StackedLinear(nn.Linear):
 class FusedMultiHeadAttention(nn.Module):
     """Causal multi-head attention with one fused query-key-value product.
 
-    The rest is torch's attention kernel or, for short blocks on a CPU, two batched products and a softmax.
+    The rest is torch's attention kernel or, on a CPU where that is slower, two batched products and a softmax: for
+    short blocks and with dropout.
     """
 
     future: Tensor | None
@@ -51,10 +53,11 @@ class FusedMultiHeadAttention(nn.Module):
         self.head_size = head_size
         self.qkv = StackedLinear(n_embd, 3 * n_embd, head_size)  # rows: all queries, all keys, all values
         self.proj = nn.Linear(n_embd, n_embd)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.rotary = Rotary(head_size, block_size) if rotary else None
         self.qk_norm = qk_norm
-        future = torch.full((block_size, block_size), float("-inf")).triu(1) if block_size <= SHORT_BLOCK else None
+        plain = block_size <= SHORT_BLOCK or dropout > 0.0  # torch's kernel has no dropout on a CPU
+        future = torch.full((block_size, block_size), float("-inf")).triu(1) if plain else None
         self.register_buffer("future", future, persistent=False)  # added to the weights of what is not to be seen
         self.register_state_dict_post_hook(_split_heads)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_join_heads)  # type: ignore[no-untyped-call]
@@ -68,22 +71,22 @@ class FusedMultiHeadAttention(nn.Module):
         if self.rotary is not None:
             qk = self.rotary(qk)
         q, k, v = (part.transpose(1, 2) for part in (*qk.unbind(2), v.squeeze(2)))  # (B, nh, T, hs) each
-        dropout = self.dropout.p if self.training else 0.0
         if self.future is not None and x.device.type == "cpu":
-            out = _short_attention(q, k, v, self.future[:T, :T], dropout)
+            out = _plain_attention(q, k, v, self.future[:T, :T], self.dropout)
         else:
+            dropout = self.dropout.p if self.training else 0.0
             out = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)  # (B, nh, T, hs)
         out = out.transpose(1, 2).reshape(B, T, C)  # (B, T, nh * hs)
         result: Tensor = self.dropout(self.proj(out))  # (B, T, C)
         return result
 
 
-def _short_attention(q: Tensor, k: Tensor, v: Tensor, future: Tensor, dropout: float) -> Tensor:
+def _plain_attention(q: Tensor, k: Tensor, v: Tensor, future: Tensor, dropout: nn.Module) -> Tensor:
     """Attend with q, k, v (B, nh, T, hs) and the mask to add (T, T)."""
     B, nh, T, hs = q.shape
     q, k, v = (part.reshape(B * nh, T, hs) for part in (q, k, v))
     weights = torch.baddbmm(future.to(q.dtype), q, k.transpose(1, 2), alpha=hs**-0.5)  # (B * nh, T, T)
-    weights = F.dropout(F.softmax(weights, dim=-1), dropout)
+    weights = dropout(F.softmax(weights, dim=-1))
     return torch.bmm(weights, v).view(B, nh, T, hs)  # (B, nh, T, hs)
 
 

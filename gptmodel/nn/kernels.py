@@ -20,8 +20,9 @@ class _ReLU2(torch.autograd.Function):
         return positive * positive
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
+        positive: Tensor
         (positive,) = ctx.saved_tensors
         return (grad * positive).mul_(2.0)
 
@@ -30,15 +31,16 @@ class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: Tensor | None) -> Tensor:
         exact = x.to(torch.promote_types(x.dtype, torch.float32))
-        norm = torch.linalg.vector_norm(exact, dim=-1, keepdim=True)  # (..., 1)
-        scale = norm.square_().div_(x.size(-1)).add_(torch.finfo(exact.dtype).eps).rsqrt_()
-        normal = exact * scale  # (..., C)
+        norm: Tensor = torch.linalg.vector_norm(exact, dim=-1, keepdim=True)  # (..., 1)
+        scale: Tensor = norm.square_().div_(x.size(-1)).add_(torch.finfo(exact.dtype).eps).rsqrt_()
+        normal: Tensor = exact * scale  # (..., C)
         ctx.save_for_backward(normal, scale, gain)
         return (normal if gain is None else normal * gain).to(x.dtype)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
+        normal: Tensor
         normal, scale, gain = ctx.saved_tensors
         grad_gain, dtype = None, grad.dtype
         grad = grad.to(normal.dtype)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gptmodel.config import ModelParams
 from gptmodel.nn.block import NORMS, Block
+from gptmodel.nn.dropout import Dropout
 from gptmodel.nn.embedding import NgramEmbedding
 
 EMBEDDING_STD = 0.02
@@ -32,7 +33,7 @@ class TransformerModel(nn.Module):
         self.ngrams = (
             NgramEmbedding(params.ngram_orders, vocab_size, C, params.ngram_dropout) if params.ngram_orders else None
         )
-        self.dropout = nn.Dropout(params.dropout)
+        self.dropout = Dropout(params.dropout)
         self.blocks = nn.Sequential(
             *(
                 Block(

@@ -5,13 +5,19 @@ from typing import Any
 
 import torch
 
+from gptmodel.crew import ALONE, Crew
+
 
 class Combined(torch.optim.Optimizer):
-    """One set of groups, one state and one step, each group updated by the optimizer that it was made for."""
+    """One set of groups, one state and one step, each group updated by the optimizer that it was made for.
 
-    def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:
+    The threads of the crew take an optimizer each: put the one with the most work first.
+    """
+
+    def __init__(self, parts: Sequence[torch.optim.Optimizer], crew: Crew = ALONE) -> None:
         super().__init__([group for part in parts for group in part.param_groups], {})
         self.parts = parts
+        self._crew = crew
         self._share()
 
     def _share(self) -> None:
@@ -23,8 +29,7 @@ class Combined(torch.optim.Optimizer):
 
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002  # torch's signature
         """Update every parameter that has a gradient."""
-        for part in self.parts:
-            part.step()
+        self._crew.together([part.step for part in self.parts])
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Become what `state_dict` was taken of."""

@@ -8,19 +8,21 @@ import torch
 from torch import Tensor, nn
 
 from gptmodel.config import TrainParams
+from gptmodel.crew import ALONE, Crew
 from gptmodel.optim.combined import Combined
 from gptmodel.optim.muon import Muon
+from gptmodel.optim.tables import TableAdam
 
 
-def build_optimizer(model: nn.Module, params: TrainParams) -> torch.optim.Optimizer:
+def build_optimizer(model: nn.Module, params: TrainParams, crew: Crew = ALONE) -> torch.optim.Optimizer:
     """Return the optimizer over all parameters of `model`.
 
     sgd is plain stochastic gradient descent, as in the tutorial; adamw is Loshchilov and Hutter 2019; muon is for the
     matrices of the blocks, with adamw for the rest. Weight decay pulls on the matrices of linear layers only: biases,
-    gains and embedding tables are left alone. Where gradients are sparse, adamw becomes its lazy form, which updates
-    the averages of a row when the row has a gradient.
+    gains and embedding tables are left alone. Where gradients are sparse, adamw becomes its lazy form, `TableAdam`.
 
-    The `share` of a group is its learning rate as a share of `learning_rate`.
+    The `share` of a group is its learning rate as a share of `learning_rate`. Where several optimizers are at work, the
+    threads of `crew` share them out.
     """
     tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     sparse = [module.weight for module in model.modules() if isinstance(module, nn.Embedding) and module.sparse]
@@ -30,28 +32,21 @@ def build_optimizer(model: nn.Module, params: TrainParams) -> torch.optim.Optimi
         groups = [*_groups(left, tables, params), {"params": sparse, "share": _table_share(params)}]
         return torch.optim.SGD([group for group in groups if group["params"]], lr=params.learning_rate)
     if params.optimizer == "muon":
-        groups = _matrices(model)
-        taken = {id(p) for group in groups for p in group["params"]}
-        left = [p for p in left if id(p) not in taken]
         assert params.muon_lr is not None
         assert params.muon_momentum is not None
-        share = params.muon_lr / params.learning_rate
-        parts.append(
-            Muon(
-                [{**group, "share": share} for group in groups],
-                lr=params.muon_lr,
-                momentum=params.muon_momentum,
-                weight_decay=params.weight_decay,
-            )
-        )
+        settings = {"lr": params.muon_lr, "momentum": params.muon_momentum, "weight_decay": params.weight_decay}
+        for groups in _matrices(model, params.muon_lr / params.learning_rate):
+            parts.append(Muon(groups, **settings))
+            taken = {id(p) for group in groups for p in group["params"]}
+            left = [p for p in left if id(p) not in taken]
     assert params.beta1 is not None
     assert params.beta2 is not None
     betas = (params.beta1, params.beta2)
     parts.append(torch.optim.AdamW(_groups(left, tables, params), lr=params.learning_rate, betas=betas, fused=True))
     if sparse:
         group = {"params": sparse, "share": _table_share(params)}
-        parts.append(torch.optim.SparseAdam([group], lr=params.learning_rate, betas=betas))
-    return parts[0] if len(parts) == 1 else Combined(parts)
+        parts.append(TableAdam([group], lr=params.learning_rate, betas=betas, floor=params.ngram_floor))
+    return parts[0] if len(parts) == 1 else Combined(parts, crew)
 
 
 def _table_share(params: TrainParams) -> float:
@@ -69,13 +64,20 @@ def _groups(parameters: Sequence[Tensor], tables: set[int], params: TrainParams)
     ]
 
 
-def _matrices(model: nn.Module) -> list[dict[str, Any]]:
-    """Return Muon's groups: the weights of the linear layers of the blocks, by the rows of their pieces."""
-    groups: dict[int | None, list[Tensor]] = {}
+def _matrices(model: nn.Module, share: float) -> list[list[dict[str, Any]]]:
+    """Return Muon's groups, those of the feed-forward layers and those of attention, which take about as long.
+
+    A group holds the weights of linear layers of the blocks whose pieces have as many rows.
+    """
+    groups: dict[str, dict[int | None, list[Tensor]]] = {".ffwd.": {}, ".sa.": {}}
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear) and name.startswith("blocks."):
-            groups.setdefault(getattr(module, "piece_rows", None), []).append(module.weight)
-    return [{"params": weights, "rows": rows} for rows, weights in groups.items()]
+            (place,) = (place for place in groups if place in name)
+            groups[place].setdefault(getattr(module, "piece_rows", None), []).append(module.weight)
+    return [
+        [{"params": weights, "rows": rows, "share": share} for rows, weights in by_rows.items()]
+        for by_rows in groups.values()
+    ]
 
 
 def learning_rate_at(iteration: int, params: TrainParams) -> float:

@@ -11,8 +11,8 @@ import torch
 from torch.nn import functional as F
 
 from gptmodel.config import TrainParams
+from gptmodel.crew import Crew
 from gptmodel.data.batches import training_batch
-from gptmodel.determinism import Stream, derived_seed
 from gptmodel.errors import TrainingError
 from gptmodel.evaluation.loss import estimate_loss
 from gptmodel.optim.factory import learning_rate_at
@@ -43,6 +43,7 @@ class Conditions:
     params: TrainParams
     device: torch.device
     dtype: torch.dtype
+    crew: Crew  # who computes
     observer: Observer
     save: Callable[[TrainingState], None]  # called every `snapshot_seconds` and when stopped
     snapshot_seconds: float
@@ -82,28 +83,15 @@ def _fit(state: TrainingState, run: Conditions) -> bool:
         if stopped:
             return False
         batch = training_batch(run.train_data, params.seed, state.iteration, params.batch_size, block_size, run.device)
-        if has_dropout:
-            _seed_dropout(derived_seed(params.seed, Stream.DROPOUT, state.iteration), run.device)
         update = Update(
             iteration=state.iteration,
             learning_rate=learning_rate_at(state.iteration, params),
             grad_clip=params.grad_clip,
+            dropout_seed=params.seed if has_dropout else None,
         )
-        loss = training_step(state.model, state.optimizer, state.scaler, batch, update, run.dtype)
+        loss = training_step(state.model, state.optimizer, state.scaler, batch, update, dtype=run.dtype, crew=run.crew)
         state.iteration += 1
         run.observer.on_iteration(state.iteration, loss)
-
-
-def _seed_dropout(seed: int, device: torch.device) -> None:
-    """Seed the default generators of the CPU and of the device.
-
-    `torch.manual_seed` seeds those of all devices, which takes a hundredth of an iteration at the tutorial's sizes.
-    """
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(seed)
-    elif device.type == "mps":
-        torch.mps.manual_seed(seed)
 
 
 def _save(state: TrainingState, run: Conditions) -> None:

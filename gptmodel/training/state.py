@@ -127,11 +127,13 @@ def _fits_weight(values: dict[str, Any], weight: Tensor, group: dict[str, Any]) 
     known: dict[str, Any]
     if "rows" in group:  # Muon
         known = {"momentum_buffer": shape}
-    else:  # AdamW counts its updates in a tensor, SparseAdam in a whole number
-        known = {"step": () if "amsgrad" in group else int, "exp_avg": shape, "exp_avg_sq": shape}
+    elif "floor" in group:  # TableAdam
+        known = {"step": int, "exp_avg": shape, "exp_avg_sq": shape, "size": float}
+    else:  # AdamW
+        known = {"step": (), "exp_avg": shape, "exp_avg_sq": shape}
     found = {name: tuple(value.shape) if isinstance(value, Tensor) else type(value) for name, value in values.items()}
-    counted = values.get("step", 0)
-    return not values or (found == known and (isinstance(counted, Tensor) or 0 <= counted < LARGEST))
+    numbers = [value for value in values.values() if not isinstance(value, Tensor)]
+    return not values or (found == known and all(0 <= number < LARGEST for number in numbers))
 
 
 def history_csv(history: Sequence[Evaluation]) -> str:

@@ -1,21 +1,32 @@
-"""One training iteration, and nothing else: no data, no logging, no clock."""
+"""One training iteration, and nothing else: no data, no logging, no clock.
 
+Shapes: B batch, T time, V vocab.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gptmodel.crew import ALONE, Crew
+from gptmodel.determinism import Stream, derived_seed, torch_generator
 from gptmodel.errors import TrainingError
+from gptmodel.nn.dropout import dropping_by
 
 
 @dataclass(frozen=True, kw_only=True)
 class Update:
-    """What one iteration does with the gradient."""
+    """What decides an iteration beside the weights and the batch."""
 
     iteration: int
     learning_rate: float
     grad_clip: float  # largest norm; 0 = off
+    dropout_seed: int | None = None  # None where the model has no dropout
 
 
 def training_step(
@@ -24,42 +35,87 @@ def training_step(
     scaler: torch.amp.GradScaler,
     batch: tuple[Tensor, Tensor],
     update: Update,
+    *,
     dtype: torch.dtype = torch.float32,
+    crew: Crew = ALONE,
 ) -> float:
-    """Zero the gradients, run forward and backward on idx and targets (B, T), update; return the loss in nats.
+    """Run forward and backward on idx and targets (B, T) and update the weights; return the loss in nats.
 
-    A loss or a gradient that is not finite raises TrainingError before anything is updated.
+    Each thread of the crew takes a part of the B sequences, and the gradients are added in the order of the parts: how
+    many threads there are changes the result, and which of them is the first does not. A loss or a gradient that is
+    not finite raises TrainingError before anything is updated.
     """
-    idx, targets = batch
+    losses, gradients = zip(*_parts(model, scaler, batch, update, dtype=dtype, crew=crew), strict=True)
+    loss = torch.stack(losses).sum().item()
+    if not math.isfinite(loss):
+        raise _not_finite("loss", loss, update)
+    values = _added(list(model.parameters()), gradients)
     for group in optimizer.param_groups:
         group["lr"] = update.learning_rate * group["share"]
-    optimizer.zero_grad(set_to_none=True)
-    with torch.autocast(idx.device.type, dtype=dtype, enabled=dtype != torch.float32):
-        logits = model(idx)  # (B, T, V)
-        loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
-    value = loss.item()
-    if not torch.isfinite(loss):
-        raise _not_finite("loss", value, update)
-    scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
     scaler.unscale_(optimizer)
-    gradients = _gradients(model)
-    norm = nn.utils.get_total_norm(gradients)
+    norm = nn.utils.get_total_norm(values)
     if not scaler.is_enabled() and not torch.isfinite(norm):  # a scaler skips such an update itself
         raise _not_finite("norm of the gradient", norm.item(), update)
     if update.grad_clip:
-        torch._foreach_mul_(gradients, torch.clamp(update.grad_clip / (norm + 1e-6), max=1.0))
+        torch._foreach_mul_(values, torch.clamp(update.grad_clip / (norm + 1e-6), max=1.0))
     scaler.step(optimizer)
     scaler.update()
-    return value
+    return loss
 
 
-def _gradients(model: nn.Module) -> list[Tensor]:
-    """Return all gradients; of a sparse one the rows that are there, each once."""
-    for p in model.parameters():
-        if p.grad is not None and p.grad.is_sparse:
-            p.grad = p.grad.coalesce()
-    found = [p.grad for p in model.parameters() if p.grad is not None]
-    return [grad.values() if grad.is_sparse else grad for grad in found]
+def _parts(
+    model: nn.Module,
+    scaler: torch.amp.GradScaler,
+    batch: tuple[Tensor, Tensor],
+    update: Update,
+    *,
+    dtype: torch.dtype,
+    crew: Crew,
+) -> list[tuple[Tensor, tuple[Tensor, ...]]]:
+    """Return for each part of the batch its share of the mean loss, and the gradient of that in each weight."""
+    weights, tokens, half = list(model.parameters()), batch[1].numel(), dtype != torch.float32
+
+    def gradient(number: int, idx: Tensor, targets: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        with (
+            _dropout(update, number, crew.size, idx.device),
+            torch.autocast(idx.device.type, dtype=dtype, enabled=half),
+        ):
+            logits = model(idx)  # (B', T, V)
+            loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum") / tokens
+        return loss.detach(), torch.autograd.grad(scaler.scale(loss), weights)
+
+    parts = zip(*(tensor.tensor_split(min(crew.size, len(tensor))) for tensor in batch), strict=True)
+    return crew.together([partial(gradient, number, *part) for number, part in enumerate(parts)])
+
+
+@contextmanager
+def _dropout(update: Update, part: int, parts: int, device: torch.device) -> Iterator[None]:
+    """Make the random numbers of dropout a function of the seed, the iteration and the part of the batch."""
+    if update.dropout_seed is None:
+        yield
+        return
+    seed, stream, counter = update.dropout_seed, Stream.DROPOUT, update.iteration * parts + part
+    if device.type == "cpu":
+        with dropping_by(torch_generator(seed, stream, counter)):
+            yield
+        return
+    # `torch.manual_seed` would seed the generators of all devices, which takes as long as a small kernel
+    (torch.cuda if device.type == "cuda" else torch.mps).manual_seed(derived_seed(seed, stream, counter))
+    yield
+
+
+def _added(weights: list[Tensor], parts: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+    """Set the `grad` of each weight to the sum of the parts; return all, of a sparse one the rows that are there."""
+    first, *others = parts
+    dense = [number for number, grad in enumerate(first) if not grad.is_sparse]
+    for part in others:
+        torch._foreach_add_([first[number] for number in dense], [part[number] for number in dense])
+    for number, weight in enumerate(weights):
+        weight.grad = first[number]
+        if first[number].is_sparse:
+            weight.grad = sum((part[number] for part in others), first[number]).coalesce()
+    grads = [weight.grad for weight in weights if weight.grad is not None]
+    return [grad.values() if grad.is_sparse else grad for grad in grads]
 
 
 def _not_finite(what: str, value: float, update: Update) -> TrainingError:

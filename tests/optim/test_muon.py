@@ -12,6 +12,7 @@ from gptmodel.nn.block import Block
 from gptmodel.optim.combined import Combined
 from gptmodel.optim.factory import build_optimizer
 from gptmodel.optim.muon import Muon, orthogonalize
+from gptmodel.optim.tables import TableAdam
 
 MUON = {"optimizer": "muon", "muon_lr": 0.05, "muon_momentum": 0.8, "weight_decay": 0.2}
 
@@ -68,8 +69,8 @@ def test_it_takes_the_matrices_of_the_blocks_and_nothing_else() -> None:
     model = small_model(ngram_orders=[2], position="learned")
     optimizer = build_optimizer(model, train_params(**MUON))
     assert isinstance(optimizer, Combined)
-    assert [type(part) for part in optimizer.parts] == [Muon, torch.optim.AdamW, torch.optim.SparseAdam]
-    taken = {id(p) for group in optimizer.parts[0].param_groups for p in group["params"]}
+    assert [type(part) for part in optimizer.parts] == [Muon, Muon, torch.optim.AdamW, TableAdam]
+    taken = {id(p) for part in optimizer.parts[:2] for group in part.param_groups for p in group["params"]}
     blocks = [block for block in model.modules() if isinstance(block, Block)]
     assert taken == {id(p) for block in blocks for p in block.parameters() if p.dim() == 2}
 

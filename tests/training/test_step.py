@@ -11,6 +11,7 @@ from model_helpers import batch, copied, equal_states, small_model, train_params
 from torch import Tensor
 from torch.nn import functional as F
 
+from gptmodel.crew import ALONE, Crew
 from gptmodel.errors import TrainingError
 from gptmodel.nn.transformer import TransformerModel
 from gptmodel.optim.factory import build_optimizer
@@ -44,12 +45,15 @@ def test_the_golden_file_holds_the_cases_and_numbers_that_can_fail() -> None:
         assert all(norm > 1e-6 for norm in norms), norms
 
 
-def step(model: TransformerModel, pair: tuple[Tensor, Tensor], **changes: Any) -> tuple[float, torch.optim.Optimizer]:
+def step(
+    model: TransformerModel, pair: tuple[Tensor, Tensor], *, crew: Crew = ALONE, **changes: Any
+) -> tuple[float, torch.optim.Optimizer]:
     """One iteration by plain SGD at a learning rate of 1 and no weight decay: the update is the gradient."""
     params = train_params(optimizer="sgd", weight_decay=0.0)
     optimizer = build_optimizer(model, params)
     update = Update(**({"iteration": 41, "learning_rate": 1.0, "grad_clip": 0.0} | changes))
-    return training_step(model, optimizer, torch.amp.GradScaler("cpu", enabled=False), pair, update), optimizer
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    return training_step(model, optimizer, scaler, pair, update, crew=crew), optimizer
 
 
 def test_the_update_is_the_gradient_of_the_mean_loss_and_the_loss_is_that_before_the_update() -> None:
@@ -115,6 +119,35 @@ def test_grad_clip_bounds_the_norm_of_the_whole_gradient_and_0_is_off() -> None:
     assert update_norm(2 * whole) == pytest.approx(whole, rel=1e-6)
 
 
+@pytest.mark.parametrize("settings", [{}, {"ngram_orders": [2, 3]}, {"norm_type": "rmsnorm", "norm": "pre"}])
+@pytest.mark.parametrize("size", [2, 3, 9])
+def test_a_crew_has_the_gradient_of_the_whole_batch(size: int, settings: dict[str, Any]) -> None:
+    alone, shared = small_model(**settings), small_model(**settings)
+    pair = (batch(4, seed=1), batch(4, seed=2))  # of three threads one has two sequences, of nine five have none
+    loss, _ = step(alone, pair)
+    assert step(shared, pair, crew=Crew(size))[0] == pytest.approx(loss, rel=1e-6)
+    for name, weight in shared.state_dict().items():
+        torch.testing.assert_close(
+            weight, alone.state_dict()[name], rtol=1e-4, atol=1e-6, msg=lambda t, n=name: f"{n}: {t}"
+        )
+
+
+def test_the_threads_of_a_crew_drop_by_numbers_of_their_own_and_always_the_same_ones() -> None:
+    settings = {"dropout": 0.3, "ngram_orders": [2], "ngram_dropout": 0.5}
+    pair = (batch(4, seed=1), batch(4, seed=2))
+    found = []
+    for _ in range(5):
+        model = small_model(**settings).train()
+        step(model, pair, crew=Crew(2), dropout_seed=3)
+        found.append(copied(model.state_dict()))
+    assert all(equal_states(state, found[0]) for state in found[1:])
+    twin = (pair[0][:2].repeat(2, 1), pair[1][:2].repeat(2, 1))  # both threads have the same sequences
+    once, both = (small_model(**settings).train() for _ in range(2))
+    step(once, (twin[0][:2], twin[1][:2]), dropout_seed=3)
+    step(both, twin, crew=Crew(2), dropout_seed=3)
+    assert not torch.allclose(once.decoder.bias, both.decoder.bias, rtol=1e-3)  # equal only if the masks were
+
+
 def test_bfloat16_is_used_where_asked() -> None:
     pair = (batch(seed=1), batch(seed=2))
     losses = {}
@@ -123,7 +156,7 @@ def test_bfloat16_is_used_where_asked() -> None:
         optimizer = build_optimizer(model, train_params())
         update = Update(iteration=0, learning_rate=0.1, grad_clip=0.0)
         scaler = torch.amp.GradScaler("cpu", enabled=False)
-        losses[dtype] = training_step(model, optimizer, scaler, pair, update, dtype)
+        losses[dtype] = training_step(model, optimizer, scaler, pair, update, dtype=dtype)
         assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
     assert losses[torch.bfloat16] != losses[torch.float32]
     assert losses[torch.bfloat16] == pytest.approx(losses[torch.float32], rel=0.02)
