@@ -9,6 +9,7 @@ from enum import IntEnum
 import numpy as np
 import torch
 
+from gptmodel.crew import ALONE, Crew
 from gptmodel.errors import ConfigError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
@@ -77,6 +78,12 @@ def use_threads(threads: int) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
+def crew_of(threads: int, device: torch.device) -> Crew:
+    """Return `threads` threads that compute on a CPU with one torch thread each; elsewhere the device does the work."""
+    use_threads(1)
+    return Crew(threads) if device.type == "cpu" else ALONE
+
+
 def _keep_freed_memory() -> None:
     """Have glibc keep what an iteration frees for the next one.
 
@@ -90,14 +97,14 @@ def _keep_freed_memory() -> None:
         library.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
-def platform_fingerprint(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
+def platform_fingerprint(device: torch.device, dtype: torch.dtype, threads: int) -> dict[str, str]:
     """Return what, beside code, data and params, decides the bytes of a trained model."""
     build = hashlib.sha256(torch.__config__.show().encode()).hexdigest()[:12]
     return {
         "torch": torch.__version__,
         "torch_build": build,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": str(torch.get_num_threads()),
+        "threads": str(threads),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "dtype": str(dtype).removeprefix("torch."),
     }

@@ -38,7 +38,7 @@ def platform_here() -> dict[str, str]:
     from gptmodel.determinism import pick_device, pick_dtype, platform_fingerprint
 
     device = pick_device("cpu", "device")
-    found = platform_fingerprint(device, pick_dtype("float32", device))
+    found = platform_fingerprint(device, pick_dtype("float32", device), threads=1)
     return {key: found[key] for key in ("torch", "torch_build", "cpu_capability")}
 
 

@@ -32,7 +32,7 @@ def evaluate(
     chosen = read_params(params, settings)
 
     from gptmodel.data.prepared import load_prepared
-    from gptmodel.determinism import pick_device, use_threads
+    from gptmodel.determinism import crew_of, pick_device
     from gptmodel.evaluation.plots import plot_loss_by_position, plot_loss_curves
     from gptmodel.evaluation.report import evaluate_model
     from gptmodel.files import write_json
@@ -42,15 +42,15 @@ def evaluate(
     from stages.tracked import log_evaluation, run_tracker
 
     inputs = Inputs("evaluate", params)
-    use_threads(chosen.evaluate.threads)
     device = pick_device(chosen.evaluate.device, "evaluate.device")
+    crew = crew_of(chosen.evaluate.threads, device)
     checkpoint = load_checkpoint(model, device)
     data = load_prepared(Layout().prepared)
     checkpoint.check_tokenizer(data.tokenizer, data.folder)
     source, target = Layout(model.parent.parent), Layout(out)
     with run_tracker(source.run, mlflow=chosen.runtime.mlflow) as tracker:
         history = read_history(source.history)
-        report = evaluate_model(checkpoint.model, data, device, chosen.evaluate.overfit_gap)
+        report = evaluate_model(checkpoint.model, data, device, chosen.evaluate.overfit_gap, crew)
         inputs.check()
         write_json(target.metrics("evaluate"), report.metrics())
         plot_loss_curves(target.plots / "loss_curves.png", history)

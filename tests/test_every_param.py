@@ -21,7 +21,7 @@ from gptmodel.config import Params
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import load_prepared
 from gptmodel.data.sources import fetch_text
-from gptmodel.determinism import pick_device, pick_dtype, use_threads
+from gptmodel.determinism import crew_of, pick_device, pick_dtype, use_threads
 from gptmodel.errors import GptModelError
 from gptmodel.evaluation.diagnosis import diagnose
 from gptmodel.sampling.generate import sample_texts
@@ -113,8 +113,10 @@ def outcome(function: Callable[..., Any], *args: Any) -> str:
 def shown_on_a_machine(section: str, params: Params) -> str:
     """What threads, device and dtype come to."""
     chosen = getattr(params, section)
-    use_threads(chosen.threads)
-    return f"{torch.get_num_threads()} {outcome(pick_device, chosen.device, f'{section}.device')}"
+    crew = crew_of(chosen.threads, torch.device("cpu"))
+    if section == "sample":
+        use_threads(chosen.threads)
+    return f"{crew.size} {torch.get_num_threads()} {outcome(pick_device, chosen.device, f'{section}.device')}"
 
 
 @cache  # the same small settings stand on one side of most cases

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from model_helpers import VOCAB, generator, small_params, token_ids
 
+from gptmodel.crew import ALONE
 from gptmodel.nn.transformer import build_model
 from gptmodel.optim.factory import build_optimizer
 from gptmodel.training.loop import Conditions, fit
@@ -53,6 +54,7 @@ def conditions(**sections: dict[str, Any]) -> Conditions:
         params=small_params(**sections).train,
         device=torch.device("cpu"),
         dtype=torch.float32,
+        crew=ALONE,
         observer=Watcher(),
         save=lambda _: None,
         snapshot_seconds=1e9,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gptmodel.crew import ALONE, Crew
 from gptmodel.data.prepared import PreparedData, scored_bytes
 from gptmodel.errors import DataError
 from gptmodel.evaluation.diagnosis import Diagnosis, bigram_loss, diagnose
@@ -60,11 +61,13 @@ class EvaluationReport:
         return [*lines, f"{self.diagnosis.verdict}: {self.diagnosis.explanation}"]
 
 
-def evaluate_model(model: nn.Module, data: PreparedData, device: torch.device, overfit_gap: float) -> EvaluationReport:
+def evaluate_model(
+    model: nn.Module, data: PreparedData, device: torch.device, overfit_gap: float, crew: Crew = ALONE
+) -> EvaluationReport:
     """Score every token of both splits once, in blocks of the model's block_size, and judge the losses."""
     reports = []
     for tokens in (data.train, data.val):
-        split = split_loss(model, tokens.ids, _token_losses, device)
+        split = split_loss(model, tokens.ids, _token_losses, device, crew=crew)
         if split.tokens != len(tokens.ids) - 1:
             raise AssertionError(f"{split.tokens} tokens of {tokens.path} were scored, not {len(tokens.ids) - 1}")
         if not math.isfinite(split.total):

@@ -14,7 +14,16 @@ from torch import nn
 from torch.nn import functional as F
 
 from gptmodel.config import Params, SampleParams
-from gptmodel.determinism import Stream, pick_device, pick_dtype, platform_fingerprint, torch_generator, use_threads
+from gptmodel.crew import Crew
+from gptmodel.determinism import (
+    Stream,
+    crew_of,
+    pick_device,
+    pick_dtype,
+    platform_fingerprint,
+    torch_generator,
+    use_threads,
+)
 from gptmodel.evaluation.loss import TOKENS_AT_ONCE, split_loss
 from gptmodel.nn.transformer import TransformerModel
 from gptmodel.planning.text import PlannedText
@@ -81,18 +90,18 @@ def measure(params: Params, text: PlannedText, seconds: float) -> Measured:
     are not finite.
     """
     started = time.perf_counter()
-    use_threads(params.train.threads)
     device = pick_device(params.train.device, "train.device")
+    crew = crew_of(params.train.threads, device)
     dtype = pick_dtype(params.train.dtype, device)
     memory = estimate_bytes(params.model, params.train, text.tokenizer.vocab_size)
     if device.type == "cpu":
         check_memory(memory)
     with memory_errors(lambda: "while measuring"):
-        state = first_state(params, text.tokenizer.vocab_size, device, dtype)
+        state = first_state(params, text.tokenizer.vocab_size, device, dtype, crew)
         built = time.perf_counter() - started
-        iterations = _iterations(state, params, text, (device, dtype), seconds)
-        passes = _passes(state.model, text, device, seconds / 2)
-        platform = platform_fingerprint(device, dtype)
+        iterations = _iterations(state, params, text, (device, dtype, crew), seconds)
+        passes = _passes(state.model, text, device, crew, seconds / 2)
+        platform = platform_fingerprint(device, dtype, params.train.threads)
         snapshot, snapshot_seconds = _snapshot(state)
         return Measured(
             platform=platform,
@@ -116,7 +125,7 @@ def _iterations(
     state: TrainingState,
     params: Params,
     text: PlannedText,
-    place: tuple[torch.device, torch.dtype],
+    place: tuple[torch.device, torch.dtype, Crew],
     seconds: float,
 ) -> list[float]:
     """Return the seconds of each timed iteration, done by `fit` without an evaluation."""
@@ -129,6 +138,7 @@ def _iterations(
         params=params.train.model_copy(update={"max_iters": NEVER, "eval_interval": NEVER}),
         device=place[0],
         dtype=place[1],
+        crew=place[2],
         observer=clock,
         save=lambda _: None,
         snapshot_seconds=float("inf"),
@@ -138,11 +148,11 @@ def _iterations(
     return clock.times()
 
 
-def _passes(model: nn.Module, text: PlannedText, device: torch.device, seconds: float) -> list[float]:
-    """Return the seconds of a block in each timed forward pass of the size that evaluations have."""
+def _passes(model: nn.Module, text: PlannedText, device: torch.device, crew: Crew, seconds: float) -> list[float]:
+    """Return the seconds of a block in each timed round of forward passes, one for each thread of the crew."""
     block_size: int = model.params.block_size  # type: ignore[union-attr,assignment]
-    blocks = min(max(1, TOKENS_AT_ONCE // block_size), (len(text.ids) - 1) // block_size)
-    times = _timed(lambda: split_loss(model, text.ids, F.cross_entropy, device, max_blocks=blocks), seconds)
+    blocks = min(max(1, TOKENS_AT_ONCE // block_size) * crew.size, (len(text.ids) - 1) // block_size)
+    times = _timed(lambda: split_loss(model, text.ids, F.cross_entropy, device, max_blocks=blocks, crew=crew), seconds)
     return [time / blocks for time in times]
 
 
@@ -152,8 +162,7 @@ def _evaluate_stage(model: nn.Module, params: Params, text: PlannedText, known: 
     device = pick_device(chosen.device, "evaluate.device")
     if (chosen.threads, device) == (train.threads, pick_device(train.device, "train.device")):
         return known
-    use_threads(chosen.threads)
-    return median(_passes(model.to(device), text, device, seconds))
+    return median(_passes(model.to(device), text, device, crew_of(chosen.threads, device), seconds))
 
 
 def _sampling(model: TransformerModel, params: SampleParams, seconds: float) -> tuple[float, float]:

@@ -115,6 +115,7 @@ def _evaluate(state: TrainingState, run: Conditions) -> None:
         F.cross_entropy,
         run.device,
         max_blocks=params.eval_iters * params.batch_size,
+        crew=run.crew,
     )
     if not all(math.isfinite(loss) for loss in losses.values()):
         raise TrainingError(

@@ -18,9 +18,10 @@ import torch
 
 import gptmodel
 from gptmodel.config import Params
+from gptmodel.crew import ALONE, Crew
 from gptmodel.data.corpus import check_splits
 from gptmodel.data.prepared import PreparedData
-from gptmodel.determinism import Stream, pick_device, pick_dtype, platform_fingerprint, torch_generator, use_threads
+from gptmodel.determinism import Stream, crew_of, pick_device, pick_dtype, platform_fingerprint, torch_generator
 from gptmodel.errors import TrainingError
 from gptmodel.files import atomic_write, remove_leftovers, write_json
 from gptmodel.nn.transformer import build_model
@@ -57,6 +58,7 @@ class TrainingRun:
         self.state: TrainingState
         self.device: torch.device
         self.dtype: torch.dtype
+        self.crew: Crew
         self.memory = 0  # bytes, estimated
         self.journal_key = self._journal_key()
         self._snapshots = SnapshotStore(folder)
@@ -69,14 +71,14 @@ class TrainingRun:
         Raises ConfigError for a device that is not there, DataError when a split is shorter than a block, and
         TrainingError when memory would not do or the same run is under way already.
         """
-        use_threads(params.train.threads)
         device = pick_device(params.train.device, "train.device")
+        crew = crew_of(params.train.threads, device)
         dtype = pick_dtype(params.train.dtype, device)
         check_splits(len(data.train.ids), len(data.val.ids), params.model.block_size)
         needed = estimate_bytes(params.model, params.train, data.tokenizer.vocab_size)
         if device.type == "cpu":
             check_memory(needed)
-        platform = platform_fingerprint(device, dtype)
+        platform = platform_fingerprint(device, dtype, params.train.threads)
         name = _name(data, params, platform)
         folder = runs / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -91,7 +93,7 @@ class TrainingRun:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             run = cls(folder, data, params, platform)
-            run.device, run.dtype, run.memory = device, dtype, needed
+            run.device, run.dtype, run.crew, run.memory = device, dtype, crew, needed
             with memory_errors(lambda: "before or after the iterations"):
                 run._restore()
                 yield run
@@ -99,7 +101,7 @@ class TrainingRun:
             lock.release()
 
     def _restore(self) -> None:
-        self.state = first_state(self.params, self.data.tokenizer.vocab_size, self.device, self.dtype)
+        self.state = first_state(self.params, self.data.tokenizer.vocab_size, self.device, self.dtype, self.crew)
         last = self.params.train.max_iters
         snapshot = self._snapshots.load_newest(lambda found: self.state.fits(found) and found["iteration"] <= last)
         if snapshot is not None:
@@ -142,6 +144,7 @@ class TrainingRun:
             params=self.params.train,
             device=self.device,
             dtype=self.dtype,
+            crew=self.crew,
             observer=observer,
             save=self.save,
             snapshot_seconds=self.params.runtime.snapshot_seconds,
@@ -182,11 +185,13 @@ class TrainingRun:
         self._snapshots.clear()
 
 
-def first_state(params: Params, vocab_size: int, device: torch.device, dtype: torch.dtype) -> TrainingState:
+def first_state(
+    params: Params, vocab_size: int, device: torch.device, dtype: torch.dtype, crew: Crew = ALONE
+) -> TrainingState:
     """Return a training before its first iteration."""
     model = build_model(params.model, vocab_size, torch_generator(params.train.seed, Stream.WEIGHTS)).to(device)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-    return TrainingState(model=model, optimizer=build_optimizer(model, params.train), scaler=scaler)
+    return TrainingState(model=model, optimizer=build_optimizer(model, params.train, crew), scaler=scaler)
 
 
 def _name(data: PreparedData, params: Params, platform: dict[str, str]) -> str:

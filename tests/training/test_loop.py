@@ -10,6 +10,7 @@ from model_helpers import copied, equal_states, small_model, train_params
 from torch.nn import functional as F
 from training_helpers import TRAIN_DATA, VAL_DATA, Watcher, conditions, new_state, rows_without_time, trained
 
+from gptmodel.crew import Crew
 from gptmodel.data.batches import training_batch
 from gptmodel.evaluation.loss import split_loss
 from gptmodel.optim.factory import build_optimizer, learning_rate_at
@@ -69,7 +70,7 @@ def test_an_evaluation_scores_eval_iters_batches_and_the_learning_rate_is_that_o
 ) -> None:
     asked = []
 
-    def spy(*args: Any, max_blocks: int) -> dict[str, float]:
+    def spy(*args: Any, max_blocks: int, crew: Crew) -> dict[str, float]:
         asked.append(max_blocks)
         assert args[1] is TRAIN_DATA
         assert args[2] is VAL_DATA
