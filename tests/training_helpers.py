@@ -53,6 +53,7 @@ def conditions(**sections: dict[str, Any]) -> Conditions:
         params=small_params(**sections).train,
         device=torch.device("cpu"),
         dtype=torch.float32,
+        beside=False,
         observer=Watcher(),
         save=lambda _: None,
         snapshot_seconds=1e9,

@@ -27,7 +27,7 @@ from gptmodel.nn.transformer import build_model
 from gptmodel.optim.factory import build_optimizer
 from gptmodel.training.checkpoint import save_checkpoint
 from gptmodel.training.loop import Conditions, Observer
-from gptmodel.training.memory import check_memory, estimate_bytes, memory_errors, shown
+from gptmodel.training.memory import memory_errors, memory_needed, shown
 from gptmodel.training.snapshot import SnapshotStore, fingerprint
 from gptmodel.training.state import TrainingState, history_csv
 
@@ -58,6 +58,7 @@ class TrainingRun:
         self.device: torch.device
         self.dtype: torch.dtype
         self.memory = 0  # bytes, estimated
+        self.beside = False  # whether evaluations compute beside the iterations
         self.journal_key = self._journal_key()
         self._snapshots = SnapshotStore(folder)
 
@@ -73,9 +74,7 @@ class TrainingRun:
         device = pick_device(params.train.device, "train.device")
         dtype = pick_dtype(params.train.dtype, device)
         check_splits(len(data.train.ids), len(data.val.ids), params.model.block_size)
-        needed = estimate_bytes(params.model, params.train, data.tokenizer.vocab_size)
-        if device.type == "cpu":
-            check_memory(needed)
+        memory, beside = memory_needed(params, data.tokenizer.vocab_size, device)
         platform = platform_fingerprint(device, dtype)
         name = _name(data, params, platform)
         folder = runs / name
@@ -91,7 +90,7 @@ class TrainingRun:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             run = cls(folder, data, params, platform)
-            run.device, run.dtype, run.memory = device, dtype, needed
+            run.device, run.dtype, run.memory, run.beside = device, dtype, memory, beside
             with memory_errors(lambda: "before or after the iterations"):
                 run._restore()
                 yield run
@@ -142,6 +141,7 @@ class TrainingRun:
             params=self.params.train,
             device=self.device,
             dtype=self.dtype,
+            beside=self.beside,
             observer=observer,
             save=self.save,
             snapshot_seconds=self.params.runtime.snapshot_seconds,
