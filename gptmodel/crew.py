@@ -15,11 +15,16 @@ Result = TypeVar("Result")
 
 
 class Crew:
-    """`size` threads, the calling one included; the caller has to see to it that torch computes with one in each."""
+    """`size` threads, the calling one included; each other one calls `begin` before its first work."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, begin: Callable[[], object] | None = None) -> None:
         self.size = size
-        self._others = ThreadPoolExecutor(size - 1) if size > 1 else None
+        self.begin = begin
+        self._others = ThreadPoolExecutor(size - 1, "crew", begin) if size > 1 else None
+
+    def double(self) -> "Crew":
+        """Return another crew like this one."""
+        return Crew(self.size, self.begin)
 
     def together(self, calls: Sequence[Callable[[], Result]]) -> list[Result]:
         """Run the calls side by side and return their results in their order, or raise what the first of them raised.

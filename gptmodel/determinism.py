@@ -5,6 +5,7 @@ import hashlib
 import os
 import sys
 from enum import IntEnum
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ import torch
 from gptmodel.crew import ALONE, Crew
 from gptmodel.errors import ConfigError
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
 
 
 class Stream(IntEnum):
@@ -81,13 +82,15 @@ def use_threads(threads: int) -> None:
 def crew_of(threads: int, device: torch.device) -> Crew:
     """Return `threads` threads that compute on a CPU with one torch thread each; elsewhere the device does the work."""
     use_threads(1)
-    return Crew(threads) if device.type == "cpu" else ALONE
+    # a new thread computes with as many threads as there are cores until it is told otherwise
+    return Crew(threads, partial(torch.set_num_threads, 1)) if device.type == "cpu" else ALONE
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc keep what an iteration frees for the next one.
+    """Have glibc keep what an iteration frees for the next one, and what a thread frees for any other.
 
-    Otherwise each tensor of some size goes back to the system and is faulted in again, a fifth of an iteration.
+    Otherwise each tensor of some size goes back to the system and is faulted in again, a fifth of an iteration; and an
+    evaluation in a thread of its own has memory of its own, in pieces that waste much of it.
     """
     if sys.platform != "linux":
         return
@@ -95,6 +98,7 @@ def _keep_freed_memory() -> None:
     if hasattr(library, "mallopt"):  # not with musl
         library.mallopt(M_MMAP_THRESHOLD, 1 << 30)
         library.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+        library.mallopt(M_ARENA_MAX, 1)
 
 
 def platform_fingerprint(device: torch.device, dtype: torch.dtype, threads: int) -> dict[str, str]:

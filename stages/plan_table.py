@@ -20,7 +20,7 @@ Row = tuple[str, str, str]  # name, value, remark
 
 def table(params: "Params", text: "PlannedText", measured: "Measured", plan: "Plan", root: Path) -> Iterator[str]:
     """Yield the lines of the table."""
-    rows = [*_work(params, text, measured, plan), *_room(measured, plan, root), *_time(plan)]
+    rows = [*_work(params, text, measured, plan), *_room(measured, plan, root), *_time(measured, plan)]
     width = max(len(name) for name, _, _ in rows)
     value_width = max(len(value) for _, value, _ in rows)
     for name, value, remark in rows:
@@ -35,7 +35,8 @@ def _work(params: "Params", text: "PlannedText", measured: "Measured", plan: "Pl
     yield "tokens per iteration", f"{tokens:,}", f"{train.batch_size:,} sequences of {block_size:,}"
     seen = f"{train.max_iters * tokens:,} tokens, {plan.epochs:.2f} times the {text.train_tokens:,} of the train split"
     yield "iterations", f"{train.max_iters:,}", seen
-    yield "evaluations", f"{plan.evaluations:,}", f"{plan.evaluated:,} tokens of both splits in each"
+    beside = ", beside the iterations" if measured.beside else ""
+    yield "evaluations", f"{plan.evaluations:,}", f"{plan.evaluated:,} tokens of both splits in each{beside}"
 
 
 def _room(measured: "Measured", plan: "Plan", root: Path) -> Iterator[Row]:
@@ -51,10 +52,11 @@ def _room(measured: "Measured", plan: "Plan", root: Path) -> Iterator[Row]:
         yield "", "", "warning: that is more than is free; `gptmodel doctor` says what frees space"
 
 
-def _time(plan: "Plan") -> Iterator[Row]:
+def _time(measured: "Measured", plan: "Plan") -> Iterator[Row]:
     seconds = plan.seconds
     share = seconds.evaluations / seconds.training
-    remark = f"of it evaluations {duration(seconds.evaluations)} ({share:.0%})"
+    waiting = "waiting for " if measured.beside else ""
+    remark = f"of it {waiting}evaluations {duration(seconds.evaluations)} ({share:.0%})"
     if seconds.snapshots:
         remark += f", snapshots {duration(seconds.snapshots)}"
     start = f"and {duration(seconds.start)} to start"

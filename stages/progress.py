@@ -27,6 +27,7 @@ class Reporter:
         self.style = style
         self.tracker = tracker
         self.first_iteration, self.max_iters = first_iteration, params.train.max_iters
+        self.iteration = first_iteration
         self.batch_tokens = params.train.batch_size * params.model.block_size
         self.started = time.perf_counter()
         self.losses = ""
@@ -53,15 +54,16 @@ class Reporter:
         self.task = self.bar.add_task("", total=self.max_iters, completed=self.first_iteration, losses="", speed="")
         return self.bar
 
-    def speed(self, iteration: int) -> float:
+    def speed(self) -> float:
         """Return tokens per second since the start of this process, evaluations included."""
         elapsed = time.perf_counter() - self.started
-        return (iteration - self.first_iteration) * self.batch_tokens / max(elapsed, 1e-9)
+        return (self.iteration - self.first_iteration) * self.batch_tokens / max(elapsed, 1e-9)
 
     def on_iteration(self, iteration: int, loss: float) -> None:
         """Move the bar."""
+        self.iteration = iteration
         if self.bar is not None:
-            speed = f"{self.speed(iteration):,.0f} tokens/s"
+            speed = f"{self.speed():,.0f} tokens/s"
             self.bar.update(self.task, completed=iteration, losses=self.losses or f"batch {loss:.3f}", speed=speed)
 
     def on_warning(self, line: str) -> None:
@@ -79,8 +81,8 @@ class Reporter:
             return
         line = f"iteration {row.iteration:>{len(str(self.max_iters))}}/{self.max_iters}  {self.losses}"
         if row.iteration > self.first_iteration:
-            speed = self.speed(row.iteration)
-            left = (self.max_iters - row.iteration) * self.batch_tokens / speed
+            speed = self.speed()  # the training may be past the row
+            left = (self.max_iters - self.iteration) * self.batch_tokens / speed
             line += f"  {speed:,.0f} tokens/s  {left:.0f} s left"
         typer.echo(line)
         sys.stdout.flush()

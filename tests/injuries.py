@@ -1,7 +1,7 @@
 """What a test does to a command from inside its process: kill it at a chosen moment, take away disk or memory, ...
 
 Moments are counted in calls, Python's and C's, as `sys.setprofile` sees them: "in the 2nd call of `save`, after 17 more
-calls". So each of them can be hit, between any two system calls, and hit again with the same numbers.
+calls" of its thread. So each of them can be hit, between any two system calls, and hit again with the same numbers.
 """
 
 import ctypes
@@ -11,7 +11,9 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from types import CodeType, FrameType
@@ -27,9 +29,11 @@ def count_calls(places: list[str], report: str) -> None:
     """Write down how often each function is called, and how many calls it makes in turn, at least."""
     codes = {_code(place): place for place in places}
     counts: dict[str, list[int]] = {place: [0, 1 << 30] for place in places}
-    stack: list[list[Any]] = []
+    stacks: dict[int, list[list[Any]]] = defaultdict(list)
+    lock = threading.Lock()
 
     def profile(frame: FrameType, event: str, _argument: object) -> None:
+        stack = stacks[threading.get_ident()]
         for entry in stack:
             entry[1] += 1
         place = codes.get(frame.f_code)
@@ -37,10 +41,11 @@ def count_calls(places: list[str], report: str) -> None:
             stack.append([frame, 0])
         elif place and event == "return" and stack and stack[-1][0] is frame:
             made = stack.pop()[1]
-            counts[place] = [counts[place][0] + 1, min(counts[place][1], made)]
-            Path(report).write_text(json.dumps(counts), encoding="utf-8")
+            with lock:
+                counts[place] = [counts[place][0] + 1, min(counts[place][1], made)]
+                Path(report).write_text(json.dumps(counts), encoding="utf-8")
 
-    sys.setprofile(profile)
+    _profile_all_threads(profile)
 
 
 def kill_in_file(name: str, call: int) -> None:
@@ -159,22 +164,31 @@ def clock_runs_back() -> None:
 
 def _in_call(place: str, call: int, after: int, do: Callable[[], None]) -> None:
     code = _code(place)
-    calls, made, inside = 0, 0, None
+    calls, made, inside, thread, done = 0, 0, None, 0, False
 
     def profile(frame: FrameType, event: str, _argument: object) -> None:
-        nonlocal calls, made, inside
+        nonlocal calls, made, inside, thread, done
         if inside is None:
             if event != "call" or frame.f_code is not code:
                 return
             calls += 1
             if calls < call:
                 return
-            inside = frame
+            inside, thread = frame, threading.get_ident()
+        if done or thread != threading.get_ident():
+            return
         made += 1
         if made > after or (event == "return" and frame is inside):
+            done = True
             sys.setprofile(None)
             do()
 
+    _profile_all_threads(profile)
+
+
+def _profile_all_threads(profile: Callable[[FrameType, str, object], None]) -> None:
+    """Let a function see the calls of this thread and of those it will start: an evaluation may have one of its own."""
+    threading.setprofile(profile)
     sys.setprofile(profile)
 
 

@@ -55,6 +55,7 @@ def conditions(**sections: dict[str, Any]) -> Conditions:
         device=torch.device("cpu"),
         dtype=torch.float32,
         crew=ALONE,
+        beside=False,
         observer=Watcher(),
         save=lambda _: None,
         snapshot_seconds=1e9,

@@ -30,7 +30,7 @@ from gptmodel.planning.text import PlannedText
 from gptmodel.sampling.generate import generate
 from gptmodel.training.checkpoint import checkpoint_bytes
 from gptmodel.training.loop import Conditions, fit
-from gptmodel.training.memory import check_memory, estimate_bytes, memory_errors
+from gptmodel.training.memory import memory_errors, memory_needed
 from gptmodel.training.run import first_state
 from gptmodel.training.snapshot import snapshot_bytes
 from gptmodel.training.state import Evaluation, TrainingState
@@ -47,6 +47,7 @@ class Measured:
     platform: dict[str, str]
     parameters: int
     memory: int  # bytes, estimated
+    beside: bool  # whether evaluations compute beside the iterations
     build_seconds: float  # of the model and its optimizer, with the libraries that these bring
     iterations: int  # timed
     iteration_seconds: float
@@ -93,9 +94,7 @@ def measure(params: Params, text: PlannedText, seconds: float) -> Measured:
     device = pick_device(params.train.device, "train.device")
     crew = crew_of(params.train.threads, device)
     dtype = pick_dtype(params.train.dtype, device)
-    memory = estimate_bytes(params.model, params.train, text.tokenizer.vocab_size)
-    if device.type == "cpu":
-        check_memory(memory)
+    memory, beside = memory_needed(params, text.tokenizer.vocab_size, device)
     with memory_errors(lambda: "while measuring"):
         state = first_state(params, text.tokenizer.vocab_size, device, dtype, crew)
         built = time.perf_counter() - started
@@ -107,6 +106,7 @@ def measure(params: Params, text: PlannedText, seconds: float) -> Measured:
             platform=platform,
             parameters=sum(p.numel() for p in state.model.parameters()),
             memory=memory,
+            beside=beside,
             build_seconds=built,
             iterations=len(iterations),
             iteration_seconds=median(iterations),
@@ -139,6 +139,7 @@ def _iterations(
         device=place[0],
         dtype=place[1],
         crew=place[2],
+        beside=False,
         observer=clock,
         save=lambda _: None,
         snapshot_seconds=float("inf"),

@@ -29,14 +29,14 @@ class Seconds:
     start: float  # of a process: libraries and data
     build: float  # of the model and its optimizer
     iterations: float
-    evaluations: float  # during the training
+    evaluations: float  # that the training waits for
     snapshots: float
     evaluate: float  # the stage's passes over both splits, and its plots
     sample: float  # the stage's tokens
 
     @property
     def training(self) -> float:
-        """What metrics/train.json will say: iterations, evaluations and snapshots."""
+        """What metrics/train.json will say: iterations, waiting for evaluations, and snapshots."""
         return self.iterations + self.evaluations + self.snapshots
 
 
@@ -57,12 +57,11 @@ class Plan:
 def make_plan(params: Params, text: PlannedText, measured: Measured, start: float) -> Plan:
     """Extrapolate; `start` is how many seconds a process takes before it can compute."""
     train, block_size = params.train, params.model.block_size
-    count = evaluation_count(train)
     splits = text.train_tokens, text.val_tokens
     each = sum(evaluated_tokens(tokens, block_size, train.eval_iters * train.batch_size) for tokens in splits)
     whole = sum(evaluated_tokens(tokens, block_size) for tokens in splits)
     iterations = train.max_iters * measured.iteration_seconds
-    evaluations = count * each / block_size * measured.block_seconds
+    evaluations = _evaluation_seconds(train, each / block_size * measured.block_seconds, measured)
     saved = int((iterations + evaluations) / params.runtime.snapshot_seconds)
     seconds = Seconds(
         start=start,
@@ -75,7 +74,7 @@ def make_plan(params: Params, text: PlannedText, measured: Measured, start: floa
     )
     tracked = measured.model_bytes + TRACKING_BYTES if params.runtime.mlflow else 0
     return Plan(
-        evaluations=count,
+        evaluations=evaluation_count(train),
         evaluated=each,
         epochs=train.max_iters * train.batch_size * block_size / text.train_tokens,
         seconds=seconds,
@@ -84,6 +83,21 @@ def make_plan(params: Params, text: PlannedText, measured: Measured, start: floa
         prepared=text.file_bytes,
         kept=2 * (measured.model_bytes + text.file_bytes) + tracked,
     )
+
+
+def _evaluation_seconds(train: TrainParams, each: float, measured: Measured) -> float:
+    """Return what all evaluations, each of so many seconds, add to the iterations.
+
+    Beside them, an evaluation costs what is left of it when the next one is due; nothing comes after the last one.
+    """
+    if not measured.beside:
+        return evaluation_count(train) * each
+
+    def left(iterations: int) -> float:
+        return max(0.0, each - iterations * measured.iteration_seconds)
+
+    full, rest = divmod(train.max_iters, train.eval_interval)
+    return full * left(train.eval_interval) + (left(rest) if rest else 0.0) + each
 
 
 def _sample_seconds(model: ModelParams, sample: SampleParams, token_seconds: tuple[float, float]) -> float:

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +16,9 @@ from gptmodel.crew import Crew
 from gptmodel.data.batches import training_batch
 from gptmodel.errors import TrainingError
 from gptmodel.evaluation.loss import estimate_loss
+from gptmodel.nn.transformer import TransformerModel
 from gptmodel.optim.factory import learning_rate_at
+from gptmodel.training.evaluator import evaluator
 from gptmodel.training.memory import memory_errors
 from gptmodel.training.state import Evaluation, TrainingState
 from gptmodel.training.step import Update, training_step
@@ -44,6 +47,7 @@ class Conditions:
     device: torch.device
     dtype: torch.dtype
     crew: Crew  # who computes
+    beside: bool  # evaluations compute beside the iterations; it changes no result
     observer: Observer
     save: Callable[[TrainingState], None]  # called every `snapshot_seconds` and when stopped
     snapshot_seconds: float
@@ -63,35 +67,46 @@ def fit(state: TrainingState, run: Conditions) -> bool:
 
 
 def _fit(state: TrainingState, run: Conditions) -> bool:
-    params = run.params
-    block_size = state.model.params.block_size
-    has_dropout = state.model.params.dropout > 0.0 or state.model.params.ngram_dropout > 0.0
+    def tell(row: Evaluation) -> None:
+        state.history.append(row)
+        run.observer.on_evaluation(row)
+
     started = time.perf_counter() - state.seconds
     saved = time.monotonic()
     state.model.train()
-    while True:
-        state.seconds = time.perf_counter() - started
-        if _evaluation_due(state, params):
-            _evaluate(state, run)
+    with evaluator(state.model, run.crew, tell, beside=run.beside) as evaluations:
+        while True:
             state.seconds = time.perf_counter() - started
-        if state.iteration >= params.max_iters:
-            return True
-        stopped = run.stopped()
-        if stopped or time.monotonic() - saved >= run.snapshot_seconds:
-            _save(state, run)
-            saved = time.monotonic()
-        if stopped:
-            return False
-        batch = training_batch(run.train_data, params.seed, state.iteration, params.batch_size, block_size, run.device)
-        update = Update(
-            iteration=state.iteration,
-            learning_rate=learning_rate_at(state.iteration, params),
-            grad_clip=params.grad_clip,
-            dropout_seed=params.seed if has_dropout else None,
-        )
-        loss = training_step(state.model, state.optimizer, state.scaler, batch, update, dtype=run.dtype, crew=run.crew)
-        state.iteration += 1
-        run.observer.on_iteration(state.iteration, loss)
+            if _evaluation_due(state, run.params):
+                evaluations.start(partial(_evaluated, run=run, iteration=state.iteration, seconds=state.seconds))
+            finished = state.iteration >= run.params.max_iters
+            stopped = not finished and run.stopped()
+            saving = stopped or (not finished and time.monotonic() - saved >= run.snapshot_seconds)
+            evaluations.collect(wait=finished or saving)  # no snapshot lacks a row
+            state.seconds = time.perf_counter() - started
+            if saving:
+                _save(state, run)
+                saved = time.monotonic()
+            if finished or stopped:
+                return finished
+            _iterate(state, run)
+
+
+def _iterate(state: TrainingState, run: Conditions) -> None:
+    params, model = run.params, state.model
+    batch = training_batch(
+        run.train_data, params.seed, state.iteration, params.batch_size, model.params.block_size, run.device
+    )
+    drops = model.params.dropout > 0.0 or model.params.ngram_dropout > 0.0
+    update = Update(
+        iteration=state.iteration,
+        learning_rate=learning_rate_at(state.iteration, params),
+        grad_clip=params.grad_clip,
+        dropout_seed=params.seed if drops else None,
+    )
+    loss = training_step(model, state.optimizer, state.scaler, batch, update, dtype=run.dtype, crew=run.crew)
+    state.iteration += 1
+    run.observer.on_iteration(state.iteration, loss)
 
 
 def _save(state: TrainingState, run: Conditions) -> None:
@@ -106,29 +121,28 @@ def _evaluation_due(state: TrainingState, params: TrainParams) -> bool:
     return due and (not state.history or state.history[-1].iteration < state.iteration)
 
 
-def _evaluate(state: TrainingState, run: Conditions) -> None:
+def _evaluated(model: TransformerModel, crew: Crew, run: Conditions, iteration: int, seconds: float) -> Evaluation:
     params = run.params
-    losses = estimate_loss(
-        state.model,
-        run.train_data,
-        run.val_data,
-        F.cross_entropy,
-        run.device,
-        max_blocks=params.eval_iters * params.batch_size,
-        crew=run.crew,
-    )
+    with memory_errors(lambda: f"at iteration {iteration}"):
+        losses = estimate_loss(
+            model,
+            run.train_data,
+            run.val_data,
+            F.cross_entropy,
+            run.device,
+            max_blocks=params.eval_iters * params.batch_size,
+            crew=crew,
+        )
     if not all(math.isfinite(loss) for loss in losses.values()):
         raise TrainingError(
-            f"the losses are {losses['train']} (train) and {losses['val']} (val) after iteration {state.iteration}: "
+            f"the losses are {losses['train']} (train) and {losses['val']} (val) after iteration {iteration}: "
             "lower train.learning_rate, or set train.grad_clip to 1.0"
         )
-    row = Evaluation(
-        iteration=state.iteration,
-        tokens=state.iteration * params.batch_size * state.model.params.block_size,
-        seconds=round(state.seconds, 3),
-        learning_rate=learning_rate_at(min(state.iteration, params.max_iters - 1), params),
+    return Evaluation(
+        iteration=iteration,
+        tokens=iteration * params.batch_size * model.params.block_size,
+        seconds=round(seconds, 3),
+        learning_rate=learning_rate_at(min(iteration, params.max_iters - 1), params),
         train_loss=losses["train"],
         val_loss=losses["val"],
     )
-    state.history.append(row)
-    run.observer.on_evaluation(row)

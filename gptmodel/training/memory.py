@@ -1,39 +1,59 @@
 """How much memory a training needs, from its settings alone, before anything is allocated."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 
-from gptmodel.config import ModelParams, TrainParams
+from gptmodel.config import ModelParams, Params, TrainParams
 from gptmodel.errors import TrainingError
 from gptmodel.evaluation.loss import TOKENS_AT_ONCE
 from gptmodel.nn.fused import SHORT_BLOCK
 from gptmodel.nn.transformer import TransformerModel
+from gptmodel.training.evaluator import has_idle_cores
 
 BASE_BYTES = 335 << 20  # the interpreter with torch, before a model
 MOMENTS = {"sgd": 0, "adamw": 2, "muon": 2}  # averages of each weight; Muon has 1 of a block's matrices
 
 
-def estimate_bytes(model: ModelParams, train: TrainParams, vocab_size: int) -> int:
+def memory_needed(params: Params, vocab_size: int, device: torch.device) -> tuple[int, bool]:
+    """Return about how many bytes a training needs, and whether evaluations compute beside its iterations.
+
+    They do where cores are idle and there is memory for both at once. Raises TrainingError when the machine's main
+    memory is smaller than what is needed there without that.
+    """
+    beside = has_idle_cores(device, params.train.threads)
+    needed = estimate_bytes(params.model, params.train, vocab_size, beside=beside)
+    if beside and needed > _main_memory():
+        beside, needed = False, estimate_bytes(params.model, params.train, vocab_size, beside=False)
+    if device.type == "cpu":
+        check_memory(needed)
+    return needed, beside
+
+
+def estimate_bytes(model: ModelParams, train: TrainParams, vocab_size: int, *, beside: bool) -> int:
     """Return about how many bytes a training has resident at its peak, in float32.
 
     Weights, gradients and the optimizer's averages, where a table of n-grams has a gradient for the rows of a batch
-    only; the larger of what backward keeps of a batch and what an evaluation's forward pass needs; and the largest of
-    Muon's work space, a snapshot, and model.pth with the copy it is made of. What backward frees is in pieces that
-    seldom serve for these, so they add to it.
+    only; the larger of what backward keeps of a batch and what an evaluation's forward pass needs, or, `beside` the
+    iterations, both, a pass for each thread, and the weights that are evaluated; Muon's work space; and the larger of a
+    snapshot, and model.pth with the copy it is made of. What one of these frees is in pieces that seldom serve for
+    another, so they add up.
     """
     parameters, tables = _count(model, vocab_size)
     matrices = 12 * model.n_layer * model.n_embd**2 if train.optimizer == "muon" else 0
     moments = MOMENTS[train.optimizer] * parameters - matrices
     resident = parameters + (parameters - tables) + moments
     saving = max(parameters + moments, 2 * parameters)
-    return BASE_BYTES + 4 * (resident + _working(model, train, vocab_size) + max(_muon_work(matrices), saving))
+    kept, scored = _kept(model, train, vocab_size), _scored(model, vocab_size)
+    working = parameters + kept + train.threads * scored if beside else max(kept, scored)
+    return BASE_BYTES + 4 * (resident + working + _muon_work(matrices) + saving)
 
 
-def _working(model: ModelParams, train: TrainParams, vocab_size: int) -> int:
-    """Return the numbers that backward keeps of a batch or, if it is more, that a forward pass of an evaluation needs.
+def _kept(model: ModelParams, train: TrainParams, vocab_size: int) -> int:
+    """Return the numbers that backward keeps of a batch.
 
     A layer keeps about 20 widths of each token: its inputs, q, k, v, the attention's output and projection, two sums,
     two norms, and four widths before and after the non-linearity. Dropout adds its noise and its output.
@@ -46,7 +66,12 @@ def _working(model: ModelParams, train: TrainParams, vocab_size: int) -> int:
         kept += tokens * (model.n_layer * (24 * C + 3 * weights) + 2 * weights)
     else:
         kept += tokens * model.n_layer * (20 * C + (weights if T <= SHORT_BLOCK else 0))
-    return max(kept, max(TOKENS_AT_ONCE, T) * (12 * C + 3 * V))
+    return kept
+
+
+def _scored(model: ModelParams, vocab_size: int) -> int:
+    """Return the numbers that a forward pass of an evaluation needs."""
+    return max(TOKENS_AT_ONCE, model.block_size) * (12 * model.n_embd + 3 * vocab_size)
 
 
 def _muon_work(matrices: int) -> int:
@@ -100,14 +125,19 @@ def _of_memory(error: BaseException | None) -> bool:
 
 def check_memory(needed: int) -> None:
     """Raise TrainingError when the machine's main memory is smaller than what is needed."""
-    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
-        return
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    there = _main_memory()
     if needed > there:
         raise TrainingError(
             f"training would need about {shown(needed)} of memory, and this machine has {shown(there)}: "
             "lower train.batch_size, model.block_size, model.n_layer or model.n_embd"
         )
+
+
+def _main_memory() -> int:
+    """Return the bytes of the machine's main memory; where it is not told, as many as can be."""
+    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return sys.maxsize
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def shown(count: int) -> str:

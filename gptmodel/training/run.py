@@ -28,7 +28,7 @@ from gptmodel.nn.transformer import build_model
 from gptmodel.optim.factory import build_optimizer
 from gptmodel.training.checkpoint import save_checkpoint
 from gptmodel.training.loop import Conditions, Observer
-from gptmodel.training.memory import check_memory, estimate_bytes, memory_errors, shown
+from gptmodel.training.memory import memory_errors, memory_needed, shown
 from gptmodel.training.snapshot import SnapshotStore, fingerprint
 from gptmodel.training.state import TrainingState, history_csv
 
@@ -60,6 +60,7 @@ class TrainingRun:
         self.dtype: torch.dtype
         self.crew: Crew
         self.memory = 0  # bytes, estimated
+        self.beside = False  # whether evaluations compute beside the iterations
         self.journal_key = self._journal_key()
         self._snapshots = SnapshotStore(folder)
 
@@ -75,9 +76,7 @@ class TrainingRun:
         crew = crew_of(params.train.threads, device)
         dtype = pick_dtype(params.train.dtype, device)
         check_splits(len(data.train.ids), len(data.val.ids), params.model.block_size)
-        needed = estimate_bytes(params.model, params.train, data.tokenizer.vocab_size)
-        if device.type == "cpu":
-            check_memory(needed)
+        memory, beside = memory_needed(params, data.tokenizer.vocab_size, device)
         platform = platform_fingerprint(device, dtype, params.train.threads)
         name = _name(data, params, platform)
         folder = runs / name
@@ -93,7 +92,8 @@ class TrainingRun:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             run = cls(folder, data, params, platform)
-            run.device, run.dtype, run.crew, run.memory = device, dtype, crew, needed
+            run.device, run.dtype, run.crew = device, dtype, crew
+            run.memory, run.beside = memory, beside
             with memory_errors(lambda: "before or after the iterations"):
                 run._restore()
                 yield run
@@ -145,6 +145,7 @@ class TrainingRun:
             device=self.device,
             dtype=self.dtype,
             crew=self.crew,
+            beside=self.beside,
             observer=observer,
             save=self.save,
             snapshot_seconds=self.params.runtime.snapshot_seconds,

@@ -23,7 +23,7 @@ class Evaluation:
 
     iteration: int
     tokens: int  # trained on so far
-    seconds: float  # since the start, evaluations included; a resumed run counts on
+    seconds: float  # since the start, when the evaluation was due; a resumed run counts on
     learning_rate: float
     train_loss: float  # nats per token
     val_loss: float

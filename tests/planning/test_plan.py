@@ -27,6 +27,7 @@ MEASURED = Measured(
     platform={"device": "cpu", "dtype": "float32"},
     parameters=1000,
     memory=400_000_000,
+    beside=False,
     build_seconds=1.5,
     iterations=20,
     iteration_seconds=0.5,
@@ -119,8 +120,8 @@ def test_a_plan_neither_writes_nor_disturbs_a_run(tmp_path: Path, monkeypatch: p
     assert equal_states(state.model.state_dict(), weights)
 
 
-def arithmetic(params: Params, train: int = 800, val: int = 81) -> Any:
-    return make_plan(params, planned_text(train, val), MEASURED, start=4.0)
+def arithmetic(params: Params, train: int = 800, val: int = 81, measured: Measured = MEASURED) -> Any:
+    return make_plan(params, planned_text(train, val), measured, start=4.0)
 
 
 def test_the_times_are_those_of_the_loop() -> None:
@@ -135,6 +136,24 @@ def test_the_times_are_those_of_the_loop() -> None:
     assert plan.seconds.evaluate == (799 + 80) / 8 * 0.125 + PLOTS_SECONDS
     assert (plan.seconds.start, plan.seconds.build) == (4.0, 1.5)
     assert plan.epochs == 10 * 3 * 8 / 800
+
+
+@pytest.mark.parametrize(
+    ("max_iters", "block_seconds", "waited"),
+    [
+        (10, 0.01, 0.22),  # of evaluations of 0.22 s the iterations hide all but the last
+        (10, 0.25, 2 * (5.5 - 2.0) + (5.5 - 1.0) + 5.5),  # 4, 4 and 2 iterations of 0.5 s hide as much of 5.5 s
+        (8, 0.25, 2 * (5.5 - 2.0) + 5.5),
+        (10, 0.08, (1.76 - 1.0) + 1.76),
+    ],
+)
+def test_beside_the_iterations_an_evaluation_costs_what_they_wait_for(
+    max_iters: int, block_seconds: float, waited: float
+) -> None:
+    params = small_params(train={"max_iters": max_iters, "eval_interval": 4, "eval_iters": 4})
+    plan = arithmetic(params, measured=replace(MEASURED, beside=True, block_seconds=block_seconds))
+    assert plan.seconds.evaluations == pytest.approx(waited)
+    assert plan.seconds.training == pytest.approx(max_iters * 0.5 + waited)
 
 
 @pytest.mark.parametrize(("every", "saved", "kept"), [(100.0, 0, 0), (20.0, 1, 1), (9.0, 3, 2), (0.001, 10, 2)])
@@ -160,6 +179,14 @@ def test_tokens_cost_more_past_block_size(new: int, block_size: int, seconds: fl
 def test_mlflow_keeps_a_model_of_its_own() -> None:
     kept = [arithmetic(small_params(runtime={"mlflow": on})).kept for on in (False, True)]
     assert kept[1] == kept[0] + MEASURED.model_bytes + 1_000_000
+
+
+@pytest.mark.parametrize(("cores", "beside"), [({0}, False), ({0, 1}, True)])
+def test_a_plan_knows_whether_evaluations_compute_beside_the_iterations(
+    monkeypatch: pytest.MonkeyPatch, cores: set[int], beside: bool
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: cores, raising=False)
+    assert measure(small_params(), planned_text(800, 80), 0.0).beside is beside
 
 
 def test_what_could_not_run_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

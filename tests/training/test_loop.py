@@ -135,10 +135,11 @@ WATCHING: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "evaluated at the ends only": ({"eval_interval": 1000}, {}),
     "evaluated on more batches": ({"eval_iters": 50}, {}),
     "saved after each iteration": ({}, {"snapshot_seconds": 1e-9, "save": saving}),
+    "evaluated beside the iterations": ({"eval_interval": 1}, {"beside": True}),
     "watched by an observer that draws random numbers": ({}, {"observer": Watcher(meddles=True)}),
     "all of it": (
         {"eval_interval": 1, "eval_iters": 50},
-        {"snapshot_seconds": 1e-9, "save": saving, "observer": Watcher(meddles=True)},
+        {"snapshot_seconds": 1e-9, "save": saving, "observer": Watcher(meddles=True), "beside": True},
     ),
 }
 

@@ -6,18 +6,20 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from model_helpers import ROOT
 
 from gptmodel.config import Params, PrepareParams
 from gptmodel.data.corpus import prepare
 from gptmodel.errors import TrainingError
-from gptmodel.training.memory import BASE_BYTES, check_memory, estimate_bytes, shown
+from gptmodel.training import memory
+from gptmodel.training.memory import BASE_BYTES, check_memory, estimate_bytes, memory_needed, shown
 
 
 def estimate(params: Params, vocab_size: int = 65, **changes: int) -> int:
     model = params.model.model_copy(update={k: v for k, v in changes.items() if k in type(params.model).model_fields})
     train = params.train.model_copy(update={k: v for k, v in changes.items() if k in type(params.train).model_fields})
-    return estimate_bytes(model, train, vocab_size)
+    return estimate_bytes(model, train, vocab_size, beside=False)
 
 
 def test_the_default_needs_little(params: Params) -> None:
@@ -41,6 +43,28 @@ def test_what_cannot_fit_is_refused_before_it_is_allocated(params: Params) -> No
         check_memory(estimate(params, n_embd=65536, n_layer=96))
 
 
+def test_an_evaluation_beside_the_iterations_counts_with_its_weights_where_there_is_memory_for_both(
+    params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, beside = (estimate_bytes(params.model, params.train, 65, beside=beside) for beside in (False, True))
+    wide = params.model.model_copy(update={"n_embd": 4096, "n_layer": 2})
+    difference = estimate_bytes(wide, params.train, 65, beside=True) - estimate_bytes(
+        wide, params.train, 65, beside=False
+    )
+    assert difference > 4 * 2 * 12 * 4096**2
+    monkeypatch.setattr(memory, "has_idle_cores", lambda _device, threads: threads == 1)
+    device = torch.device("cpu")
+    for there, expected in ((beside, (beside, True)), (beside - 1, (alone, False)), (alone, (alone, False))):
+        monkeypatch.setattr(memory, "_main_memory", lambda there=there: there)
+        one = params.model_copy(update={"train": params.train.model_copy(update={"threads": 1})})
+        assert memory_needed(one, 65, device) == expected
+        two = params.model_copy(update={"train": params.train.model_copy(update={"threads": 2})})
+        assert memory_needed(two, 65, device) == (alone, False)
+    monkeypatch.setattr(memory, "_main_memory", lambda: alone - 1)
+    with pytest.raises(TrainingError, match="of memory, and this machine has"):
+        memory_needed(one, 65, device)
+
+
 def test_sizes_are_shown_in_words() -> None:
     assert shown(386_000_000) == "386 MB"
     assert shown(1_250_000_000) == "1.2 GB"
@@ -48,6 +72,7 @@ def test_sizes_are_shown_in_words() -> None:
 
 PEAK = """
 import sys
+import time
 from pathlib import Path
 from gptmodel.config import load_params
 from gptmodel.data.prepared import load_prepared
@@ -58,12 +83,14 @@ from tests.training_helpers import Watcher
 data, target = load_prepared(Path(sys.argv[1], "prepared")), Path(sys.argv[1])
 params = load_params(Path("params.yaml"), sys.argv[2:])
 with TrainingRun.open(target / "runs", data, params) as run:
+    assert run.beside
+    time.monotonic = lambda: run.state.iteration
     fit(run.state, run.conditions(Watcher(), lambda: False))
     run.finish(target / "model.pth", target / "train.json", target / "history.csv")
 # not ru_maxrss: Linux counts the process that started this one into that
 print(run.memory, int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024)
 """
-SHORT = ["threads=1", "max_iters=4", "eval_interval=4", "eval_iters=3"]
+SHORT = ["threads=1", "max_iters=4", "eval_interval=4", "eval_iters=20"]
 MUON = ["train.optimizer=muon", "train.muon_lr=0.02", "train.muon_momentum=0.95"]
 NGRAMS = ["model.ngram_orders=[2,3,4]", "model.n_embd=128"]
 DEEP = ["model.n_embd=384", "model.n_layer=12"]
@@ -87,10 +114,10 @@ LONG = ["model.block_size=256", "model.n_embd=128"]
     ],
 )
 def test_the_estimate_is_within_15_percent_of_the_real_peak(tmp_path: Path, settings: list[str]) -> None:
-    """Of a process that trains, saves snapshots and writes model.pth."""
+    """Of a process that evaluates beside its iterations, saves a snapshot after the third, and writes model.pth."""
     (tmp_path / "input.txt").write_text("".join(map(chr, range(33, 98))) * 2000, encoding="utf-8")
     prepare(tmp_path / "input.txt", tmp_path / "prepared", PrepareParams(tokenizer="char", train_fraction=0.9))
-    chosen = [*(f"train.{setting}" for setting in SHORT), "runtime.snapshot_seconds=1e-6", "model.dropout=0.0"]
+    chosen = [*(f"train.{setting}" for setting in SHORT), "runtime.snapshot_seconds=3", "model.dropout=0.0"]
     command = [sys.executable, "-c", PEAK, str(tmp_path), *chosen, *settings]
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     done = subprocess.run(
