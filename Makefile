@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 SIDE_BY_SIDE := -n logical --maxprocesses 4
 
-.PHONY: repro install dev test test-thorough test-slow lint ui clean
+.PHONY: repro install dev test test-thorough test-slow lint benchmarks ui clean
 repro: install
 	dvc repro
 
@@ -47,8 +47,17 @@ lint: dev
 	ruff format --check .
 	mypy
 
+# the libraries that are compared with stay out of .venv
+benchmarks: $(VENV)-bench/.installed
+	$(VENV)-bench/bin/python -m benchmarks.all
+
+$(VENV)-bench/.installed: requirements.txt requirements-bench.txt
+	$(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/python -m pip install --quiet -r requirements.txt -r requirements-bench.txt
+	@touch $@
+
 ui: install
 	gptmodel ui
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(VENV)-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

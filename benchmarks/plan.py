@@ -14,11 +14,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks.report import ROOT, Results, options, progress, run, table
+
+CLOSE = 0.2
 TEXT_BYTES = 300_000
 CPU_TIME = """
 import os, time
@@ -58,6 +59,16 @@ SETTINGS = {
 }
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the options."""
+    found = options(__doc__)
+    found.add_argument("--text", type=Path, help="a text file to train on")
+    found.add_argument("--threads", type=int, default=2)
+    found.add_argument("--cpu", action="store_true", help="count processor time")
+    found.add_argument("--settings", choices=SETTINGS, nargs="*", default=list(SETTINGS))
+    return found
+
+
 def command(folder: Path, code: str, arguments: list[str], *, cpu: bool) -> tuple[float, str]:
     """Run Python in `folder`; return the seconds it took, by the clock or of processor time, and what it printed."""
 
@@ -74,34 +85,29 @@ def command(folder: Path, code: str, arguments: list[str], *, cpu: bool) -> tupl
     return now() - started, done.stdout
 
 
-def compare(folder: Path, name: str, settings: list[str], *, cpu: bool) -> None:
-    """Print the ratios of one setting."""
+def compare(folder: Path, settings: list[str], *, cpu: bool) -> list[Results]:
+    """Return what each command of one setting took, and what was planned before and after it."""
     flags = [word for setting in settings for word in ("-S", setting)]
-    plans: list[dict[str, Any]] = [json.loads(command(folder, PLAN, settings, cpu=cpu)[1])]
+    plans: list[Results] = [json.loads(command(folder, PLAN, settings, cpu=cpu)[1])]
     train, _ = command(folder, STAGE.format("train"), flags, cpu=cpu)
     seconds = json.loads((folder / "metrics" / "train.json").read_bytes())["seconds"]
     evaluate, _ = command(folder, STAGE.format("evaluate"), flags, cpu=cpu)
     plans.append(json.loads(command(folder, PLAN, settings, cpu=cpu)[1]))
-    print(name)
-    for row, real, planned in (
-        ("training", seconds, [plan["training"] for plan in plans]),
-        ("train, the whole command", train, [plan["start"] + plan["build"] + plan["training"] for plan in plans]),
-        ("evaluate, the whole command", evaluate, [plan["start"] + plan["evaluate"] for plan in plans]),
-    ):
-        ratios = ", ".join(f"{value / real:.2f}" for value in planned)
-        print(f"  {row:<28} {real:6.1f} s, planned before and after: {planned[0]:6.1f}, {planned[1]:6.1f} s ({ratios})")
-    sys.stdout.flush()
+    return [
+        {"what": what, "seconds": real, "planned": [sum(plan[part] for part in parts) for plan in plans]}
+        for what, real, parts in (
+            ("training", seconds, ("training",)),
+            ("the `train` command", train, ("start", "build", "training")),
+            ("the `evaluate` command", evaluate, ("start", "evaluate")),
+        )
+    ]
 
 
-def main() -> None:
+def measure(given: argparse.Namespace) -> Results:
     """Compare each setting."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--text", type=Path, help="a text file to train on")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--cpu", action="store_true", help="count processor time")
-    given = parser.parse_args()
     common = [f"{section}.threads={given.threads}" for section in ("train", "evaluate", "sample")]
     common += ["fetch.source=own", "runtime.mlflow=false"]
+    found = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "data").mkdir()
@@ -110,9 +116,38 @@ def main() -> None:
         made_up = "".join(np.random.default_rng(0).choice(letters, TEXT_BYTES)).encode()
         (folder / "data" / "input.txt").write_bytes(given.text.read_bytes()[:TEXT_BYTES] if given.text else made_up)
         command(folder, STAGE.format("prepare"), [word for flag in common for word in ("-S", flag)], cpu=False)
-        for setting, values in SETTINGS.items():
-            compare(folder, setting, [*common, *values], cpu=given.cpu)
+        for setting in given.settings:
+            progress(f"planning and running: {setting}")
+            found[setting] = compare(folder, [*common, *SETTINGS[setting]], cpu=given.cpu)
+    return {"threads": given.threads, "clock": "processor" if given.cpu else "wall", "settings": found}
+
+
+def markdown(results: Results) -> str:
+    """Return a row for each command."""
+    rows = [
+        (
+            setting,
+            row["what"],
+            f"{row['seconds']:.1f}",
+            *(f"{value:.1f} ({value / row['seconds']:.2f})" for value in row["planned"]),
+        )
+        for setting, found in results["settings"].items()
+        for row in found
+    ]
+    ratios = [
+        value / row["seconds"]
+        for found in results["settings"].values()
+        for row in found[:1]
+        for value in row["planned"]
+    ]
+    close = sum(abs(ratio - 1) <= CLOSE for ratio in ratios)
+    head = ("settings", "", "took, s", "planned before, s (ratio)", "planned after, s (ratio)")
+    clock = " Seconds are those of the processor." if results["clock"] == "processor" else ""
+    return (
+        f"Threads: {results['threads']}.{clock} Of {len(ratios)} plans of a training, {close} are within {CLOSE:.0%}."
+        f"\n\n{table(head, rows)}"
+    )
 
 
 if __name__ == "__main__":
-    main()
+    run(parser(), measure, markdown)

@@ -1,10 +1,9 @@
 """Text -> token ids: the vectorised encoding against a dictionary look-up of each character, on the same text.
 
-`python -m benchmarks.prepare` prints MB/s of both, and the ratio's median and spread over interleaved rounds.
+`python -m benchmarks.prepare` prints MB/s of both and of the whole stage, and the ratio, from rounds that take turns.
 """
 
 import argparse
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -13,14 +12,30 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.report import Results, cell, options, progress, ratios, run, spread, table
 from gptmodel.config import PrepareParams
 from gptmodel.data.corpus import CHUNK_BYTES, prepare
 from gptmodel.tokenizers.char import CharTokenizer
 
 LETTERS = {
-    "ascii": "etaoin shrdlu, cmfwyp vbgkjqxz.\nTHESUABCDFGIJ",
-    "unicode": "etaoin shrdlu, éèüçñ — абвгдежзийклмн 漢字.\n",
+    "ASCII": "etaoin shrdlu, cmfwyp vbgkjqxz.\nTHESUABCDFGIJ",
+    "mixed scripts": "etaoin shrdlu, éèüçñ — абвгдежзийклмн 漢字.\n",
 }
+CHAR = PrepareParams(tokenizer="char", train_fraction=0.9)
+ROWS = {
+    "vectorised, MB/s": ("vectorised", 0),
+    "dictionary, MB/s": ("dictionary", 0),
+    "ratio": ("ratio", 1),
+    "the whole stage, MB/s": ("stage", 0),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the options."""
+    found = options(__doc__)
+    found.add_argument("--megabytes", type=int, default=20, help="millions of characters")
+    found.add_argument("--rounds", type=int, default=5)
+    return found
 
 
 def seconds(function: Callable[[], Any]) -> float:
@@ -30,8 +45,8 @@ def seconds(function: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def compare(letters: str, megabytes: int, rounds: int) -> None:
-    """Print the figures of one kind of text."""
+def compare(letters: str, megabytes: int, rounds: int) -> Results:
+    """Return the figures of one kind of text."""
     text = "".join(np.random.default_rng(0).choice(list(letters), megabytes * 1_000_000))
     size = len(text.encode()) / 1e6
     tokenizer = CharTokenizer(text)
@@ -41,28 +56,35 @@ def compare(letters: str, megabytes: int, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path, out = Path(folder, "input.txt"), Path(folder, "out")
         path.write_bytes(text.encode())
-        chosen = PrepareParams(tokenizer="char", train_fraction=0.9)
         for _ in range(rounds):
             vectorised.append(seconds(lambda: [tokenizer.encode_array(part) for part in parts]))
             plain.append(seconds(lambda: [stoi[char] for char in text]))
-            whole.append(seconds(lambda: prepare(path, out, chosen)))
-    ratios = [slow / fast for slow, fast in zip(plain, vectorised, strict=True)]
-    print(f"  vectorised encoding   {size / statistics.median(vectorised):8.0f} MB/s")
-    print(f"  dictionary look-up    {size / statistics.median(plain):8.0f} MB/s")
-    print(f"  ratio                 {statistics.median(ratios):8.1f} (from {min(ratios):.1f} to {max(ratios):.1f})")
-    print(f"  prepare, file to file {size / statistics.median(whole):8.0f} MB/s (two passes, two digests, written)")
+            whole.append(seconds(lambda: prepare(path, out, CHAR)))
+    return {
+        "megabytes": size,
+        "vectorised": spread([size / value for value in vectorised]),
+        "dictionary": spread([size / value for value in plain]),
+        "ratio": ratios(plain, vectorised),
+        "stage": spread([size / value for value in whole]),
+    }
 
 
-def main() -> None:
+def measure(given: argparse.Namespace) -> Results:
     """Compare on both kinds of text."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--megabytes", type=int, default=20, help="millions of characters")
-    parser.add_argument("--rounds", type=int, default=5)
-    given = parser.parse_args()
+    kinds = {}
     for kind, letters in LETTERS.items():
-        print(f"{kind} text, {given.megabytes} million characters, {given.rounds} rounds")
-        compare(letters, given.megabytes, given.rounds)
+        progress(f"encoding {given.megabytes} million characters, {kind}")
+        kinds[kind] = compare(letters, given.megabytes, given.rounds)
+    return {"rounds": given.rounds, "texts": kinds}
+
+
+def markdown(results: Results) -> str:
+    """Return a table with a column for each kind of text."""
+    texts = results["texts"]
+    rows = [[name, *(cell(found[key], digits) for found in texts.values())] for name, (key, digits) in ROWS.items()]
+    sizes = ", ".join(f"{found['megabytes']:.0f} MB of {kind}" for kind, found in texts.items())
+    return f"{sizes}; rounds: {results['rounds']}.\n\n{table(['', *texts], rows)}"
 
 
 if __name__ == "__main__":
-    main()
+    run(parser(), measure, markdown)

@@ -7,7 +7,6 @@ snapshot that follows it: the only changed setting is that each iteration writes
 import argparse
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -16,13 +15,22 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.report import ROOT, Results, cell, options, progress, run, spread, table
 from gptmodel.config import load_params
 from gptmodel.training.snapshot import SnapshotStore
 
-ROOT = Path(__file__).resolve().parents[1]
 TRAIN = [sys.executable, "-m", "stages.train", "-S", "runtime.snapshot_seconds=0.000001"]
 PAUSE = 8.0
 """Seconds for the process of a killed training that sends to MLflow to end: it would compete with the next."""
+TEXT_BYTES = 5_000_000
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the options."""
+    found = options(__doc__)
+    found.add_argument("--rounds", type=int, default=7, help="kills")
+    found.add_argument("--snapshots", type=int, default=20)
+    return found
 
 
 def newest(folder: Path) -> int:
@@ -45,49 +53,68 @@ def until_killed(folder: Path, environment: dict[str, str]) -> float:
     return seconds
 
 
-def report(name: str, values: list[float], unit: str) -> None:
-    """Print the smallest, the median and the largest value."""
-    middle = statistics.median(values)
-    print(f"{name}: min {min(values):.2f}, median {middle:.2f}, max {max(values):.2f} {unit} of {len(values)}")
+def prepared(folder: Path, environment: dict[str, str]) -> None:
+    """Make a project of the default settings and a generated text."""
+    shutil.copyfile(ROOT / "params.yaml", folder / "params.yaml")
+    (folder / "data").mkdir()
+    letters = [chr(code) for code in range(32, 110)]
+    text = "".join(np.random.default_rng(0).choice(letters, TEXT_BYTES))
+    (folder / "data" / "input.txt").write_text(text, encoding="ascii")
+    words = [sys.executable, "-m", "stages.prepare"]
+    subprocess.run(words, cwd=folder, env=environment, check=True, capture_output=True)
 
 
-def main() -> None:
+def saved(kept: Path, again: SnapshotStore, count: int) -> list[float]:
+    """Save the newest snapshot again and again; return the milliseconds of each."""
+    state = SnapshotStore(kept).load_newest()
+    assert state is not None
+    found = []
+    for number in range(count):
+        start = time.perf_counter()
+        again.save(number, state)
+        found.append(1000 * (time.perf_counter() - start))
+    return found
+
+
+def measure(given: argparse.Namespace) -> Results:
     """Kill and go on, then save the last snapshot again and again."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    rounds = parser.parse_args().rounds
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        shutil.copyfile(ROOT / "params.yaml", folder / "params.yaml")
-        (folder / "data").mkdir()
-        letters = [chr(code) for code in range(32, 110)]
-        text = "".join(np.random.default_rng(0).choice(letters, 5_000_000))
-        (folder / "data" / "input.txt").write_text(text, encoding="ascii")
-        subprocess.run([sys.executable, "-m", "stages.prepare"], cwd=folder, env=environment, check=True)
-        until_killed(
-            folder, environment
-        )  # the first one evaluates before its first iteration, and has nothing to restore
+        prepared(folder, environment)
+        until_killed(folder, environment)  # the first one evaluates before its first iteration, with nothing to restore
         resumed = []
-        for _ in range(rounds):
+        for number in range(given.rounds):
+            progress(f"going on after kill {number + 1} of {given.rounds}")
             time.sleep(PAUSE)
             resumed.append(until_killed(folder, environment))
-        report("from the command to the first new iteration", resumed, "s")
         (kept,) = {path.parent for path in folder.glob("runs/*/snapshot-*.pt")}
-        state, again = SnapshotStore(kept).load_newest(), SnapshotStore(folder / "again")
-        assert state is not None
-        saved = []
-        for number in range(20):
-            start = time.perf_counter()
-            again.save(number, state)
-            saved.append(1000 * (time.perf_counter() - start))
-        report("a snapshot", saved, "ms")
-        every = load_params(ROOT / "params.yaml").runtime.snapshot_seconds
         size = max(path.stat().st_size for path in kept.glob("snapshot-*.pt"))
-        share = statistics.median(saved) / 1000 / every
-        print(f"{size / 1e6:.1f} MB every {every:g} s: {share:.2%} of the time")
+        milliseconds = saved(kept, SnapshotStore(folder / "again"), given.snapshots)
         time.sleep(PAUSE)
+    return {
+        "kills": given.rounds,
+        "resumed_seconds": spread(resumed),
+        "snapshots": given.snapshots,
+        "snapshot_milliseconds": spread(milliseconds),
+        "snapshot_bytes": size,
+        "snapshot_every": load_params(ROOT / "params.yaml").runtime.snapshot_seconds,
+    }
+
+
+def markdown(results: Results) -> str:
+    """Return a table, and what snapshots cost in all."""
+    milliseconds = results["snapshot_milliseconds"]
+    rows = [
+        ("from the command to the first new iteration", f"{cell(results['resumed_seconds'])} s", f"{results['kills']}"),
+        ("a snapshot", f"{cell(milliseconds)} ms", f"{results['snapshots']}"),
+    ]
+    share = milliseconds["median"] / 1000 / results["snapshot_every"]
+    return (
+        f"{table(('', 'time', 'measured'), rows)}\n\nA snapshot of {results['snapshot_bytes'] / 1e6:.1f} MB is written "
+        f"every {results['snapshot_every']:g} s by default: {share:.2%} of the time."
+    )
 
 
 if __name__ == "__main__":
-    main()
+    run(parser(), measure, markdown)

@@ -1,26 +1,41 @@
 """Training speed at equal work: this project, a plain eager loop, HF transformers' GPT-2 and litgpt.
 
-`python -m benchmarks.train` prints milliseconds per iteration and ratios to ours, from rounds that take turns. Peers
-that are not installed are left out: `pip install -r requirements-bench.txt` brings them.
+`python -m benchmarks.train` prints milliseconds per iteration and ratios to ours, from rounds that take turns; the
+share of the speed at which this machine multiplies matrices, found in the same rounds; and what the time goes into.
+Peers that are not installed are left out: `pip install -r requirements-bench.txt` brings them.
 """
 
 import argparse
-import importlib.util
 import multiprocessing
 import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import Connection
-from pathlib import Path
 
-from benchmarks.peers import CONTESTANTS, SIZES
-from benchmarks.report import save, spread
+from benchmarks.breakdown import breakdown
+from benchmarks.models import SIZES
+from benchmarks.peak import PRODUCT, iteration_operations, products
+from benchmarks.peers import CONTESTANTS, contestants
+from benchmarks.report import Results, cell, options, progress, ratios, run, spread, table
 
-NEEDS = {"HF GPT-2": "transformers", "litgpt": "litgpt"}
 WARM_UP = 10
+PEAK, OURS = "matrix products", "gptmodel"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the options."""
+    found = options(__doc__)
+    found.add_argument("--sizes", choices=SIZES, nargs="*", default=list(SIZES))
+    found.add_argument("--threads", type=int, default=2)
+    found.add_argument("--rounds", type=int, default=7)
+    found.add_argument("--iterations", type=int, default=40, help="iterations in a round, and profiled")
+    return found
 
 
 def work(name: str, sizes: str, threads: int, pipe: Connection) -> None:
     """Be one contestant: for each number received, train so many iterations and answer with the seconds."""
-    train = CONTESTANTS[name](SIZES[sizes], threads)
+    made = products if name == PEAK else CONTESTANTS[name]
+    train = made(SIZES[sizes], threads)
     train(WARM_UP)
     pipe.send(None)
     while iterations := pipe.recv():
@@ -29,13 +44,11 @@ def work(name: str, sizes: str, threads: int, pipe: Connection) -> None:
         pipe.send(time.perf_counter() - start)
 
 
-def compare(sizes: str, threads: int, rounds: int, iterations: int) -> dict[str, list[float]]:
+def compare(names: Sequence[str], sizes: str, threads: int, rounds: int, iterations: int) -> dict[str, list[float]]:
     """Return seconds per iteration of each contestant in each round; one of them computes at a time."""
     context = multiprocessing.get_context("spawn")
     pipes, processes = {}, []
-    for name in CONTESTANTS:
-        if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
-            continue
+    for name in names:
         pipes[name], theirs = context.Pipe()
         processes.append(context.Process(target=work, args=(name, sizes, threads, theirs), daemon=True))
         processes[-1].start()
@@ -52,32 +65,66 @@ def compare(sizes: str, threads: int, rounds: int, iterations: int) -> dict[str,
     return seconds
 
 
-def main() -> None:
+def of_sizes(sizes: str, given: argparse.Namespace) -> Results:
+    """Return the figures of all contestants at some sizes, and the breakdown of ours."""
+    progress(f"training at the {sizes}'s sizes")
+    seconds = compare([PEAK, *contestants()], sizes, given.threads, given.rounds, given.iterations)
+    products_ = seconds.pop(PEAK)
+    least = [value * iteration_operations(SIZES[sizes]) / PRODUCT for value in products_]  # seconds at the peak
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:  # as each of the others
+        spent = pool.submit(breakdown, SIZES[sizes], given.threads, given.iterations).result()
+    return {
+        "sizes": str(SIZES[sizes]),
+        "tokens": SIZES[sizes].batch_size * SIZES[sizes].block_size,
+        "operations": iteration_operations(SIZES[sizes]),
+        "peak_gflops": spread([PRODUCT / value / 1e9 for value in products_]),
+        "contestants": {
+            name: {
+                "milliseconds": spread([1e3 * value for value in values]),
+                "times_ours": ratios(values, seconds[OURS]),
+                "of_peak": ratios(least, values),
+            }
+            for name, values in seconds.items()
+        },
+        "breakdown": spent,
+    }
+
+
+def measure(given: argparse.Namespace) -> Results:
     """Compare at each of the sizes."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", choices=SIZES, nargs="*", default=list(SIZES))
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--iterations", type=int, default=40, help="iterations in a round")
-    parser.add_argument("--json", type=Path, help="write the figures there too")
-    given = parser.parse_args()
-    results = {}
-    for sizes in given.sizes:
-        seconds = compare(sizes, given.threads, given.rounds, given.iterations)
-        tokens = SIZES[sizes].batch_size * SIZES[sizes].block_size
-        print(f"{sizes}: {SIZES[sizes]}, {given.threads} threads, {given.rounds} rounds of {given.iterations}")
-        results[sizes] = {}
-        for name, values in seconds.items():
-            ratios = [value / own for value, own in zip(values, seconds["gptmodel"], strict=True)]
-            time_, ratio = spread([1e3 * value for value in values]), spread(ratios)
-            print(
-                f"  {name:12} {time_['median']:7.1f} ms an iteration ({time_['min']:.1f} to {time_['max']:.1f}), "
-                f"{1e3 * tokens / time_['median']:7.0f} tokens/s; takes {ratio['median']:.2f} times as long "
-                f"({ratio['min']:.2f} to {ratio['max']:.2f})"
+    return {
+        "threads": given.threads,
+        "rounds": given.rounds,
+        "iterations": given.iterations,
+        "sizes": {sizes: of_sizes(sizes, given) for sizes in given.sizes},
+    }
+
+
+def markdown(results: Results) -> str:
+    """Return a table of the contestants and one of ours' time for each of the sizes."""
+    parts = [f"Threads: {results['threads']}; rounds: {results['rounds']}, each of {results['iterations']} iterations."]
+    for name, found in results["sizes"].items():
+        rows = [
+            (
+                contestant,
+                cell(row["milliseconds"]),
+                f"{1e3 * found['tokens'] / row['milliseconds']['median']:,.0f}",
+                cell(row["times_ours"], 2),
+                cell({key: 100 * value for key, value in row["of_peak"].items()}, 0),
             )
-            results[sizes][name] = {"milliseconds": time_, "times_ours": ratio}
-    save(given.json, {"training": results})
+            for contestant, row in found["contestants"].items()
+        ]
+        *groups, (_, slower) = found["breakdown"].items()
+        parts += [
+            f"### The {name}'s sizes: {found['sizes']}",
+            table(("", "ms an iteration", "tokens/s", "times ours", "% of the peak"), rows),
+            f"An iteration is {found['operations'] / 1e9:.2f} billion operations; the peak was "
+            f"{cell(found['peak_gflops'], 0)} billion a second. What ours spent its time on, when being profiled made "
+            f"it take {slower:.2f} times as long:",
+            table([group for group, _ in groups], [[f"{share:.0%}" for _, share in groups]]),
+        ]
+    return "\n\n".join(parts)
 
 
 if __name__ == "__main__":
-    main()
+    run(parser(), measure, markdown)

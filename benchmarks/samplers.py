@@ -1,0 +1,98 @@
+"""What continues texts: ours, the plain loop, HF transformers and litgpt, at nanoGPT's laptop sizes.
+
+Shapes: B texts, T tokens, V vocab.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from benchmarks.models import SIZES, huggingface_model, litgpt_model, our_model
+from benchmarks.peers import contestants
+from gptmodel.config import SampleParams
+from gptmodel.nn.transformer import TransformerModel
+from gptmodel.sampling.generate import generate
+
+TEMPERATURE = 0.8
+LAPTOP = SIZES["nanogpt"]
+Continue = Callable[[Tensor, int], Tensor]  # idx (B, T), new tokens -> (B, T + new tokens)
+
+
+def plain(model: TransformerModel) -> Continue:
+    """Continue in the manner of nanoGPT's `generate`: a whole forward pass for each token."""
+
+    @torch.no_grad()
+    def continued(idx: Tensor, tokens: int) -> Tensor:
+        generator = torch.Generator().manual_seed(1)
+        for _ in range(tokens):
+            logits = model(idx[:, -LAPTOP.block_size :])[:, -1] / TEMPERATURE  # (B, V)
+            following = torch.multinomial(F.softmax(logits, dim=-1), 1, generator=generator)  # (B, 1)
+            idx = torch.cat((idx, following), dim=1)  # (B, T + 1)
+        return idx
+
+    return continued
+
+
+def ours(model: TransformerModel) -> Continue:
+    """Continue with the library."""
+
+    def continued(idx: Tensor, tokens: int) -> Tensor:
+        params = SampleParams(
+            prompt="-",
+            max_new_tokens=tokens,
+            num_samples=idx.size(0),
+            temperature=TEMPERATURE,
+            top_k=0,
+            top_p=1.0,
+            seed=1,
+            on_unknown="error",
+            threads=torch.get_num_threads(),
+            device="cpu",
+        )
+        drawn = list(generate(model, idx, params, torch.Generator().manual_seed(1)))
+        return torch.cat((idx, torch.stack(drawn, dim=1)), dim=1)
+
+    return continued
+
+
+def huggingface() -> Continue:
+    """Continue with `generate` of Hugging Face transformers, which keeps keys and values."""
+    model = huggingface_model(LAPTOP).eval()
+    model.generation_config.eos_token_id = None  # as many tokens as are asked for
+
+    def continued(idx: Tensor, tokens: int) -> Tensor:
+        chosen = {"do_sample": True, "temperature": TEMPERATURE, "top_k": 0, "use_cache": True, "pad_token_id": 0}
+        drawn: Tensor = model.generate(idx, attention_mask=torch.ones_like(idx), max_new_tokens=tokens, **chosen)
+        return drawn
+
+    return continued
+
+
+def litgpt() -> Continue:
+    """Continue one text with litgpt's `generate`, which keeps keys and values."""
+    from litgpt.generate.base import generate as theirs
+
+    model = litgpt_model(LAPTOP).eval()
+    model.set_kv_cache(batch_size=1)
+
+    def continued(idx: Tensor, tokens: int) -> Tensor:
+        length = idx.size(1) + tokens
+        drawn: Tensor = theirs(model, idx[0], max_returned_tokens=length, temperature=TEMPERATURE)
+        return drawn[None]
+
+    return continued
+
+
+def ready() -> dict[str, Continue]:
+    """Return all that are compared."""
+    model = our_model(LAPTOP).eval()
+    found = {"plain loop": plain(model), "gptmodel": ours(model)}
+    peers = {"HF GPT-2": huggingface, "litgpt": litgpt}
+    return found | {name: peers[name]() for name in contestants() if name in peers}
+
+
+def enters(name: str, streams: int, prompt: int) -> bool:
+    """Whether a contestant can continue so many texts from a prompt of so many tokens."""
+    return name in ("plain loop", "gptmodel") or (prompt == 1 and (streams == 1 or name != "litgpt"))

@@ -1,0 +1,133 @@
+"""How cost grows: the time of an iteration against width, depth, block, batch and threads, and of preparing a text.
+
+`python -m benchmarks.scaling` changes one size at a time around a base. All points take turns, round after round.
+Between neighbouring points it fits the exponent of a power law: 1 is linear.
+"""
+
+import argparse
+import functools
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from benchmarks.growth import exponents, in_words, speed_up
+from benchmarks.models import SIZES, Sizes
+from benchmarks.peers import ours
+from benchmarks.report import Results, cell, options, progress, run, spread, table
+from gptmodel.config import PrepareParams
+from gptmodel.data.corpus import prepare
+
+CORES = os.cpu_count() or 1
+AXES = {
+    "n_embd": (32, 64, 128, 256, 512),
+    "n_layer": (1, 2, 4, 8, 16),
+    "block_size": (16, 32, 64, 128, 256, 512),
+    "batch_size": (1, 2, 4, 8, 16, 32, 64, 128),
+    "threads": tuple(sorted({CORES, *(1 << power for power in range(CORES.bit_length()) if 1 << power <= CORES)})),
+    "megabytes": (1, 2, 5, 10, 20, 50, 100, 200),
+}
+LETTERS = bytes(range(33, 98))
+
+
+@dataclass
+class Point:
+    """One size of one axis: what takes the time, and the seconds of each round."""
+
+    axis: str
+    value: int
+    tokens: int  # in a unit of work; of a text, bytes
+    threads: int
+    work: Callable[[int], object]  # so many units
+    seconds: list[float] = field(default_factory=list)
+
+    def measured(self, seconds: float) -> None:
+        """Do units of work for about so long, and note the seconds of one."""
+        if torch.get_num_threads() != self.threads:
+            torch.set_num_threads(self.threads)
+        started = time.perf_counter()
+        self.work(1)  # does not count: other threads, other sizes in the caches
+        units = max(1, round(seconds / (time.perf_counter() - started)) - 1)
+        started = time.perf_counter()
+        self.work(units)
+        self.seconds.append((time.perf_counter() - started) / units)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the options."""
+    found = options(__doc__)
+    found.add_argument("--base", choices=SIZES, default="nanogpt")
+    found.add_argument("--axes", choices=AXES, nargs="*", default=list(AXES))
+    found.add_argument("--largest", type=int, default=512, help="leave out larger values")
+    found.add_argument("--threads", type=int, default=2)
+    found.add_argument("--rounds", type=int, default=5)
+    found.add_argument("--seconds", type=float, default=4.0, help="time for each point, all rounds together")
+    return found
+
+
+def training(axis: str, value: int, base: Sizes, threads: int) -> Point:
+    """Return the point of a training with one size changed."""
+    threads = value if axis == "threads" else threads
+    sizes = base if axis == "threads" else replace(base, **{axis: value})  # type: ignore[arg-type]
+    return Point(axis, value, sizes.batch_size * sizes.block_size, threads, ours(sizes, threads))
+
+
+def preparing(megabytes: int, folder: Path, threads: int) -> Point:
+    """Return the point of preparing a text of some size."""
+    text, count = folder / f"{megabytes}.txt", megabytes * 1_000_000
+    text.write_bytes((LETTERS * (count // len(LETTERS) + 1))[:count])
+    chosen = PrepareParams(tokenizer="char", train_fraction=0.9)
+
+    def work(units: int) -> None:
+        for _ in range(units):
+            prepare(text, folder / "out", chosen)
+
+    return Point("megabytes", megabytes, count, threads, work)
+
+
+def measure(given: argparse.Namespace) -> Results:
+    """Measure all points in turn."""
+    with tempfile.TemporaryDirectory() as folder:
+        make = {axis: functools.partial(training, axis, base=SIZES[given.base], threads=given.threads) for axis in AXES}
+        make["megabytes"] = functools.partial(preparing, folder=Path(folder), threads=given.threads)
+        points = [make[axis](value) for axis in given.axes for value in AXES[axis] if value <= given.largest]
+        for number in range(given.rounds + 1):  # the first one does not count
+            progress(f"scaling, round {number} of {given.rounds}")
+            for point in points:
+                point.measured(given.seconds / given.rounds if number else 0.0)
+    axes: dict[str, list[Results]] = {axis: [] for axis in given.axes}
+    for point in points:
+        milliseconds = spread([1e3 * value for value in point.seconds[1:]])
+        axes[point.axis].append({"value": point.value, "tokens": point.tokens, "milliseconds": milliseconds})
+    return {
+        "base": {"name": given.base, **asdict(SIZES[given.base])},
+        "threads": given.threads,
+        "rounds": given.rounds,
+        "axes": axes,
+    }
+
+
+def markdown(results: Results) -> str:
+    """Return a sentence for each axis, and a row for each point."""
+    rows, sentences = [], []
+    for axis, points in results["axes"].items():
+        sentences.append(f"- `{axis}`: {speed_up(points) if axis == 'threads' else in_words(points)}.")
+        for point, exponent in zip(points, [None, *exponents(points)], strict=True):
+            speed = 1e3 * point["tokens"] / point["milliseconds"]["median"]
+            slope = "" if exponent is None else f"{exponent:.2f}"
+            rows.append((axis, f"{point['value']}", cell(point["milliseconds"], 2), f"{speed:,.0f}", slope))
+    base = ", ".join(f"{key} {results['base'][key]}" for key in AXES if key in results["base"])
+    return (
+        f"Base: {base}, threads {results['threads']}. Rounds: {results['rounds']}.\n\n"
+        + "\n".join(sentences)
+        + "\n\n"
+        + table(("", "value", "ms", "tokens/s (bytes/s)", "exponent from the row above"), rows)
+    )
+
+
+if __name__ == "__main__":
+    run(parser(), measure, markdown)

@@ -1,0 +1,67 @@
+"""docs/BENCHMARKS.md is what the committed results say."""
+
+import json
+from pathlib import Path
+
+import pytest
+from benchmark_examples import EXAMPLES, file_of
+from PIL import Image
+
+from benchmarks.document import DOCS, RESULTS, document, draw, results_of, shown
+from benchmarks.plots import digest
+from benchmarks.sections import SECTIONS
+
+
+def written(folder: Path, name: str, file: str = "", **changes: object) -> None:
+    (folder / f"{file or name}.json").write_text(json.dumps({**file_of(name), **changes}))
+
+
+@pytest.mark.skipif(not any(RESULTS.glob("*.json")), reason="no results are committed yet")
+def test_the_document_and_its_plots_are_those_of_the_committed_results() -> None:
+    mend = "run `python -m benchmarks.document` and commit what it writes"
+    assert (DOCS / "BENCHMARKS.md").read_text(encoding="utf-8") == document(RESULTS), mend
+    for section in SECTIONS:
+        if section.draw is not None and (found := results_of(section.name, RESULTS)):
+            with Image.open(DOCS / section.plot) as image:
+                assert image.info["Description"] == digest(shown(section.name, found)[0]), mend
+            assert (DOCS / section.plot).stat().st_size < 150_000
+
+
+def test_every_file_of_results_is_in_the_document() -> None:
+    names = {json.loads(path.read_bytes())["benchmark"] for path in RESULTS.glob("*.json")}
+    assert names <= {section.name for section in SECTIONS}
+
+
+def test_a_section_for_each_benchmark_that_has_results(tmp_path: Path) -> None:
+    assert document(tmp_path).count("\n## ") == 0
+    for number, name in enumerate(EXAMPLES, 1):
+        written(tmp_path, name)
+        assert document(tmp_path).count("\n## ") == number
+    text = document(tmp_path)
+    assert text.count("Measured by `python -m benchmarks.") == len(EXAMPLES)
+    assert text.count("\nMachine: ") == 1
+
+
+def test_two_machines_are_told_apart(tmp_path: Path) -> None:
+    written(tmp_path, "train")
+    written(tmp_path, "resume", machine={**file_of("train")["machine"], "cpu": "another"})
+    text = document(tmp_path)
+    assert "of another" in text.split("Machine 2: ")[1].splitlines()[0]
+    assert text.count(", machine 1.") == text.count(", machine 2.") == 1
+
+
+def test_losses_of_several_files_are_one_table(tmp_path: Path) -> None:
+    written(tmp_path, "loss", "loss-a")
+    written(tmp_path, "loss", "loss-b")
+    (row,) = [line for line in document(tmp_path).splitlines() if line.startswith("| laptop")]
+    assert row.split(" | ")[3] == "2"
+
+
+def test_the_plots_are_drawn_and_small(tmp_path: Path) -> None:
+    for name in ("loss", "scaling"):
+        written(tmp_path, name)
+    draw(tmp_path, tmp_path)
+    for name, file in (("loss", "loss_over_time.png"), ("scaling", "scaling.png")):
+        with Image.open(tmp_path / file) as image:
+            assert image.info["Description"] == digest(EXAMPLES[name])
+        assert (tmp_path / file).stat().st_size < 150_000
