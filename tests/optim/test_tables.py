@@ -15,7 +15,9 @@ def table() -> Tensor:
 
 
 def sparse(rows: list[int], values: np.ndarray) -> Tensor:
-    return torch.sparse_coo_tensor(torch.tensor([rows]), torch.from_numpy(values), (ROWS, WIDTH)).coalesce()
+    return torch.sparse_coo_tensor(
+        torch.tensor([rows]), torch.from_numpy(values), (ROWS, WIDTH), check_invariants=True
+    ).coalesce()
 
 
 @pytest.mark.parametrize("floor", [0.0, 0.5, 3.0])
