@@ -10,6 +10,7 @@ from model_helpers import copied, equal_states, scramble, small_model, token_ids
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gptmodel.crew import ALONE, Crew
 from gptmodel.errors import DataError
 from gptmodel.evaluation import loss as loss_module
 from gptmodel.evaluation.loss import SplitLoss, bits_per_byte, estimate_loss, split_loss
@@ -168,3 +169,13 @@ def test_a_split_loss_adds_up() -> None:
     split = SplitLoss(np.array([6.0, 2.0, 0.0]), np.array([3, 2, 0]))
     assert (split.tokens, split.total, split.mean) == (5, 8.0, 1.6)
     assert split.by_position().tolist() == [2.0, 1.0]
+
+
+@pytest.mark.parametrize("size", [2, 5])
+def test_the_number_of_threads_changes_no_bit(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gptmodel.evaluation.loss.TOKENS_AT_ONCE", 2 * MODEL.params.block_size)
+    data = token_ids(20 * MODEL.params.block_size + 4)
+    alone, shared = (split_loss(MODEL, data, per_token, "cpu", crew=crew) for crew in (ALONE, Crew(size)))
+    assert np.array_equal(alone.totals, shared.totals)
+    assert np.array_equal(alone.counts, shared.counts)
+    assert shared.tokens == len(data) - 1
