@@ -26,10 +26,11 @@ $(VENV)/.installed-dev: requirements-dev.txt requirements.txt pyproject.toml | $
 	$(call installed,requirements-dev.txt)
 	@touch $(VENV)/.installed $@
 
-# pip compiles one file after the other; some files of some libraries are templates, which nobody can compile
+# pip compiles one file after the other, and would download setuptools a second time to build this project; some files of
+# some libraries are templates, which nobody can compile
 define installed
 	$(BIN)/python -m pip install --quiet --no-compile --requirement $(1)
-	$(BIN)/python -m pip install --quiet --no-compile --no-deps --editable .
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m compileall -qq -j 0 $(VENV) || true
 endef
 
@@ -37,7 +38,7 @@ test: dev
 	python -m pytest $(SIDE_BY_SIDE)
 
 test-thorough: dev
-	python -m pytest $(SIDE_BY_SIDE) --dist loadgroup -m thorough
+	python -m pytest $(SIDE_BY_SIDE) --dist loadfile --no-loadscope-reorder -m thorough
 
 test-slow: dev
 	python -m pytest -m slow
