@@ -1,4 +1,4 @@
-"""What an iteration of ours spends its time on, by torch's profiler, whose operators are grouped by name.
+"""What an iteration of ours spends its time on in one thread, by torch's profiler: its operators, grouped by name.
 
 The time of an operator is that without the operators it calls. What no operator that computes accounts for is Python,
 autograd and torch's way from one operator to the next; the profiler makes this part longer than it is otherwise.
@@ -46,11 +46,11 @@ def shares(seconds: Mapping[str, float], whole: float) -> dict[str, float]:
     return found
 
 
-def breakdown(sizes: Sizes, threads: int, iterations: int) -> dict[str, float]:
+def breakdown(sizes: Sizes, iterations: int) -> dict[str, float]:
     """Profile iterations of ours; return each group's share of the time, and how much longer they took so."""
     from torch.profiler import ProfilerActivity, profile
 
-    train = ours(sizes, threads)
+    train = ours(sizes, 1)  # it sees the thread that it was started in
     train(WARM_UP)
     alone = _seconds(train, iterations)
     with profile(activities=[ProfilerActivity.CPU]) as profiler:

@@ -47,7 +47,6 @@ def parser() -> argparse.ArgumentParser:
 
 def trained(text: Path, preset: Path, settings: Sequence[str]) -> Results:
     """Train once and score both whole splits."""
-    import torch
     from torch.nn import functional as F
 
     from gptmodel.evaluation.loss import split_loss
@@ -62,7 +61,7 @@ def trained(text: Path, preset: Path, settings: Sequence[str]) -> Results:
             fit(training.state, training.conditions(Lines(), lambda: False))
             state, data = training.state, training.data
             whole = {
-                split: split_loss(state.model, ids, F.cross_entropy, torch.device("cpu"))
+                split: split_loss(state.model, ids, F.cross_entropy, training.device, crew=training.crew)
                 for split, ids in (("train", data.train.ids), ("val", data.val.ids))
             }
             return {

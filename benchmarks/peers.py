@@ -68,13 +68,13 @@ def litgpt(sizes: Sizes, threads: int) -> Train:
 def ours(sizes: Sizes, threads: int) -> Train:
     """The loop of gptmodel: its batches, its step, its optimizer."""
     from gptmodel.data.batches import training_batch
-    from gptmodel.determinism import use_threads
+    from gptmodel.determinism import crew_of
     from gptmodel.optim.factory import build_optimizer, learning_rate_at
     from gptmodel.training.step import Update, training_step
 
-    use_threads(threads)
+    crew = crew_of(threads, torch.device("cpu"))
     model, params = our_model(sizes), our_params(sizes).train
-    optimizer = build_optimizer(model, params)
+    optimizer = build_optimizer(model, params, crew)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     data, done = tokens(), 0
 
@@ -85,7 +85,7 @@ def ours(sizes: Sizes, threads: int) -> Train:
             batch = training_batch(data, params.seed, iteration, params.batch_size, sizes.block_size)
             rate = learning_rate_at(min(iteration, params.max_iters), params)
             update = Update(iteration=iteration, learning_rate=rate, grad_clip=params.grad_clip)
-            training_step(model, optimizer, scaler, batch, update)
+            training_step(model, optimizer, scaler, batch, update, crew=crew)
 
     return train
 

@@ -13,8 +13,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-import torch
-
 from benchmarks.growth import exponents, in_words, speed_up
 from benchmarks.models import SIZES, Sizes
 from benchmarks.peers import ours
@@ -41,16 +39,13 @@ class Point:
     axis: str
     value: int
     tokens: int  # in a unit of work; of a text, bytes
-    threads: int
     work: Callable[[int], object]  # so many units
     seconds: list[float] = field(default_factory=list)
 
     def measured(self, seconds: float) -> None:
         """Do units of work for about so long, and note the seconds of one."""
-        if torch.get_num_threads() != self.threads:
-            torch.set_num_threads(self.threads)
         started = time.perf_counter()
-        self.work(1)  # does not count: other threads, other sizes in the caches
+        self.work(1)  # does not count: the caches hold what others left
         units = max(1, round(seconds / (time.perf_counter() - started)) - 1)
         started = time.perf_counter()
         self.work(units)
@@ -73,10 +68,10 @@ def training(axis: str, value: int, base: Sizes, threads: int) -> Point:
     """Return the point of a training with one size changed."""
     threads = value if axis == "threads" else threads
     sizes = base if axis == "threads" else replace(base, **{axis: value})  # type: ignore[arg-type]
-    return Point(axis, value, sizes.batch_size * sizes.block_size, threads, ours(sizes, threads))
+    return Point(axis, value, sizes.batch_size * sizes.block_size, ours(sizes, threads))
 
 
-def preparing(megabytes: int, folder: Path, threads: int) -> Point:
+def preparing(megabytes: int, folder: Path) -> Point:
     """Return the point of preparing a text of some size."""
     text, count = folder / f"{megabytes}.txt", megabytes * 1_000_000
     text.write_bytes((LETTERS * (count // len(LETTERS) + 1))[:count])
@@ -86,14 +81,14 @@ def preparing(megabytes: int, folder: Path, threads: int) -> Point:
         for _ in range(units):
             prepare(text, folder / "out", chosen)
 
-    return Point("megabytes", megabytes, count, threads, work)
+    return Point("megabytes", megabytes, count, work)
 
 
 def measure(given: argparse.Namespace) -> Results:
     """Measure all points in turn."""
     with tempfile.TemporaryDirectory() as folder:
         make = {axis: functools.partial(training, axis, base=SIZES[given.base], threads=given.threads) for axis in AXES}
-        make["megabytes"] = functools.partial(preparing, folder=Path(folder), threads=given.threads)
+        make["megabytes"] = functools.partial(preparing, folder=Path(folder))
         points = [make[axis](value) for axis in given.axes for value in AXES[axis] if value <= given.largest]
         for number in range(given.rounds + 1):  # the first one does not count
             progress(f"scaling, round {number} of {given.rounds}")

@@ -72,7 +72,7 @@ def of_sizes(sizes: str, given: argparse.Namespace) -> Results:
     products_ = seconds.pop(PEAK)
     least = [value * iteration_operations(SIZES[sizes]) / PRODUCT for value in products_]  # seconds at the peak
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:  # as each of the others
-        spent = pool.submit(breakdown, SIZES[sizes], given.threads, given.iterations).result()
+        spent = pool.submit(breakdown, SIZES[sizes], given.iterations).result()
     return {
         "sizes": str(SIZES[sizes]),
         "tokens": SIZES[sizes].batch_size * SIZES[sizes].block_size,
@@ -119,8 +119,8 @@ def markdown(results: Results) -> str:
             f"### The {name}'s sizes: {found['sizes']}",
             table(("", "ms an iteration", "tokens/s", "times ours", "% of the peak"), rows),
             f"An iteration is {found['operations'] / 1e9:.2f} billion operations; the peak was "
-            f"{cell(found['peak_gflops'], 0)} billion a second. What ours spent its time on, when being profiled made "
-            f"it take {slower:.2f} times as long:",
+            f"{cell(found['peak_gflops'], 0)} billion a second. What ours spent its time on in one thread, when being "
+            f"profiled made it take {slower:.2f} times as long:",
             table([group for group, _ in groups], [[f"{share:.0%}" for _, share in groups]]),
         ]
     return "\n\n".join(parts)

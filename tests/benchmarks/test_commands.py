@@ -111,7 +111,7 @@ def test_loss(tmp_path: Path) -> None:
 
 
 def test_breakdown_accounts_for_all_of_the_time() -> None:
-    found = breakdown.breakdown(TINY, 1, 2)
+    found = breakdown.breakdown(TINY, 2)
     assert found.pop("times as long when profiled") > 0
     assert sum(found.values()) == pytest.approx(1.0)
     assert all(share > 0 for share in found.values())
