@@ -12,7 +12,7 @@ from gptmodel.evaluation.loss import TOKENS_AT_ONCE
 from gptmodel.nn.fused import SHORT_BLOCK
 from gptmodel.nn.transformer import TransformerModel
 
-BASE_BYTES = 335 << 20  # the interpreter with torch, before a model
+BASE_BYTES = 135 << 20  # the interpreter with torch, before a model
 MOMENTS = {"sgd": 0, "adamw": 2, "muon": 2}  # averages of each weight; Muon has 1 of a block's matrices
 
 
