@@ -14,7 +14,7 @@ from gptmodel.nn.fused import SHORT_BLOCK
 from gptmodel.nn.transformer import TransformerModel
 from gptmodel.training.evaluator import has_idle_cores
 
-BASE_BYTES = 135 << 20  # the interpreter with torch, before a model
+BASE_BYTES = 335 << 20  # the interpreter with torch, before a model
 MOMENTS = {"sgd": 0, "adamw": 2, "muon": 2}  # averages of each weight; Muon has 1 of a block's matrices
 
 
