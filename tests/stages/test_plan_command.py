@@ -5,10 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from attempts import ROOT, Attempt
 from model_helpers import small_values
 from projects import Project
+
+from gptmodel.training.evaluator import has_idle_cores
 
 
 def plan(folder: Path, *arguments: str) -> Attempt:
@@ -38,7 +41,9 @@ def test_a_newcomer_reads_what_a_run_will_take_and_nothing_is_written(project: P
         assert name in rows, done.output
     assert "24  3 sequences of 8" in rows["tokens per iteration"]
     assert "335  " in rows["evaluations"]
-    assert "of it evaluations" in rows["train"]
+    beside = has_idle_cores(torch.device("cpu"), 1)
+    assert ("of it waiting for evaluations" if beside else "of it evaluations") in rows["train"]
+    assert rows["evaluations"].endswith("beside the iterations") is beside
     measured, text = done.output.splitlines()[-2:]
     assert measured.startswith("measured: ")
     assert "on 1 thread, cpu, float32" in measured
