@@ -37,7 +37,7 @@ test: dev
 	python -m pytest $(SIDE_BY_SIDE)
 
 test-thorough: dev
-	python -m pytest $(SIDE_BY_SIDE) --dist loadgroup -m thorough
+	python -m pytest $(SIDE_BY_SIDE) --dist loadfile --no-loadscope-reorder -m thorough
 
 test-slow: dev
 	python -m pytest -m slow

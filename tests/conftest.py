@@ -16,19 +16,22 @@ from gptmodel.config import Params, load_params  # noqa: E402
 THOROUGH = {"faults", "pipeline", "resume", "security", "verify"}
 THOROUGH |= {"test_command.py", "test_mlflow_tracker.py", "test_plan_command.py", "test_progress.py"}
 FAST = {"test_dependencies.py"}
-ONE_PROJECT = {"pipeline", "verify"}  # one worker runs all tests of such a folder, and the whole pipeline once for them
+# The longest first (`make test-thorough` gives whole files to the workers): at the end, none is busy alone for long.
+LONGEST = ["test_kills.py", "test_verify.py", "test_memory.py", "test_pipeline.py", "test_another_platform.py"]
+LONGEST += ["test_fuzz.py", "test_malicious_files.py", "test_mlflow_tracker.py", "test_doctor.py"]
 TOOLS = {"__pycache__", ".pytest_cache", ".hypothesis", ".ruff_cache", ".mypy_cache", ".coverage"}
 STRICT = {"training", "evaluation", "sampling"}  # in nn the modules are built one by one, and draw as torch does
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of whole folders and files, unless they are slow even for CI; keep together what shares much."""
+    """Mark the tests of whole folders and files, unless they are slow even for CI; put the longest files first."""
     for item in items:
         folder, file = item.path.parent.name, item.path.name
-        item.add_marker(pytest.mark.xdist_group(folder if folder in ONE_PROJECT else f"{folder}/{file}"))
         if {folder, file} & THOROUGH and file not in FAST and item.get_closest_marker("slow") is None:
             item.add_marker("thorough")
+    place = {file: number for number, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import TINY
-from pipeline_helpers import REPOSITORY, TRACKING, Project
+from pipeline_helpers import REPOSITORY, TINY, TRACKING, Project
 
 PRESETS = sorted(path.name for path in (REPOSITORY / "presets").glob("*.yaml"))
 WRITES = {

@@ -1,8 +1,7 @@
 """A text the user puts at data/input.txt: no command deletes, replaces or restores over it."""
 
 import pytest
-from conftest import text
-from pipeline_helpers import Project, ran
+from pipeline_helpers import Project, ran, text
 
 REFUSAL = "error: data/input.txt: was not written by fetch, so it is not replaced; set fetch.source to own"
 

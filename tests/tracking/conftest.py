@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from made_once import made_once
 
 from gptmodel.tracking.sender import SENDER_ENVIRONMENT
 
@@ -20,14 +21,17 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow database."""
+def make(folder: Path) -> None:
+    """Make an empty MLflow database."""
     import mlflow
 
-    database = tmp_path_factory.mktemp("template") / "mlflow.db"
-    mlflow.MlflowClient(tracking_uri=f"sqlite:///{database}").search_experiments(max_results=1)
-    return database
+    mlflow.MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db").search_experiments(max_results=1)
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow database; not to be changed."""
+    return made_once(tmp_path_factory, "template", make) / "mlflow.db"
 
 
 @pytest.fixture

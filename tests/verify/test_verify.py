@@ -200,17 +200,17 @@ def test_a_users_own_text_is_an_input(project: Path) -> None:
 
 def test_a_text_that_git_does_not_track_is_found(project: Path) -> None:
     (project / "elsewhere").mkdir()
-    (project / "text.txt").rename(project / "elsewhere" / "text.txt")
+    (project / "source.txt").rename(project / "elsewhere" / "source.txt")
     (project / ".git" / "info" / "exclude").write_text("elsewhere\n")
-    set_params(project, "source=elsewhere/text.txt")
+    set_params(project, "source=elsewhere/source.txt")
     good(project, "dvc", "repro", "--quiet", "fetch")
     commit(project)
     done = gptmodel(project, "verify", "--stage", "fetch")
     assert done.returncode == 0, done.stdout + done.stderr
-    (project / "elsewhere" / "text.txt").unlink()
+    (project / "elsewhere" / "source.txt").unlink()
     done = gptmodel(project, "verify", "--stage", "fetch")
     assert done.returncode == 2
-    assert re.search(r"^fetch +failed +elsewhere/text.txt: cannot be read", done.stdout, re.MULTILINE)
+    assert re.search(r"^fetch +failed +elsewhere/source.txt: cannot be read", done.stdout, re.MULTILINE)
 
 
 def test_an_older_revision_is_proven_by_its_own_code(project: Path) -> None:

@@ -7,12 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-FILES = ("dvc.yaml", "params.yaml", "requirements.txt", ".dvcignore", ".gitignore", ".dvc/config")
-SMALL = (
-    *("n_embd=8", "n_head=2", "n_layer=1", "block_size=8", "batch_size=4", "max_iters=20", "eval_interval=10"),
-    *("eval_iters=2", "max_new_tokens=20", "num_samples=1", "mlflow=false", "threads=1"),
-)
 ENVIRONMENT = {
     key: value for key, value in os.environ.items() if not key.startswith(("GIT_", "DVC_", "MLFLOW_", "PYTHONPATH"))
 } | {
@@ -25,12 +19,14 @@ ENVIRONMENT = {
     "GIT_COMMITTER_EMAIL": "a@b.c",
 }
 Done = subprocess.CompletedProcess[str]
+SECONDS = 240
+"""No command takes longer."""
 
 
 def call(project: Path, *words: str, **environment: str) -> Done:
     """Run a command in the project."""
     env = ENVIRONMENT | environment
-    return subprocess.run(words, cwd=project, env=env, capture_output=True, text=True, check=False, timeout=240)
+    return subprocess.run(words, cwd=project, env=env, capture_output=True, text=True, check=False, timeout=SECONDS)
 
 
 def good(project: Path, *words: str) -> str:
@@ -80,19 +76,11 @@ def set_params(project: Path, *settings: str) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
-def new_project(folder: Path) -> None:
-    """Make a project with the code as it is now and a text of its own, not yet run or committed."""
-    for name in FILES:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / name, folder / name)
-    for name in ("gptmodel", "stages"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("data", "models", "plots", "samples"):
-        (folder / name).mkdir()
-        shutil.copyfile(ROOT / name / ".gitignore", folder / name / ".gitignore")
-    (folder / "text.txt").write_text("".join(f"{n} green bottles, hanging on the wall.\n" for n in range(150)))
-    set_params(folder, *SMALL, "source=text.txt")
-    good(folder, "git", "init", "--quiet")
+def copied(finished: Path, target: Path) -> Path:
+    """Return a copy of a project to change."""
+    shutil.copytree(finished, target, symlinks=True)
+    good(target, "git", "status")  # the copy's own index
+    return target
 
 
 def rows(done: Done) -> dict[tuple[str, str], str]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -14,9 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+from made_once import made_once
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[1]
 SECONDS = 240
 """No command of a tiny project takes longer."""
 MADE = ("dvc.lock", "data/", "metrics/", "models/", "plots/", "samples/")
@@ -26,6 +29,27 @@ TRACKING = {"runs", "mlflow.db", "mlartifacts"}
 """Where a training keeps what it needs to go on, and MLflow's store."""
 
 MLFLOW_TABLES = {"runs": "artifact_uri", "experiments": "artifact_location"}
+TINY = {
+    "fetch.source": "source.txt",
+    "fetch.sha256": None,
+    "model.block_size": 8,
+    "model.n_embd": 16,
+    "model.n_head": 2,
+    "model.n_layer": 1,
+    "train.batch_size": 4,
+    "train.max_iters": 200,
+    "train.eval_interval": 40,
+    "train.eval_iters": 2,
+    "train.threads": 1,
+    "train.device": "cpu",
+    "evaluate.threads": 1,
+    "evaluate.device": "cpu",
+    "sample.threads": 1,
+    "sample.device": "cpu",
+    "sample.max_new_tokens": 10,
+    "sample.num_samples": 2,
+    "runtime.progress": "lines",
+}
 
 
 class Project:
@@ -171,7 +195,11 @@ class Project:
 
     def forget_what_was_made(self) -> None:
         """Remove all that a pipeline made, in this folder and in DVC's cache."""
-        for name in ("dvc.lock", "data", "metrics", "models", "plots", "samples", ".dvc/cache", *TRACKING):
+        self.remove("dvc.lock", "data", "metrics", "models", "plots", "samples", ".dvc/cache", *TRACKING)
+
+    def remove(self, *names: str) -> None:
+        """Remove files and folders, where they are there."""
+        for name in names:
             path = self.root / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
@@ -195,6 +223,30 @@ def new_project(root: Path) -> Project:
     project.git("init", "--quiet", "--initial-branch", "main")
     project.sign()
     return project
+
+
+def text(seed: int) -> str:
+    """Return some lines of invented words; its first characters are all it has."""
+    draw = random.Random(seed)
+    words = ["".join(draw.choices("abcdefghij", k=draw.randint(2, 6))) for _ in range(60)]
+    return "abcdefghij\n" + "\n".join(" ".join(draw.choices(words, k=8)) for _ in range(150)) + "\n"
+
+
+def run_once(factory: pytest.TempPathFactory) -> tuple[Project, Project]:
+    """Return a committed project with tiny settings, and a clone of it after `dvc repro`; do not change them.
+
+    They are made once, and DVC takes locks whatever it does: run a command in a copy.
+    """
+
+    def make(folder: Path) -> None:
+        origin = new_project(folder / "origin")
+        (origin.root / "source.txt").write_text(text(0), encoding="utf-8")
+        origin.configure(TINY)
+        origin.commit()
+        origin.clone_to(folder / "finished").dvc("repro")
+
+    folder = made_once(factory, "pipeline", make)
+    return Project(folder / "origin"), Project(folder / "finished")
 
 
 def ran(output: str) -> list[str]:
