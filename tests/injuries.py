@@ -144,6 +144,13 @@ def wait_inside(place: str, call: int, mark: str) -> None:
     _in_call(place, call, 0, wait)
 
 
+def use_terminal(path: str) -> None:
+    """Let this process read from a terminal and write to it."""
+    terminal = os.open(path, os.O_RDWR | os.O_NOCTTY)
+    for descriptor in range(3):
+        os.dup2(terminal, descriptor)
+
+
 def clock_runs_back() -> None:
     """Let the time of day go back an hour each time it is asked."""
     now = time.time()

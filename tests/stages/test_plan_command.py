@@ -6,29 +6,22 @@ from pathlib import Path
 
 import pytest
 import yaml
+from attempts import ROOT, Attempt
 from model_helpers import small_values
+from projects import Project
 
-ROOT = Path(__file__).parents[2]
 
-
-def plan(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "stages.plan", *arguments],
-        cwd=folder,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "COLUMNS": "200", "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+def plan(folder: Path, *arguments: str) -> Attempt:
+    return Project(folder).run("plan", *arguments, COLUMNS="200")
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(small_values()), encoding="utf-8")
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "input.txt").write_text("What is past is prologue.\n" * 40, encoding="utf-8")
-    return tmp_path
+    folder = tmp_path / "project"
+    (folder / "data").mkdir(parents=True)
+    (folder / "params.yaml").write_text(yaml.safe_dump(small_values()), encoding="utf-8")
+    (folder / "data" / "input.txt").write_text("What is past is prologue.\n" * 40, encoding="utf-8")
+    return folder
 
 
 def files(folder: Path) -> list[str]:
@@ -38,19 +31,19 @@ def files(folder: Path) -> list[str]:
 def test_a_newcomer_reads_what_a_run_will_take_and_nothing_is_written(project: Path) -> None:
     before = files(project)
     done = plan(project, "-S", "train.max_iters=1000", "-S", "runtime.mlflow=true")
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.error
     assert files(project) == before
-    rows = {line.split("  ")[0]: line for line in done.stdout.splitlines()}
+    rows = {line.split("  ")[0]: line for line in done.output.splitlines()}
     for name in ("parameters", "memory", "disk", "train", "evaluate", "sample", "train to sample"):
-        assert name in rows, done.stdout
+        assert name in rows, done.output
     assert "24  3 sequences of 8" in rows["tokens per iteration"]
     assert "335  " in rows["evaluations"]
     assert "of it evaluations" in rows["train"]
-    measured, text = done.stdout.splitlines()[-2:]
+    measured, text = done.output.splitlines()[-2:]
     assert measured.startswith("measured: ")
     assert "on 1 thread, cpu, float32" in measured
     assert text == "text: data/input.txt, which is not prepared yet"
-    assert max(map(len, done.stdout.splitlines())) < 140
+    assert max(map(len, done.output.splitlines())) < 140
 
 
 @pytest.mark.parametrize(
@@ -66,10 +59,10 @@ def test_a_newcomer_reads_what_a_run_will_take_and_nothing_is_written(project: P
 def test_an_error_is_one_line_and_status_2(project: Path, arguments: list[str], words: list[str]) -> None:
     before = files(project)
     done = plan(project, *arguments)
-    assert (done.returncode, done.stdout) == (2, "")
-    error = done.stderr.splitlines()[-1]
+    assert (done.status, done.output) == (2, "")
+    error = done.error.splitlines()[-1]
     assert error.startswith("error: ")
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.error
     for word in words:
         assert word in error
     assert files(project) == before

@@ -4,20 +4,17 @@ import fcntl
 import os
 import pty
 import re
+import select
 import struct
-import subprocess
-import sys
 import termios
 from pathlib import Path
 
 import pytest
-from projects import ROOT, Project, new_project
+from projects import Project, new_project
 
-COMMAND = [sys.executable, "-m", "stages.train"]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"}
 ITERATIONS, INTERVAL = 900, 300
 FRAME = re.compile(r"iteration (\d+)/900 [━╸╺]+ train (\d\.\d{4}) val (\d\.\d{4}) ([\d,]+) tokens/s (\d\d:\d\d) left")
-LINE = re.compile(r"iteration +(\d+)/900  train (\d\.\d{4}) val (\d\.\d{4})(  [\d,]+ tokens/s  \d+ s left)?")
+LINE = re.compile(r"iteration +(\d+)/\d+  train (\d\.\d{4}) val (\d\.\d{4})(  [\d,]+ tokens/s  \d+ s left)?")
 
 
 @pytest.fixture
@@ -29,22 +26,20 @@ def project(tmp_path: Path) -> Project:
     )
 
 
-def on_a_terminal(folder: Path, rows: int, columns: int) -> tuple[int, str]:
+def on_a_terminal(project: Project, rows: int, columns: int) -> tuple[int, str]:
     """Train with a terminal as standard input, output and error; return the status and all that the terminal got."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-    process = subprocess.Popen(
-        COMMAND, cwd=folder, env=ENVIRONMENT, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
-    )
-    os.close(theirs)
-    received = b""
-    try:
-        while heard := os.read(ours, 1 << 16):
-            received += heard
-    except OSError:  # Linux says so that nobody holds the other end any more; macOS sends nothing
-        pass
+    attempt = project.start("train", injuries={"use_terminal": {"path": os.ttyname(theirs)}}, TERM="xterm")
+    received, status = b"", None
+    while status is None:
+        attempt.listen(0.01)
+        status = attempt.status
+        while select.select([ours], [], [], 0.0)[0]:
+            received += os.read(ours, 1 << 16)
     os.close(ours)
-    return process.wait(), received.decode()
+    os.close(theirs)
+    return status, received.decode()
 
 
 def seconds(clock: str) -> int:
@@ -53,7 +48,7 @@ def seconds(clock: str) -> int:
 
 
 def test_on_a_terminal_a_bar_shows_where_the_training_is(project: Project) -> None:
-    status, received = on_a_terminal(project.folder, rows=24, columns=80)
+    status, received = on_a_terminal(project, rows=24, columns=80)
     assert status == 0, received
     assert "\x1b[2K" in received  # it is drawn over itself
     shown = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", received))
@@ -72,9 +67,9 @@ def test_on_a_terminal_a_bar_shows_where_the_training_is(project: Project) -> No
 
 
 def test_without_a_terminal_there_is_a_line_for_each_evaluation(project: Project) -> None:
-    done = subprocess.run(COMMAND, cwd=project.folder, env=ENVIRONMENT, capture_output=True, text=True, check=True)
-    assert "\x1b" not in done.stdout + done.stderr
-    *lines, last = done.stdout.splitlines()
+    done = project.done("train", "-S", "train.max_iters=90", "-S", "train.eval_interval=30", TERM="xterm")
+    assert "\x1b" not in done.output + done.error
+    *lines, last = done.output.splitlines()
     found = [LINE.fullmatch(line) for line in lines]
     assert None not in found, lines
     rows = project.outcome().history
@@ -82,6 +77,6 @@ def test_without_a_terminal_there_is_a_line_for_each_evaluation(project: Project
     assert shown == [
         (row["iteration"], f"{float(row['train_loss']):.4f}", f"{float(row['val_loss']):.4f}") for row in rows
     ]
-    assert [int(row["iteration"]) for row in rows] == [0, 300, 600, 900]
+    assert [int(row["iteration"]) for row in rows] == [0, 30, 60, 90]
     assert [match[4] is not None for match in found if match] == [False, True, True, True]
     assert last.startswith("models/model.pth: ")

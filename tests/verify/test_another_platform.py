@@ -1,10 +1,11 @@
 """`gptmodel verify` where torch computes otherwise than on the machine of the lock: here on this one, without AVX."""
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from verify_helpers import Done, change_metric, commit, faults, gptmodel, rows
+from verify_helpers import Done, call, change_metric, commit, faults, rows
 
 HERE = torch.backends.cpu.get_cpu_capability()
 pytestmark = pytest.mark.skipif(HERE == "DEFAULT", reason="this processor has no other way to compute")
@@ -12,7 +13,8 @@ STAGES = ("--stage", "train", "--stage", "evaluate")
 
 
 def elsewhere(project: Path, *words: str) -> Done:
-    return gptmodel(project, "verify", *words, ATEN_CPU_CAPABILITY="default")
+    """Verify in a process that imports torch for itself: it reads the variable then."""
+    return call(project, sys.executable, "-m", "stages.cli", "verify", *words, ATEN_CPU_CAPABILITY="default")
 
 
 def test_other_bytes_are_laid_to_the_platform_and_metrics_agree_within_the_tolerance(project: Path) -> None:

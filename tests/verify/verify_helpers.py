@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from attempts import server
+
 ENVIRONMENT = {
     key: value for key, value in os.environ.items() if not key.startswith(("GIT_", "DVC_", "MLFLOW_", "PYTHONPATH"))
 } | {
@@ -36,9 +38,10 @@ def good(project: Path, *words: str) -> str:
     return done.stdout
 
 
-def gptmodel(project: Path, *words: str, **environment: str) -> Done:
-    """Run the gptmodel command."""
-    return call(project, sys.executable, "-m", "stages.cli", *words, **environment)
+def gptmodel(project: Path, *words: str) -> Done:
+    """Run the gptmodel command, from a process that has imported what it needs; the stages it starts are fresh ones."""
+    attempt = server().start(project, list(words), {}, PATH=ENVIRONMENT["PATH"], PYTHONPATH="")
+    return Done(words, attempt.wait(SECONDS), attempt.output, attempt.error)
 
 
 def change_metric(project: Path, path: str, names: list[str], factor: float) -> None:
