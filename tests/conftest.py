@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +12,9 @@ if str(ROOT) not in sys.path:  # plain `pytest` puts tests/ there, whose folders
     sys.path.insert(0, str(ROOT))
 
 from gptmodel.config import Params, load_params  # noqa: E402
+
+if TYPE_CHECKING:
+    from projects import Project
 
 # Folders and files whose tests are for CI, not for every save; and what of them is fast all the same.
 THOROUGH = {"faults", "pipeline", "resume", "security", "verify"}
@@ -38,6 +42,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def params() -> Params:
     """The project's params.yaml, as it is now."""
     return load_params(ROOT / "params.yaml")
+
+
+@pytest.fixture(scope="session")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> "Project":
+    """A tiny project after a training that nothing happened to; do not change it."""
+    from made_once import made_once
+    from projects import JOURNAL_ONLY, Project, new_project
+
+    def make(folder: Path) -> None:
+        new_project(folder / "project").done("train", injuries=JOURNAL_ONLY)
+
+    return Project(made_once(tmp_path_factory, "alone", make) / "project")
 
 
 @pytest.fixture(scope="session", autouse=True)

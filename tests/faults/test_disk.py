@@ -11,21 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from projects import JOURNAL_ONLY, Injuries, Outcome, Project, new_project, points, sha256, write_text
+from projects import JOURNAL_ONLY, Injuries, Project, new_project, points, sha256, write_text
 
 KILLED_LATE: Injuries = {
     **JOURNAL_ONLY,
     "kill_inside": {"place": "gptmodel.training.step:training_step", "call": 20, "after": 0},
 }
 Mount = Callable[[Path, str], None]
-
-
-@pytest.fixture(scope="session")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    """What a training leaves that nothing happened to."""
-    project = new_project(tmp_path_factory.mktemp("alone") / "project")
-    project.done("train", injuries=JOURNAL_ONLY)
-    return project.outcome()
 
 
 @pytest.fixture
@@ -69,15 +61,15 @@ def files(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): sha256(path) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_snapshots_that_do_not_fit_are_warnings(project: Project, alone: Outcome) -> None:
+def test_snapshots_that_do_not_fit_are_warnings(project: Project, alone: Project) -> None:
     attempt = project.done("train", injuries={**JOURNAL_ONLY, "limit_files": {"size": 40_000}})  # a model.pth does fit
     assert attempt.error.count("warning: no snapshot at iteration") == 23
     assert "File too large; the last one is kept" in attempt.error
-    assert project.outcome() == alone
+    assert project.outcome() == alone.outcome()
     assert project.leftovers() == []
 
 
-def test_a_full_disk_below_runs_costs_no_bytes(project: Project, alone: Outcome, mounted: Mount) -> None:
+def test_a_full_disk_below_runs_costs_no_bytes(project: Project, alone: Project, mounted: Mount) -> None:
     """Later snapshots find no place, neither do the journal's last lines; the ones there are stay and are used."""
     mounted(project.folder / "runs", "size=160k")
     killed = project.run("train", injuries=KILLED_LATE)
@@ -87,10 +79,10 @@ def test_a_full_disk_below_runs_costs_no_bytes(project: Project, alone: Outcome,
     assert 0 < number < 18
     attempt = project.done("train", injuries=JOURNAL_ONLY)
     assert f"continued from iteration {number}," in attempt.error
-    assert project.outcome() == alone
+    assert project.outcome() == alone.outcome()
 
 
-def test_a_model_that_does_not_fit_keeps_the_state(project: Project, alone: Outcome) -> None:
+def test_a_model_that_does_not_fit_keeps_the_state(project: Project, alone: Project) -> None:
     assert project.run("train", injuries=KILLED_LATE).killed
     before = project.snapshots
     number = newest(project)
@@ -101,14 +93,14 @@ def test_a_model_that_does_not_fit_keeps_the_state(project: Project, alone: Outc
     assert project.snapshots == before
     assert project.journals[0].last_status() == "FAILED"
     assert f"continued from iteration {number}," in project.done("train", injuries=JOURNAL_ONLY).error
-    assert project.outcome() == alone
+    assert project.outcome() == alone.outcome()
     (journal,) = project.journals
     assert points(journal)
     assert journal.last_status() == "FINISHED"
 
 
 @pytest.mark.parametrize("folder", ["models", "metrics"])
-def test_a_full_disk_at_the_end_keeps_the_state(project: Project, alone: Outcome, mounted: Mount, folder: str) -> None:
+def test_a_full_disk_at_the_end_keeps_the_state(project: Project, alone: Project, mounted: Mount, folder: str) -> None:
     mounted(project.folder / folder, "size=4k")
     (project.folder / folder / "filler").write_bytes(bytes(4096))
     attempt = project.run("train", injuries=JOURNAL_ONLY)
@@ -119,11 +111,11 @@ def test_a_full_disk_at_the_end_keeps_the_state(project: Project, alone: Outcome
     assert [path.name for path in (project.folder / folder).iterdir()] == ["filler"]
     mounted(project.folder / folder, "size=1m")
     assert "continued from iteration 23" in project.done("train", injuries=JOURNAL_ONLY).error
-    assert project.outcome() == alone
+    assert project.outcome() == alone.outcome()
 
 
 @pytest.mark.parametrize("folder", ["models", "runs"])
-def test_a_read_only_folder_is_one_line(project: Project, alone: Outcome, mounted: Mount, folder: str) -> None:
+def test_a_read_only_folder_is_one_line(project: Project, alone: Project, mounted: Mount, folder: str) -> None:
     project.done("train", "-S", "train.max_iters=5", injuries=JOURNAL_ONLY)
     for name in ("models", "runs"):
         shutil.copytree(project.folder / name, project.folder / f"{name}-before")
@@ -136,7 +128,7 @@ def test_a_read_only_folder_is_one_line(project: Project, alone: Outcome, mounte
     subprocess.run(["umount", str(project.folder / folder)], check=True)
     assert files(project.folder / "models") == files(project.folder / "models-before")
     project.done("train", injuries=JOURNAL_ONLY)
-    assert project.outcome() == alone
+    assert project.outcome() == alone.outcome()
 
 
 def test_prepare_on_a_full_disk_writes_nothing(project: Project) -> None:

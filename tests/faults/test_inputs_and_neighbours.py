@@ -66,7 +66,7 @@ def test_a_loss_that_is_not_finite_costs_no_model(project: Project, optimizer: s
     assert [journal.last_status() for journal in project.journals] == ["FINISHED", "FAILED"]
 
 
-def test_two_trainings_at_once(project: Project, tmp_path: Path) -> None:
+def test_two_trainings_at_once(project: Project, alone: Project, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     moment = {"place": "gptmodel.training.step:training_step", "call": 10, "mark": str(mark)}
     first = project.start("train", injuries={**JOURNAL_ONLY, "wait_inside": moment})
@@ -78,16 +78,12 @@ def test_two_trainings_at_once(project: Project, tmp_path: Path) -> None:
     assert line.startswith("error: the same training is under way in another process")
     mark.unlink()
     assert first.wait() == 0
-    alone = new_project(tmp_path / "alone")
-    alone.done("train", injuries=JOURNAL_ONLY)
     assert project.outcome() == alone.outcome()
     assert len(project.journals) == 1
     assert points(project.journals[0]) == points(alone.journals[0])
 
 
-def test_a_clock_that_runs_backwards(project: Project, tmp_path: Path) -> None:
-    alone = new_project(tmp_path / "alone")
-    alone.done("train", injuries=JOURNAL_ONLY)
+def test_a_clock_that_runs_backwards(project: Project, alone: Project) -> None:
     moment = {"place": "gptmodel.training.step:training_step", "call": 10, "after": 0}
     backwards = {**JOURNAL_ONLY, "clock_runs_back": {}}
     assert project.run("train", injuries={**backwards, "kill_inside": moment}).killed
@@ -101,9 +97,7 @@ def test_a_clock_that_runs_backwards(project: Project, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["newest torn", "newest flipped", "both torn", "newest empty"])
-def test_a_damaged_snapshot_is_never_trained_on(project: Project, tmp_path: Path, damage: str) -> None:
-    alone = new_project(tmp_path / "alone")
-    alone.done("train", injuries=JOURNAL_ONLY)
+def test_a_damaged_snapshot_is_never_trained_on(project: Project, alone: Project, damage: str) -> None:
     moment = {"place": "gptmodel.training.step:training_step", "call": 10, "after": 0}
     assert project.run("train", injuries={**JOURNAL_ONLY, "kill_inside": moment}).killed
     older, newest = project.snapshots

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from attempts import Attempt
-from projects import Outcome, Project, new_project, points, points_in_store
+from projects import Project, new_project, points, points_in_store
 
 LONGER = {"train": {"max_iters": 400, "eval_interval": 20}, "runtime": {"snapshot_seconds": 30}}
 
@@ -21,38 +21,31 @@ def project(tmp_path: Path) -> Project:
     return new_project(tmp_path / "project")
 
 
-def undisturbed(tmp_path: Path) -> tuple[Outcome, dict[tuple[str, int], float]]:
-    project = new_project(tmp_path / "alone")
-    project.done("train", injuries={"journal_only": {}})
-    return project.outcome(), points(project.journals[0])
-
-
-def check_after_sync(project: Project, attempt: Attempt, tmp_path: Path) -> None:
+def check_after_sync(project: Project, attempt: Attempt, alone: Project) -> None:
     """The training is the undisturbed one, the user was told of the mend, and the mend mends."""
-    outcome, tracked = undisturbed(tmp_path)
     assert attempt.status == 0
-    assert project.outcome() == outcome
+    assert project.outcome() == alone.outcome()
     (warning,) = [line for line in attempt.error.splitlines() if line.startswith("warning: MLflow")]
     assert warning.endswith("send it later: gptmodel sync")
     assert "sent run" in project.done("sync").output
     assert "nothing to send" in project.done("sync").output
-    assert points_in_store(project.folder) == (["FINISHED"], tracked)
+    assert points_in_store(project.folder) == (["FINISHED"], points(alone.journals[0]))
 
 
 @pytest.mark.slow
-def test_a_server_that_refuses(project: Project, tmp_path: Path) -> None:
+def test_a_server_that_refuses(project: Project, alone: Project) -> None:
     attempt = project.run("train", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert attempt.seconds < 25
-    check_after_sync(project, attempt, tmp_path)
+    check_after_sync(project, attempt, alone)
 
 
 @pytest.mark.slow
-def test_a_server_that_never_answers(project: Project, tmp_path: Path) -> None:
+def test_a_server_that_never_answers(project: Project, alone: Project) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         uri = f"http://127.0.0.1:{server.getsockname()[1]}"
         attempt = project.run("train", MLFLOW_TRACKING_URI=uri)
     assert attempt.seconds < 40  # the import of MLflow included
-    check_after_sync(project, attempt, tmp_path)
+    check_after_sync(project, attempt, alone)
 
 
 @pytest.mark.slow

@@ -17,9 +17,7 @@ def project(tmp_path: Path) -> Project:
     return new_project(tmp_path / "project", runtime={"snapshot_seconds": 1e9})  # saved only when asked to stop
 
 
-def test_stopped_at_random_moments(project: Project, tmp_path: Path) -> None:
-    alone = new_project(tmp_path / "alone")
-    alone.done("train", injuries=JOURNAL_ONLY)
+def test_stopped_at_random_moments(project: Project, alone: Project) -> None:
     chooser, stops = random.Random(SEED), 0
     while True:
         number = chooser.choice(list(STATUS))
