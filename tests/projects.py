@@ -18,6 +18,7 @@ from gptmodel.tracking.journal import Journal, journals
 MODEL = {"n_embd": 16, "n_layer": 1, "n_head": 2, "block_size": 16, "dropout": 0.1}
 TRAIN = {"batch_size": 4, "max_iters": 24, "eval_interval": 4, "eval_iters": 2, "threads": 1, "lr_schedule": "cosine"}
 RUNTIME = {"snapshot_seconds": 1e-9}  # a snapshot after every iteration
+ONE_THREAD = {"threads": 1}  # two that wait for each other on busy cores take ten times as long
 VOLATILE = ("seconds", "tokens_per_second")
 
 Injuries = Mapping[str, Mapping[str, Any]]
@@ -101,9 +102,8 @@ def new_project(folder: Path, **sections: Mapping[str, Any]) -> Project:
     """A project with prepared data; a small model with dropout that is tracked, and snapshots at each iteration."""
     values: Any = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     values["fetch"]["source"] = "own"
-    for section, changes in {"model": MODEL, "train": TRAIN, "runtime": RUNTIME}.items():
-        values[section].update(changes)
-    for section, changes in sections.items():
+    small = {"model": MODEL, "train": TRAIN, "evaluate": ONE_THREAD, "sample": ONE_THREAD, "runtime": RUNTIME}
+    for section, changes in (*small.items(), *sections.items()):
         values[section].update(changes)
     (folder / "data").mkdir(parents=True)
     (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
