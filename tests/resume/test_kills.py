@@ -228,10 +228,10 @@ def test_eight_more_kills_with_half_of_a_file_written(tmp_path: Path, undisturbe
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("most", [3, pytest.param(12, marks=pytest.mark.slow)])
-def test_dvc_repro_killed_with_all_its_children(tmp_path: Path, most: int) -> None:
+@pytest.mark.parametrize(("most", "iterations"), [(3, 1500), pytest.param(12, 3000, marks=pytest.mark.slow)])
+def test_dvc_repro_killed_with_all_its_children(tmp_path: Path, most: int, iterations: int) -> None:
     """A project under git and DVC with a real MLflow store; the helper process that sends survives, as it should."""
-    longer = {"train": {"max_iters": 3000, "eval_interval": 100}, "runtime": {"snapshot_seconds": 0.2}}
+    longer = {"train": {"max_iters": iterations, "eval_interval": 100}, "runtime": {"snapshot_seconds": 0.2}}
     alone = new_project(tmp_path / "alone", **longer)
     alone.done("train", injuries=JOURNAL_ONLY)
     project = new_project(tmp_path / "clone", **longer)

@@ -68,6 +68,8 @@ MUON = ["train.optimizer=muon", "train.muon_lr=0.02", "train.muon_momentum=0.95"
 NGRAMS = ["model.ngram_orders=[2,3,4]", "model.n_embd=128"]
 DEEP = ["model.n_embd=384", "model.n_layer=12"]
 WIDE = ["model.n_embd=512", "model.n_layer=6"]
+HALF = ["model.n_embd=512", "model.n_layer=3"]
+BATCH = ["train.batch_size=256", "model.n_embd=128"]
 LONG = ["model.block_size=256", "model.n_embd=128"]
 
 
@@ -77,11 +79,11 @@ LONG = ["model.block_size=256", "model.n_embd=128"]
     [
         *(
             pytest.param(settings, marks=pytest.mark.thorough, id=" ".join(settings))
-            for settings in ([], [*WIDE, *MUON], [*LONG, "model.dropout=0.1"], [*NGRAMS, *MUON])
+            for settings in ([], [*HALF, *MUON], [*LONG, "model.dropout=0.1"], [*NGRAMS, *MUON])
         ),
         *(
             pytest.param(settings, marks=pytest.mark.slow, id=" ".join(settings))
-            for settings in (["train.batch_size=256", "model.n_embd=128"], WIDE, [*DEEP, *MUON], LONG, NGRAMS)
+            for settings in (BATCH, WIDE, [*WIDE, *MUON], [*DEEP, *MUON], LONG, NGRAMS)
         ),
         pytest.param([*NGRAMS, "train.optimizer=sgd"], marks=pytest.mark.slow, id="n-grams with sgd"),
     ],

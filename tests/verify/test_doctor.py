@@ -17,8 +17,6 @@ import pytest
 from filelock import FileLock
 from verify_helpers import ENVIRONMENT, call, good, gptmodel, set_params
 
-LONG_AGO = time.time() - 3600
-
 
 def findings(project: Path, *words: str) -> tuple[int, list[str]]:
     done = gptmodel(project, "doctor", *words)
@@ -31,13 +29,17 @@ def one(lines: list[str], word: str) -> str:
     return found
 
 
-def rwlock(project: Path, pid: int, cmd: str = "dvc repro") -> Path:
+def rwlock(project: Path, pid: int, out: str = "models/model.pth") -> Path:
     path = project / ".dvc" / "tmp" / "rwlock"
-    info = {"pid": pid, "cmd": cmd}
-    path.write_text(
-        json.dumps({"write": {str(project / "models/model.pth"): info}, "read": {str(project / "dvc.yaml"): [info]}})
-    )
+    info = {"pid": pid, "cmd": "dvc repro"}
+    path.write_text(json.dumps({"write": {str(project / out): info}, "read": {str(project / "dvc.yaml"): [info]}}))
     return path
+
+
+def make_old(path: Path) -> None:
+    """Let a file be one of an hour ago."""
+    then = time.time() - 3600
+    os.utime(path, (then, then))
 
 
 def dead_pid() -> int:
@@ -131,10 +133,10 @@ def test_dead_and_living_are_told_apart(project: Path) -> None:
 def test_an_id_that_another_process_has_now_is_a_problem_that_dvc_cannot_see(project: Path) -> None:
     with (project / "params.yaml").open("a") as stream:
         stream.write("# changed\n")
-    set_params(project, "weight_decay=0.02")
-    path = rwlock(project, os.getpid())
+    set_params(project, "train_fraction=0.8")
+    path = rwlock(project, os.getpid(), "data/prepared")
     os.utime(path, (1, 1))  # long before this process began
-    blocked = call(project, "dvc", "repro", "train")
+    blocked = call(project, "dvc", "repro", "prepare")
     assert blocked.returncode != 0
     assert "blocked by" in blocked.stderr
     os.utime(path, (1, 1))
@@ -144,7 +146,7 @@ def test_an_id_that_another_process_has_now_is_a_problem_that_dvc_cannot_see(pro
     status, lines = findings(project, "--mend")
     assert status == 0
     assert json.loads(path.read_text()) == {}
-    good(project, "dvc", "repro", "--quiet", "train")
+    good(project, "dvc", "repro", "--quiet", "prepare")
 
 
 @pytest.mark.parametrize("text", ["", '{"write": {"a', "[1]", '{"read": {"a": [{"pid": 1}]}}'])
@@ -166,7 +168,7 @@ def test_half_written_files_are_removed_unless_fresh_open_or_the_users(project: 
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text("half")
         if "freshone" not in name:
-            os.utime(project / name, (LONG_AGO, LONG_AGO))
+            make_old(project / name)
     with (project / "metrics/.a.json.opened12.tmp").open():
         status, lines = findings(project)
         assert status == 0
@@ -182,7 +184,7 @@ def test_trainings_are_listed_and_never_removed(project: Path) -> None:
     folder.mkdir(parents=True)
     for number in (100, 200):
         (folder / f"snapshot-{number:010d}.pt").write_bytes(b"x" * 1000)
-        os.utime(folder / f"snapshot-{number:010d}.pt", (LONG_AGO, LONG_AGO))
+        make_old(folder / f"snapshot-{number:010d}.pt")
     status, lines = findings(project, "--mend")
     assert status == 0
     assert re.search(r"stopped at iteration 200 6\d minutes ago \(2 kB\)", one(lines, "0123456789abcdef"))

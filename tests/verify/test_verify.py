@@ -10,7 +10,19 @@ import time
 from pathlib import Path
 
 import pytest
-from verify_helpers import ENVIRONMENT, call, commit, faults, good, gptmodel, replace, rows, set_params
+from verify_helpers import (
+    ENVIRONMENT,
+    Done,
+    call,
+    commit,
+    copied,
+    faults,
+    good,
+    gptmodel,
+    replace,
+    rows,
+    set_params,
+)
 
 
 def md5_in_lock(project: Path, path: str) -> str:
@@ -108,8 +120,10 @@ def test_a_metric_changed_by_hand_is_caught(project: Path) -> None:
     assert re.search(r"lock \w{8}, committed \w{8}, rebuilt \w{8}", done.stdout)
 
 
-def test_a_loss_changed_by_hand_is_caught_even_with_its_md5_in_the_lock(project: Path) -> None:
-    """The file with times in it cannot be compared by its md5."""
+@pytest.fixture(scope="module")
+def forged_training(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """The verification of a training whose loss is changed by hand in the commit, and whose model in the workspace."""
+    project = copied(finished, tmp_path_factory.mktemp("forged") / "project")
     path = project / "metrics" / "train.json"
     old = call(project, "md5sum", str(path)).stdout.split()[0]
     values = json.loads(path.read_text())
@@ -118,10 +132,16 @@ def test_a_loss_changed_by_hand_is_caught_even_with_its_md5_in_the_lock(project:
     path.write_text(text)
     replace(project / "dvc.lock", old, call(project, "md5sum", str(path)).stdout.split()[0])
     commit(project)
-    done = gptmodel(project, "verify", "--stage", "train")
-    assert done.returncode == 2
-    assert {fault[1] for fault in faults(done) if fault[0] == "train"} == {"metrics/train.json"}
-    assert "more than the time" in done.stdout
+    with (project / "models" / "model.pth").open("ab") as stream:
+        stream.write(b"x")
+    return gptmodel(project, "verify", "--stage", "train")
+
+
+def test_a_loss_changed_by_hand_is_caught_even_with_its_md5_in_the_lock(forged_training: Done) -> None:
+    """The file with times in it cannot be compared by its md5."""
+    assert forged_training.returncode == 2
+    assert {fault[1] for fault in faults(forged_training) if fault[0] == "train"} == {"metrics/train.json"}
+    assert "more than the time" in forged_training.stdout
 
 
 def test_what_is_changed_by_hand_in_the_workspace_is_caught(project: Path) -> None:
@@ -140,12 +160,9 @@ def test_what_is_changed_by_hand_in_the_workspace_is_caught(project: Path) -> No
     assert "dvc checkout data/prepared" in done.stdout
 
 
-def test_a_model_changed_by_hand_is_caught(project: Path) -> None:
-    with (project / "models" / "model.pth").open("ab") as stream:
-        stream.write(b"x")
-    done = gptmodel(project, "verify", "--stage", "train")
-    assert done.returncode == 2
-    assert faults(done) == {("workspace", "models/model.pth", "differs")}
+def test_a_model_changed_by_hand_is_caught(forged_training: Done) -> None:
+    found = {fault for fault in faults(forged_training) if fault[0] != "train"}
+    assert found == {("workspace", "models/model.pth", "differs")}
 
 
 @pytest.mark.slow
