@@ -26,12 +26,12 @@ $(VENV)/.installed-dev: requirements-dev.txt requirements.txt pyproject.toml | $
 	$(call installed,requirements-dev.txt)
 	@touch $(VENV)/.installed $@
 
-# pip compiles one file after the other, and would download setuptools a second time to build this project; some files of
-# some libraries are templates, which nobody can compile
+# pip compiles one file after the other, and would download setuptools a second time to build this project; the tests of
+# the libraries are never imported, and some of their files are templates, which nobody can compile
 define installed
 	$(BIN)/python -m pip install --quiet --no-compile --requirement $(1)
 	$(BIN)/python -m pip install --quiet --no-compile --no-deps --no-build-isolation --editable .
-	@$(BIN)/python -m compileall -qq -j 0 $(VENV) || true
+	@$(BIN)/python -m compileall -qq -j 0 -x '/site-packages/.*/tests/' $(VENV) || true
 endef
 
 test: dev
