@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks import plots
 from benchmarks.loss import together
-from benchmarks.report import ROOT, Results
+from benchmarks.report import PEERS, ROOT, Results
 from benchmarks.sections import HEAD, SECTIONS, Section
 
 RESULTS, DOCS = ROOT / "benchmarks" / "results", ROOT / "docs"
@@ -25,8 +25,15 @@ def results_of(name: str, folder: Path) -> list[Results]:
 
 def machine(found: Results) -> str:
     """Say on what was measured."""
-    versions = ", ".join(f"{key} {value}" for key, value in found.items() if key not in ("cpu", "cores", "system"))
+    others = ("cpu", "cores", "system", *PEERS)
+    versions = ", ".join(f"{key} {value}" for key, value in found.items() if key not in others)
     return f"{found['cores']} cores of {found['cpu']}, {found['system']}, {versions}"
+
+
+def peers(found: Iterable[Results]) -> list[str]:
+    """Say which peers were there; some benchmarks have none, and run without them."""
+    versions = unique(f"{peer} {one[peer]}" for one in found for peer in PEERS if peer in one)
+    return [f"Peers: {', '.join(versions)}."] if versions else []
 
 
 def measured(found: Sequence[Results], machines: Sequence[str]) -> str:
@@ -55,12 +62,13 @@ def section(chosen: Section, found: Sequence[Results], machines: Sequence[str]) 
 def document(folder: Path) -> str:
     """Return the whole text."""
     everything = {chosen: results_of(chosen.name, folder) for chosen in SECTIONS}
-    machines = unique(machine(one["machine"]) for found in everything.values() for one in found)
+    places = [one["machine"] for found in everything.values() for one in found]
+    machines = unique(map(machine, places))
     where = [f"Machine {number}: {line}." for number, line in enumerate(machines, 1)]
     if len(machines) == 1:
         where = [f"Machine: {machines[0]}."]
     sections = [section(chosen, found, machines) for chosen, found in everything.items() if found]
-    return "\n\n".join([HEAD.strip(), *where, *sections]) + "\n"
+    return "\n\n".join([HEAD.strip(), *where, *peers(places), *sections]) + "\n"
 
 
 def unique(lines: Iterable[str]) -> list[str]:

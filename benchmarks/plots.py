@@ -28,13 +28,15 @@ def loss_over_time(results: Results, figure: "Figure") -> None:
     axes = figure.subplots()
     for number, (label, made) in enumerate(results["runs"].items()):
         for run in made:
-            rows = run["history"]
+            rows = run["history"][1:]  # nothing is learnt at first, and a logarithm has no zero
             seconds, losses = [row["seconds"] for row in rows], [row["val_loss"] for row in rows]
             axes.plot(seconds, losses, color=f"C{number}", linewidth=1.2, label=label if run is made[0] else None)
     for level in results["levels"]:
         axes.axhline(level, color="grey", linewidth=0.8, linestyle="--")
         axes.annotate(f"{level:g}", (1.0, level), xycoords=("axes fraction", "data"), ha="right", va="bottom")
     axes.set(title="Val loss over the time of training", xlabel="seconds", ylabel="loss (nats per token)")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_ylim(top=HIGHEST)
     axes.legend()
 

@@ -19,7 +19,8 @@ from pathlib import Path, PurePath
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("torch", "numpy", "transformers", "litgpt")
+PEERS = ("transformers", "litgpt")
+PACKAGES = ("torch", "numpy", *PEERS)
 Results = dict[str, Any]
 
 

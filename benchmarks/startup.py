@@ -136,7 +136,7 @@ def measure(given: argparse.Namespace) -> Results:
 
 def markdown(results: Results) -> str:
     """Return a table of the commands and one of the contestants."""
-    commands = table(("", "seconds"), ((name, cell(found, 2)) for name, found in results["commands"].items()))
+    commands = table(("command", "seconds"), ((name, cell(found, 2)) for name, found in results["commands"].items()))
     rows = (
         (name, cell(found["built"], 2), cell(found["iterated"], 2)) for name, found in results["contestants"].items()
     )

@@ -44,10 +44,13 @@ def test_a_section_for_each_benchmark_that_has_results(tmp_path: Path) -> None:
 
 def test_two_machines_are_told_apart(tmp_path: Path) -> None:
     written(tmp_path, "train")
-    written(tmp_path, "resume", machine={**file_of("train")["machine"], "cpu": "another"})
+    machine = file_of("train")["machine"]
+    written(tmp_path, "plan", machine={**machine, "transformers": "1.2.3"})  # the same, with a peer
+    written(tmp_path, "resume", machine={**machine, "cpu": "another"})
     text = document(tmp_path)
+    assert "\nPeers: transformers 1.2.3" in text
     assert "of another" in text.split("Machine 2: ")[1].splitlines()[0]
-    assert text.count(", machine 1.") == text.count(", machine 2.") == 1
+    assert [text.count(f", machine {number}.") for number in (1, 2, 3)] == [2, 1, 0]
 
 
 def test_losses_of_several_files_are_one_table(tmp_path: Path) -> None:
