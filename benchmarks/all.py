@@ -15,13 +15,13 @@ from benchmarks.report import ROOT, progress
 
 COMMANDS: dict[str, tuple[str, ...]] = {
     "prepare": (),
-    "train": (),
+    "train": ("--rounds", "5"),
     "sample": ("--rounds", "5"),
-    "memory": (),
-    "startup": ("--rounds", "4"),
-    "scaling": (),
+    "memory": ("--rounds", "2", "--iterations", "3"),
+    "startup": ("--rounds", "3"),
+    "scaling": ("--seconds", "3"),
     "plan": (),
-    "resume": ("--rounds", "5"),
+    "resume": ("--rounds", "4"),
 }
 
 

@@ -67,7 +67,7 @@ def compare(names: Sequence[str], sizes: str, threads: int, rounds: int, iterati
 
 def of_sizes(sizes: str, given: argparse.Namespace) -> Results:
     """Return the figures of all contestants at some sizes, and the breakdown of ours."""
-    progress(f"training at the {sizes}'s sizes")
+    progress(f"training at sizes of {sizes}")
     seconds = compare([PEAK, *contestants()], sizes, given.threads, given.rounds, given.iterations)
     products_ = seconds.pop(PEAK)
     least = [value * iteration_operations(SIZES[sizes]) / PRODUCT for value in products_]  # seconds at the peak
@@ -116,7 +116,7 @@ def markdown(results: Results) -> str:
         ]
         *groups, (_, slower) = found["breakdown"].items()
         parts += [
-            f"### The {name}'s sizes: {found['sizes']}",
+            f"### Sizes of {name}: {found['sizes']}",
             table(("", "ms an iteration", "tokens/s", "times ours", "% of the peak"), rows),
             f"An iteration is {found['operations'] / 1e9:.2f} billion operations; the peak was "
             f"{cell(found['peak_gflops'], 0)} billion a second. What ours spent its time on in one thread, when being "
