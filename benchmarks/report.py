@@ -36,15 +36,15 @@ def run(
     measure: Callable[[argparse.Namespace], Results],
     markdown: Callable[[Results], str],
 ) -> None:
-    """Measure what the command line asks for, print the tables, and write JSON."""
+    """Measure what the command line asks for, write JSON, and print the tables."""
     given = parser.parse_args()
     started = time.perf_counter()
     results = measure(given)
-    print(markdown(results))
     if given.json is not None:
         whole = described(Path(sys.argv[0]).stem, sys.argv[1:], time.perf_counter() - started, results)
         given.json.parent.mkdir(parents=True, exist_ok=True)
         given.json.write_text(json.dumps(whole, indent=1) + "\n")
+    print(markdown(results))
 
 
 def described(name: str, words: Sequence[str], seconds: float, results: Results) -> Results:
