@@ -82,23 +82,27 @@ def use_threads(threads: int) -> None:
 def crew_of(threads: int, device: torch.device) -> Crew:
     """Return `threads` threads that compute on a CPU with one torch thread each; elsewhere the device does the work."""
     use_threads(1)
+    _set_malloc(M_ARENA_MAX, threads + 1)  # each of the crew and an evaluation beside it: one for all makes them wait
     # a new thread computes with as many threads as there are cores until it is told otherwise
     return Crew(threads, partial(torch.set_num_threads, 1)) if device.type == "cpu" else ALONE
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc keep what an iteration frees for the next one, and what a thread frees for any other.
+    """Have glibc keep what an iteration frees for the next one.
 
-    Otherwise each tensor of some size goes back to the system and is faulted in again, a fifth of an iteration; and an
-    evaluation in a thread of its own has memory of its own, in pieces that waste much of it.
+    Otherwise each tensor of some size goes back to the system and is faulted in again, a fifth of an iteration.
     """
+    _set_malloc(M_MMAP_THRESHOLD, 1 << 30)
+    _set_malloc(M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def _set_malloc(parameter: int, value: int) -> None:
+    """Set a parameter of glibc's malloc; other systems have none."""
     if sys.platform != "linux":
         return
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):  # not with musl
-        library.mallopt(M_MMAP_THRESHOLD, 1 << 30)
-        library.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
-        library.mallopt(M_ARENA_MAX, 1)
+        library.mallopt(parameter, value)
 
 
 def platform_fingerprint(device: torch.device, dtype: torch.dtype, threads: int) -> dict[str, str]:

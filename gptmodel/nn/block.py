@@ -1,5 +1,8 @@
 """A transformer block: attention and feed-forward, each with its residual connection and layer normalisation."""
 
+from collections.abc import Callable
+from functools import partial
+
 from torch import Tensor, nn
 
 from gptmodel.nn.attention import MultiHeadAttention
@@ -22,7 +25,11 @@ class RMSNorm(nn.RMSNorm):
         return rms_norm(x, self.weight)
 
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "relu2": ReLU2}
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": partial(nn.ReLU, inplace=True),  # no other looks at what goes in
+    "gelu": nn.GELU,
+    "relu2": ReLU2,
+}
 NORMS: dict[str, type[nn.Module]] = {"layernorm": nn.LayerNorm, "rmsnorm": RMSNorm}
 
 

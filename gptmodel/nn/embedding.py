@@ -14,6 +14,13 @@ NGRAM_ROWS = 131_071  # prime, so that the hash below spreads over all rows
 NGRAM_FACTOR = 1_000_003
 
 
+def undrawn_embedding(rows: int, n_embd: int, *, sparse: bool = False) -> nn.Embedding:
+    """Return an embedding whose weights are still to be set: `nn.Embedding` would draw them, which takes a while."""
+    weights = torch.empty(rows, n_embd)
+    embedding: nn.Embedding = nn.Embedding.from_pretrained(weights, freeze=False, sparse=sparse)  # type: ignore[no-untyped-call]
+    return embedding
+
+
 class Rotary(nn.Module):
     """Rotary position embedding (Su et al. 2021, RoFormer): turns pairs of q and k by an angle that grows with time.
 
@@ -25,9 +32,11 @@ class Rotary(nn.Module):
 
     def __init__(self, head_size: int, block_size: int) -> None:
         super().__init__()
-        frequencies = ROTARY_BASE ** (-torch.arange(0, head_size, 2, dtype=torch.float64) / head_size)
-        angles = torch.outer(torch.arange(block_size, dtype=torch.float64), frequencies)  # (block_size, hs/2)
-        turns = torch.stack((angles.cos(), angles.sin()), dim=-1).float()  # (block_size, hs/2, 2)
+        turns = torch.empty(block_size, head_size // 2, 2)
+        if not turns.is_meta:  # there only the size is asked for
+            frequencies = ROTARY_BASE ** (-torch.arange(0, head_size, 2, dtype=torch.float64) / head_size)
+            angles = torch.outer(torch.arange(block_size, dtype=torch.float64), frequencies)  # (block_size, hs/2)
+            turns.copy_(torch.stack((angles.cos(), angles.sin()), dim=-1))  # (block_size, hs/2, 2)
         self.register_buffer("turns", turns, persistent=False)
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
@@ -55,7 +64,7 @@ class NgramEmbedding(nn.Module):
         self.orders = orders
         self.missing = vocab_size
         self.tables = nn.ModuleList(
-            nn.Embedding(min((vocab_size + 1) ** order, NGRAM_ROWS), n_embd, sparse=True) for order in orders
+            undrawn_embedding(min((vocab_size + 1) ** order, NGRAM_ROWS), n_embd, sparse=True) for order in orders
         )
 
     def ids(self, idx: Tensor, order: int, rows: int) -> Tensor:

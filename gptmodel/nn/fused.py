@@ -6,6 +6,7 @@ weight is cut apart and put together at that border.
 Shapes: B batch, T time, C n_embd, nh heads, hs head size.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -57,7 +58,9 @@ class FusedMultiHeadAttention(nn.Module):
         self.rotary = Rotary(head_size, block_size) if rotary else None
         self.qk_norm = qk_norm
         plain = block_size <= SHORT_BLOCK or dropout > 0.0  # torch's kernel has no dropout on a CPU
-        future = torch.full((block_size, block_size), float("-inf")).triu(1) if plain else None
+        future = torch.full((block_size, block_size), float("-inf")) if plain else None
+        if future is not None and not future.is_meta:  # there only the size is asked for
+            future.triu_(1)
         self.register_buffer("future", future, persistent=False)  # added to the weights of what is not to be seen
         self.register_state_dict_post_hook(_split_heads)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_join_heads)  # type: ignore[no-untyped-call]
@@ -65,12 +68,7 @@ class FusedMultiHeadAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, T, C) to (B, T, C)."""
         B, T, C = x.shape
-        qk, v = self.qkv(x).view(B, T, 3, self.num_heads, self.head_size).split((2, 1), dim=2)
-        if self.qk_norm:
-            qk = rms_norm(qk)
-        if self.rotary is not None:
-            qk = self.rotary(qk)
-        q, k, v = (part.transpose(1, 2) for part in (*qk.unbind(2), v.squeeze(2)))  # (B, nh, T, hs) each
+        q, k, v = self._parts(self.qkv(x).view(B, T, 3, self.num_heads, self.head_size))  # (B, nh, T, hs) each
         if self.future is not None and x.device.type == "cpu":
             out = _plain_attention(q, k, v, self.future[:T, :T], self.dropout)
         else:
@@ -79,6 +77,17 @@ class FusedMultiHeadAttention(nn.Module):
         out = out.transpose(1, 2).reshape(B, T, C)  # (B, T, nh * hs)
         result: Tensor = self.dropout(self.proj(out))  # (B, T, C)
         return result
+
+    def _parts(self, qkv: Tensor) -> Sequence[Tensor]:
+        """Return q, k and v (B, nh, T, hs) of qkv (B, T, 3, nh, hs), the first two as attention is to compare them."""
+        if not self.qk_norm and self.rotary is None:
+            return qkv.permute(2, 0, 3, 1, 4).contiguous().unbind(0)  # one copy costs less than three
+        qk, v = qkv.tensor_split((2,), dim=2)
+        if self.qk_norm:
+            qk = rms_norm(qk)
+        if self.rotary is not None:
+            qk = self.rotary(qk)
+        return [part.transpose(1, 2) for part in (*qk.unbind(2), v.squeeze(2))]
 
 
 def _plain_attention(q: Tensor, k: Tensor, v: Tensor, future: Tensor, dropout: nn.Module) -> Tensor:

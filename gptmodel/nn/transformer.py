@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gptmodel.config import ModelParams
 from gptmodel.nn.block import NORMS, Block
 from gptmodel.nn.dropout import Dropout
-from gptmodel.nn.embedding import NgramEmbedding
+from gptmodel.nn.embedding import NgramEmbedding, undrawn_embedding
 
 EMBEDDING_STD = 0.02
 
@@ -27,9 +27,9 @@ class TransformerModel(nn.Module):
         self.params = params
         self.vocab_size = vocab_size
         C = params.n_embd
-        self.encoder = nn.Embedding(vocab_size, C)
+        self.encoder = undrawn_embedding(vocab_size, C)
         self.scale = math.sqrt(C) if params.scale_embedding else 1.0
-        self.position = nn.Embedding(params.block_size, C) if params.position == "learned" else None
+        self.position = undrawn_embedding(params.block_size, C) if params.position == "learned" else None
         self.ngrams = (
             NgramEmbedding(params.ngram_orders, vocab_size, C, params.ngram_dropout) if params.ngram_orders else None
         )

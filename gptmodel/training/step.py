@@ -45,11 +45,12 @@ def training_step(
     many threads there are changes the result, and which of them is the first does not. A loss or a gradient that is
     not finite raises TrainingError before anything is updated.
     """
-    losses, gradients = zip(*_parts(model, scaler, batch, update, dtype=dtype, crew=crew), strict=True)
+    weights = list(model.parameters())
+    losses, gradients = zip(*_parts(model, weights, scaler, batch, update, dtype=dtype, crew=crew), strict=True)
     loss = torch.stack(losses).sum().item()
     if not math.isfinite(loss):
         raise _not_finite("loss", loss, update)
-    values = _added(list(model.parameters()), gradients)
+    values = _added(weights, gradients)
     for group in optimizer.param_groups:
         group["lr"] = update.learning_rate * group["share"]
     scaler.unscale_(optimizer)
@@ -65,6 +66,7 @@ def training_step(
 
 def _parts(
     model: nn.Module,
+    weights: list[nn.Parameter],
     scaler: torch.amp.GradScaler,
     batch: tuple[Tensor, Tensor],
     update: Update,
@@ -73,7 +75,7 @@ def _parts(
     crew: Crew,
 ) -> list[tuple[Tensor, tuple[Tensor, ...]]]:
     """Return for each part of the batch its share of the mean loss, and the gradient of that in each weight."""
-    weights, tokens, half = list(model.parameters()), batch[1].numel(), dtype != torch.float32
+    tokens, half = batch[1].numel(), dtype != torch.float32
 
     def gradient(number: int, idx: Tensor, targets: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         with (
@@ -104,7 +106,7 @@ def _dropout(update: Update, part: int, parts: int, device: torch.device) -> Ite
     yield
 
 
-def _added(weights: list[Tensor], parts: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+def _added(weights: list[nn.Parameter], parts: Sequence[Sequence[Tensor]]) -> list[Tensor]:
     """Set the `grad` of each weight to the sum of the parts; return all, of a sparse one the rows that are there."""
     first, *others = parts
     dense = [number for number, grad in enumerate(first) if not grad.is_sparse]
