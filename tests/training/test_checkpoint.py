@@ -4,6 +4,8 @@ import io
 import json
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -95,6 +97,16 @@ def test_loading_leaves_the_default_generator_alone(path: Path) -> None:
     before = torch.get_rng_state()
     load_checkpoint(path)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_loading_imports_no_compiler(tmp_path: Path) -> None:
+    """On the meta device some operations import torch._dynamo, which takes a second."""
+    path = written(tmp_path / "model.pth", position="rotary", ngram_orders=(2,), block_size=8)
+    code = (
+        "import sys; from pathlib import Path; from gptmodel.training.checkpoint import load_checkpoint\n"
+        "load_checkpoint(Path(sys.argv[1])); sys.exit('torch._dynamo' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True)
 
 
 def test_a_checkpoint_is_plain_tensors_and_text(path: Path) -> None:
