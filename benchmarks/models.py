@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gptmodel.nn.transformer import TransformerModel
 
 VOCAB = 65
+GRAD_CLIP = 1.0  # nanoGPT's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class Sizes:
     n_embd: int
     block_size: int
     batch_size: int
-    like_nanogpt: bool = False  # pre-norm and GELU; otherwise the tutorial's post-norm and ReLU
+    like_nanogpt: bool = False  # pre-norm, GELU and clipped gradients; otherwise the tutorial's post-norm and ReLU
 
     def __str__(self) -> str:
         return (
@@ -128,7 +129,8 @@ def our_params(sizes: Sizes) -> "Params":
 
     shape = {key: getattr(sizes, key) for key in ("n_layer", "n_head", "n_embd", "block_size")}
     model = {**shape, "position": "learned"}
-    train = {"batch_size": sizes.batch_size, "optimizer": "adamw", "beta1": 0.9, "beta2": 0.999, "grad_clip": 0.0}
+    clip = GRAD_CLIP if sizes.like_nanogpt else 0.0
+    train = {"batch_size": sizes.batch_size, "optimizer": "adamw", "beta1": 0.9, "beta2": 0.999, "grad_clip": clip}
     settings = [f"model.{key}={value}" for key, value in model.items()]
     settings += [f"train.{key}={value}" for key, value in train.items()]
     return load_params(ROOT / "presets" / f"{'nanogpt' if sizes.like_nanogpt else 'tutorial'}.yaml", settings)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.models import VOCAB, PlainGPT, Sizes, huggingface_model, litgpt_model, our_model, our_params
+from benchmarks.models import GRAD_CLIP, VOCAB, PlainGPT, Sizes, huggingface_model, litgpt_model, our_model, our_params
 
 LEARNING_RATE = 1e-3
 Train = Callable[[int], None]  # so many iterations
@@ -32,7 +32,7 @@ def sampled(data: np.ndarray, sizes: Sizes) -> tuple[Tensor, Tensor]:
 
 
 def eager_loop(model: nn.Module, sizes: Sizes, logits: Callable[[Any], Tensor] = lambda out: out) -> Train:
-    """Return the usual loop around a model: AdamW as PyTorch has it by default, cross-entropy, backward, step."""
+    """Return the usual loop around a model: PyTorch's default AdamW, cross-entropy, backward, nanoGPT's clipping, step."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
     data = tokens()
 
@@ -42,6 +42,8 @@ def eager_loop(model: nn.Module, sizes: Sizes, logits: Callable[[Any], Tensor] =
             loss = F.cross_entropy(logits(model(idx)).reshape(-1, VOCAB), targets.reshape(-1))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
+            if sizes.like_nanogpt:
+                nn.utils.clip_grad_norm_(model.parameters(), GRAD_CLIP)
             optimizer.step()
 
     return train

@@ -54,7 +54,7 @@ def training_step(
     for group in optimizer.param_groups:
         group["lr"] = update.learning_rate * group["share"]
     scaler.unscale_(optimizer)
-    norm = nn.utils.get_total_norm(values)
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(values)))  # get_total_norm in a third of its time
     if not scaler.is_enabled() and not torch.isfinite(norm):  # a scaler skips such an update itself
         raise _not_finite("norm of the gradient", norm.item(), update)
     if update.grad_clip:
