@@ -32,7 +32,7 @@ def sampled(data: np.ndarray, sizes: Sizes) -> tuple[Tensor, Tensor]:
 
 
 def eager_loop(model: nn.Module, sizes: Sizes, logits: Callable[[Any], Tensor] = lambda out: out) -> Train:
-    """Return the usual loop around a model: PyTorch's default AdamW, cross-entropy, backward, nanoGPT's clipping, step."""
+    """Return the usual loop around a model, with PyTorch's default AdamW, and clipping where nanoGPT clips."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
     data = tokens()
 
