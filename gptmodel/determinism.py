@@ -82,7 +82,7 @@ def use_threads(threads: int) -> None:
 def crew_of(threads: int, device: torch.device) -> Crew:
     """Return `threads` threads that compute on a CPU with one torch thread each; elsewhere the device does the work."""
     use_threads(1)
-    _set_malloc(M_ARENA_MAX, max(2, threads))  # two where an evaluation computes beside: with one they wait
+    _set_malloc(M_ARENA_MAX, threads)  # with fewer they wait for each other, with more memory is wasted
     # a new thread computes with as many threads as there are cores until it is told otherwise
     return Crew(threads, partial(torch.set_num_threads, 1)) if device.type == "cpu" else ALONE
 
