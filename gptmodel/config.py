@@ -62,6 +62,8 @@ class ModelParams(Section):
     scale_embedding: bool = Field(description="multiply the token embedding by sqrt(n_embd)")
     ngram_orders: tuple[int, ...] = Field(strict=False, description="hashed n-gram input embeddings, e.g. [2, 3]")
     ngram_dropout: float = Field(ge=0.0, lt=1.0, description="share of tokens without their n-grams in training")
+    kneser_ney: int = Field(ge=0, le=16, description="longest counted n-gram, mixed into predictions; 0 = off")
+    kneser_ney_share: float = Field(ge=0.0, lt=1.0, description="share of the counts in a prediction")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -76,6 +78,8 @@ class ModelParams(Section):
             self.ngram_orders
         ):
             faults.append(f"model.ngram_orders = {list(self.ngram_orders)}: needs distinct orders from 2 to 8")
+        if self.kneser_ney and not self.kneser_ney_share:
+            faults.append(f"model.kneser_ney_share = 0: leaves nothing for model.kneser_ney = {self.kneser_ney}")
         _raise_if(faults)
         return self
 
@@ -166,32 +170,6 @@ class Params(Section):
     evaluate: EvaluateParams
     sample: SampleParams
     runtime: RuntimeParams
-
-
-def ignored_settings(params: Params) -> list[str]:
-    """Name each setting that has no effect in the combination at hand, a line each."""
-    fetch, train, sample = params.fetch, params.train, params.sample
-    lines = []
-    if fetch.sha256 is not None and fetch.source in ("shakespeare", "own"):
-        lines.append(f"fetch.sha256 is ignored: fetch.source is {fetch.source}")
-    others = {key for keys in SETTINGS_OF.values() for key in keys} - set(SETTINGS_OF[train.optimizer])
-    if given := sorted(f"train.{key}" for key in others if getattr(train, key) is not None):
-        lines.append(f"ignored: {', '.join(given)}: train.optimizer is {train.optimizer} (set to null)")
-    if not params.model.ngram_orders:
-        settings = {"train.ngram_lr": train.ngram_lr, "train.ngram_floor": train.ngram_floor}
-        settings["model.ngram_dropout"] = params.model.ngram_dropout
-        lines += [
-            f"{key} = {value} is ignored: model.ngram_orders is empty" for key, value in settings.items() if value
-        ]
-    elif train.ngram_floor and train.optimizer == "sgd":
-        lines.append(f"train.ngram_floor = {train.ngram_floor} is ignored: train.optimizer is sgd")
-    if train.lr_schedule == "constant" and train.min_lr:
-        lines.append(f"train.min_lr = {train.min_lr} is ignored: train.lr_schedule is constant")
-    if sample.temperature == 0.0 and (sample.top_k or sample.top_p < 1.0):
-        lines.append("sample.top_k and sample.top_p are ignored: sample.temperature is 0")
-    if sample.temperature == 0.0 and sample.num_samples > 1:
-        lines.append("sample.num_samples: all samples will be equal, since sample.temperature is 0")
-    return lines
 
 
 def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:

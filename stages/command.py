@@ -118,7 +118,8 @@ def project_root() -> Path:
 
 def read_params(path: Path, settings: list[str] | None) -> "Params":
     """Load and check a params file, telling the user of settings without effect and of those DVC will not know."""
-    from gptmodel.config import ignored_settings, load_params
+    from gptmodel.config import load_params
+    from gptmodel.ignored_settings import ignored_settings
 
     params = load_params(path, settings or ())
     for line in ignored_settings(params):

@@ -24,7 +24,8 @@ app = new_app()
 @app.command(cls=showing("model", "train", "runtime"))
 def plan(params: ParamsOption = PARAMS_FILE, settings: SettingsOption = None) -> None:
     """Tell what a run of these settings will take, from a few seconds of measuring. Nothing is written."""
-    from gptmodel.config import ignored_settings, load_params
+    from gptmodel.config import load_params
+    from gptmodel.ignored_settings import ignored_settings
 
     chosen = load_params(params, settings or ())
     for line in ignored_settings(chosen):

@@ -36,6 +36,8 @@ SMALL: dict[str, dict[str, Any]] = {
         "scale_embedding": True,
         "ngram_orders": [],
         "ngram_dropout": 0.0,
+        "kneser_ney": 0,
+        "kneser_ney_share": 0.0,
     },
     "train": {
         "batch_size": 3,

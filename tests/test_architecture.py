@@ -18,6 +18,7 @@ FLOORS = {  # the longest prefix counts; a module imports from its own floor and
     "gptmodel.config": 0,
     "gptmodel.crew": 0,
     "gptmodel.params_file": 0,
+    "gptmodel.ignored_settings": 0,
     "gptmodel.lock": 0,
     "gptmodel.errors": 0,
     "gptmodel.files": 0,

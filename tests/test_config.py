@@ -8,8 +8,9 @@ import yaml
 from model_helpers import ROOT, model_params, small_params, small_values
 from pydantic import BaseModel, ValidationError
 
-from gptmodel.config import ModelParams, Params, ignored_settings, load_params
+from gptmodel.config import ModelParams, Params, load_params
 from gptmodel.errors import ConfigError
+from gptmodel.ignored_settings import ignored_settings
 
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
 
@@ -136,6 +137,9 @@ FAULTS = [
     ("model", "ngram_orders", [True], "model.ngram_orders.0 = True: should be a valid integer"),
     ("model", "ngram_orders", [2.0], "model.ngram_orders.0 = 2.0: should be a valid integer"),
     ("model", "ngram_orders", "23", "model.ngram_orders = '23'"),
+    ("model", "kneser_ney", 2, "model.kneser_ney_share = 0: leaves nothing for model.kneser_ney = 2"),
+    ("model", "kneser_ney", 17, "model.kneser_ney = 17: should be less than or equal to 16"),
+    ("model", "kneser_ney_share", 1.0, "model.kneser_ney_share = 1.0: should be less than 1"),
     ("fetch", "source", "", "fetch.source = ''"),
     ("fetch", "source", 5, "fetch.source = 5"),
     ("fetch", "source", "https://example.org/a.txt", "fetch.sha256 is null: a URL needs"),
@@ -360,6 +364,7 @@ IGNORED: list[tuple[dict[str, dict[str, Any]], str]] = [
     ({"train": {"ngram_lr": 0.5}}, "train.ngram_lr = 0.5 is ignored: model.ngram_orders is empty"),
     ({"train": {"ngram_floor": 0.5}}, "train.ngram_floor = 0.5 is ignored: model.ngram_orders is empty"),
     ({"model": {"ngram_dropout": 0.5}}, "model.ngram_dropout = 0.5 is ignored: model.ngram_orders is empty"),
+    ({"model": {"kneser_ney_share": 0.5}}, "model.kneser_ney_share = 0.5 is ignored: model.kneser_ney is 0"),
     ({"train": {"min_lr": 0.001}}, "train.min_lr = 0.001 is ignored: train.lr_schedule is constant"),
     ({"sample": {"temperature": 0.0, "num_samples": 1, "top_k": 5}}, "sample.top_k and sample.top_p are ignored"),
     ({"sample": {"temperature": 0.0, "num_samples": 1, "top_p": 0.5}}, "sample.top_k and sample.top_p are ignored"),

@@ -47,6 +47,8 @@ CASES: dict[str, tuple[Changes, Any, Any]] = {
     "model.logit_softcap": ({}, 0.0, 3.0),
     "model.ngram_orders": ({}, [], [2]),
     "model.ngram_dropout": ({"ngram_orders": [2]}, 0.0, 0.5),
+    "model.kneser_ney": ({"kneser_ney_share": 0.3}, 0, 2),
+    "model.kneser_ney_share": ({"kneser_ney": 2}, 0.2, 0.3),
     "train.batch_size": ({}, 3, 4),
     "train.max_iters": ({}, 6, 5),
     "train.eval_interval": ({}, 3, 2),
@@ -86,7 +88,13 @@ CASES: dict[str, tuple[Changes, Any, Any]] = {
     "fetch.source": ({}, "own", "missing.txt"),
     "fetch.sha256": ({"source": "input.txt"}, None, "0" * 64),
 }
-TRAINED = {"dropout", "ngram_dropout", "zero_init"}  # keys of the model that show only in training
+TRAINED = {
+    "dropout",
+    "ngram_dropout",
+    "zero_init",
+    "kneser_ney",
+    "kneser_ney_share",
+}  # keys of the model that show only in training
 MADE: list[str] = []
 HARMLESS = {
     "snapshot_seconds": (1e9, 1e-9),

@@ -39,6 +39,8 @@ def new_state(seed: int = 0, **sections: dict[str, Any]) -> TrainingState:
     """A model, an optimizer and a scaler before the first iteration."""
     params = small_params(**sections)
     model = build_model(params.model, VOCAB, generator(seed))
+    if model.kneser_ney is not None:
+        model.kneser_ney.count(torch.from_numpy(TRAIN_DATA))
     return TrainingState(
         model=model,
         optimizer=build_optimizer(model, params.train),

@@ -20,6 +20,7 @@ from gptmodel.nn.attention import MultiHeadAttention
 from gptmodel.nn.block import Block
 from gptmodel.nn.embedding import Rotary
 from gptmodel.nn.fused import FusedMultiHeadAttention
+from gptmodel.nn.kneser_ney import mixed
 from gptmodel.nn.kv_cache import KVCache
 from gptmodel.nn.transformer import TransformerModel
 
@@ -58,6 +59,9 @@ class IncrementalModel:
         logits = self._decoder(x if self._ln_f is None else self._ln_f(x))  # (B, V)
         if cap := self._model.params.logit_softcap:
             logits = cap * torch.tanh(logits / cap)
+        if (counted := self._model.kneser_ney) is not None:
+            p = counted(cache.idx[:, -counted.order :])[:, -1]  # (B, V)
+            logits = mixed(logits, p, self._model.params.kneser_ney_share)
         return logits
 
     def _embed(self, idx: Tensor, start: int, seen: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from gptmodel.config import ModelParams
 from gptmodel.nn.block import NORMS, Block
 from gptmodel.nn.dropout import Dropout
 from gptmodel.nn.embedding import NgramEmbedding, undrawn_embedding
+from gptmodel.nn.kneser_ney import KneserNey, mixed
 
 EMBEDDING_STD = 0.02
 
@@ -54,9 +55,13 @@ class TransformerModel(nn.Module):
         # the residual path of pre-norm is not normalised
         self.ln_f = NORMS[params.norm_type](C) if params.norm == "pre" else None
         self.decoder = nn.Linear(C, vocab_size)
+        self.kneser_ney = KneserNey(params.kneser_ney, vocab_size) if params.kneser_ney else None
 
     def forward(self, idx: Tensor) -> Tensor:
-        """Map token ids (B, T), T at most block_size, to the logits of each next token (B, T, V)."""
+        """Map token ids (B, T), T at most block_size, to the logits of each next token (B, T, V).
+
+        In training mode they are the transformer's alone: it learns what it can, whatever the counts know.
+        """
         T = idx.size(1)
         if self.params.block_size < T:
             raise ValueError(f"{T} tokens do not fit block_size = {self.params.block_size}")
@@ -73,6 +78,8 @@ class TransformerModel(nn.Module):
         logits: Tensor = self.decoder(x)  # (B, T, V)
         if cap := self.params.logit_softcap:  # Gemma 2 (Gemma Team 2024): no logit beyond the cap, smoothly
             logits = cap * torch.tanh(logits / cap)
+        if self.kneser_ney is not None and not self.training:
+            logits = mixed(logits, self.kneser_ney(idx), self.params.kneser_ney_share)  # (B, T, V)
         return logits
 
 

@@ -31,7 +31,7 @@ from gptmodel.sampling.generate import generate
 from gptmodel.training.checkpoint import checkpoint_bytes
 from gptmodel.training.loop import Conditions, fit
 from gptmodel.training.memory import memory_errors, memory_needed
-from gptmodel.training.run import first_state
+from gptmodel.training.run import check_order, first_state
 from gptmodel.training.snapshot import snapshot_bytes
 from gptmodel.training.state import Evaluation, TrainingState
 
@@ -94,9 +94,10 @@ def measure(params: Params, text: PlannedText, seconds: float) -> Measured:
     device = pick_device(params.train.device, "train.device")
     crew = crew_of(params.train.threads, device)
     dtype = pick_dtype(params.train.dtype, device)
-    memory, beside = memory_needed(params, text.tokenizer.vocab_size, device)
+    check_order(params, text.tokenizer.vocab_size)
+    memory, beside = memory_needed(params, text.tokenizer.vocab_size, text.train_tokens, device)
     with memory_errors(lambda: "while measuring"):
-        state = first_state(params, text.tokenizer.vocab_size, device, dtype, crew)
+        state = first_state(params, text.tokenizer.vocab_size, text.ids, device, dtype, crew)
         built = time.perf_counter() - started
         iterations = _iterations(state, params, text, (device, dtype, crew), seconds)
         passes = _passes(state.model, text, device, crew, seconds / 2)

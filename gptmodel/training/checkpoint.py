@@ -20,6 +20,7 @@ from torch import Tensor
 from gptmodel.config import ModelParams
 from gptmodel.errors import CheckpointError, DataError
 from gptmodel.files import atomic_write, json_bytes
+from gptmodel.nn.kneser_ney import COUNTED
 from gptmodel.nn.transformer import TransformerModel
 from gptmodel.tokenizers.base import Tokenizer, tokenizer_from_json
 from gptmodel.training.archive import ArchiveError, load_archive
@@ -105,7 +106,7 @@ def _read(path: Path) -> dict[str, Any]:
         not all(isinstance(content[key], str) for key in KEYS - {"weights"})
         or not isinstance(weights, dict)
         or not all(isinstance(name, str) for name in weights)
-        or not all(type(tensor) is Tensor and tensor.dtype == torch.float32 for tensor in weights.values())
+        or not all(type(tensor) is Tensor and tensor.dtype == _dtype(name) for name, tensor in weights.items())
         or not all(tensor.layout == torch.strided and tensor.is_contiguous() for tensor in weights.values())
     ):
         raise CheckpointError(f"{path}: damaged: its parts have the wrong types; train the model again")
@@ -118,10 +119,12 @@ def _model(path: Path, params: ModelParams, vocab_size: int, weights: dict[str, 
     """Build the model only where the weights in the file prove its sizes: nothing large is allocated on a claim."""
     fits = params.n_layer * params.n_head <= len(weights)
     if fits:
-        with torch.device("meta"):
-            planned = TransformerModel(params, vocab_size)
-        expected = {name: tensor.shape for name, tensor in planned.state_dict().items()}
-        fits = expected == {name: tensor.shape for name, tensor in weights.items()}
+        try:
+            with torch.device("meta"):
+                planned = TransformerModel(params, vocab_size)
+        except ValueError as error:
+            raise CheckpointError(f"{path}: its config is wrong ({error}); train the model again") from None
+        fits = _sizes(planned.state_dict()) == _sizes(weights)
     if not fits:
         raise CheckpointError(f"{path}: its weights are not those of its config; train the model again")
     tables = sum(table.nbytes for table in planned.buffers())
@@ -129,8 +132,20 @@ def _model(path: Path, params: ModelParams, vocab_size: int, weights: dict[str, 
         raise CheckpointError(f"{path}: block_size = {params.block_size} in its config is too large for its weights")
     with torch.random.fork_rng(devices=[]):
         model = TransformerModel(params, vocab_size)
-    model.load_state_dict(weights)
+    try:
+        model.load_state_dict(weights)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: its counts are wrong ({error}); train the model again") from None
     return model.eval()
+
+
+def _dtype(name: str) -> torch.dtype:
+    return torch.int64 if name in COUNTED else torch.float32
+
+
+def _sizes(weights: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each entry, or the number of its dimensions where the text decides its size."""
+    return {name: (tensor.dim(),) if name in COUNTED else tuple(tensor.shape) for name, tensor in weights.items()}
 
 
 def _digest(weights: dict[str, Tensor], texts: Mapping[str, str]) -> str:

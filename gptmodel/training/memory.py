@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 
@@ -15,32 +16,34 @@ from gptmodel.nn.transformer import TransformerModel
 from gptmodel.training.evaluator import has_idle_cores
 
 BASE_BYTES = 335 << 20  # the interpreter with torch, before a model
+COUNTED_BYTES = 22  # of a training token in the counts of one order of n-grams
 MOMENTS = {"sgd": 0, "adamw": 2, "muon": 2}  # averages of each weight; Muon has 1 of a block's matrices
 
 
-def memory_needed(params: Params, vocab_size: int, device: torch.device) -> tuple[int, bool]:
+def memory_needed(params: Params, vocab_size: int, train_tokens: int, device: torch.device) -> tuple[int, bool]:
     """Return about how many bytes a training needs, and whether evaluations compute beside its iterations.
 
     They do where cores are idle and there is memory for both at once. Raises TrainingError when the machine's main
     memory is smaller than what is needed there without that.
     """
     beside = has_idle_cores(device, params.train.threads)
-    needed = estimate_bytes(params.model, params.train, vocab_size, beside=beside)
+    estimate = partial(estimate_bytes, params.model, params.train, vocab_size, train_tokens)
+    needed = estimate(beside=beside)
     if beside and needed > _main_memory():
-        beside, needed = False, estimate_bytes(params.model, params.train, vocab_size, beside=False)
+        beside, needed = False, estimate(beside=False)
     if device.type == "cpu":
         check_memory(needed)
     return needed, beside
 
 
-def estimate_bytes(model: ModelParams, train: TrainParams, vocab_size: int, *, beside: bool) -> int:
+def estimate_bytes(model: ModelParams, train: TrainParams, vocab_size: int, train_tokens: int, *, beside: bool) -> int:
     """Return about how many bytes a training has resident at its peak, in float32.
 
     Weights, gradients and the optimizer's averages, where a table of n-grams has a gradient for the rows of a batch
     only; the larger of what backward keeps of a batch and what an evaluation's forward pass needs, or, `beside` the
     iterations, both, a pass for each thread, and the weights that are evaluated; Muon's work space; and the larger of a
-    snapshot, and model.pth with the copy it is made of. What one of these frees is in pieces that seldom serve for
-    another, so they add up.
+    snapshot, and model.pth with the copy it is made of; and the counts of n-grams, if any. What one of these frees is
+    in pieces that seldom serve for another, so they add up.
     """
     parameters, tables = _count(model, vocab_size)
     matrices = 12 * model.n_layer * model.n_embd**2 if train.optimizer == "muon" else 0
@@ -49,7 +52,8 @@ def estimate_bytes(model: ModelParams, train: TrainParams, vocab_size: int, *, b
     saving = max(parameters + moments, 2 * parameters)
     kept, scored = _kept(model, train, vocab_size), _scored(model, vocab_size)
     working = parameters + kept + train.threads * scored if beside else max(kept, scored)
-    return BASE_BYTES + 4 * (resident + working + _muon_work(matrices) + saving)
+    counted = COUNTED_BYTES * model.kneser_ney * train_tokens
+    return BASE_BYTES + 4 * (resident + working + _muon_work(matrices) + saving) + counted
 
 
 def _kept(model: ModelParams, train: TrainParams, vocab_size: int) -> int:

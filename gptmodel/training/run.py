@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import gptmodel
 from gptmodel.config import Params
@@ -22,8 +24,9 @@ from gptmodel.crew import ALONE, Crew
 from gptmodel.data.corpus import check_splits
 from gptmodel.data.prepared import PreparedData
 from gptmodel.determinism import Stream, crew_of, pick_device, pick_dtype, platform_fingerprint, torch_generator
-from gptmodel.errors import TrainingError
+from gptmodel.errors import ConfigError, TrainingError
 from gptmodel.files import atomic_write, remove_leftovers, write_json
+from gptmodel.nn.kneser_ney import longest_order
 from gptmodel.nn.transformer import build_model
 from gptmodel.optim.factory import build_optimizer
 from gptmodel.training.checkpoint import save_checkpoint
@@ -76,7 +79,8 @@ class TrainingRun:
         crew = crew_of(params.train.threads, device)
         dtype = pick_dtype(params.train.dtype, device)
         check_splits(len(data.train.ids), len(data.val.ids), params.model.block_size)
-        memory, beside = memory_needed(params, data.tokenizer.vocab_size, device)
+        check_order(params, data.tokenizer.vocab_size)
+        memory, beside = memory_needed(params, data.tokenizer.vocab_size, len(data.train.ids), device)
         platform = platform_fingerprint(device, dtype, params.train.threads)
         name = _name(data, params, platform)
         folder = runs / name
@@ -101,7 +105,8 @@ class TrainingRun:
             lock.release()
 
     def _restore(self) -> None:
-        self.state = first_state(self.params, self.data.tokenizer.vocab_size, self.device, self.dtype, self.crew)
+        vocab_size, ids = self.data.tokenizer.vocab_size, self.data.train.ids
+        self.state = first_state(self.params, vocab_size, ids, self.device, self.dtype, self.crew)
         last = self.params.train.max_iters
         snapshot = self._snapshots.load_newest(lambda found: self.state.fits(found) and found["iteration"] <= last)
         if snapshot is not None:
@@ -186,11 +191,25 @@ class TrainingRun:
         self._snapshots.clear()
 
 
+def check_order(params: Params, vocab_size: int) -> None:
+    """Raise ConfigError when the vocabulary is too large for n-grams as long as are to be counted."""
+    asked, longest = params.model.kneser_ney, longest_order(vocab_size)
+    if asked > longest:
+        raise ConfigError(f"model.kneser_ney = {asked}: {longest} at most with a vocabulary of {vocab_size}; lower it")
+
+
 def first_state(
-    params: Params, vocab_size: int, device: torch.device, dtype: torch.dtype, crew: Crew = ALONE
+    params: Params,
+    vocab_size: int,
+    train_ids: NDArray[Any],
+    device: torch.device,
+    dtype: torch.dtype,
+    crew: Crew = ALONE,
 ) -> TrainingState:
-    """Return a training before its first iteration."""
+    """Return a training before its first iteration, the n-grams of the train split (n,) counted."""
     model = build_model(params.model, vocab_size, torch_generator(params.train.seed, Stream.WEIGHTS)).to(device)
+    if model.kneser_ney is not None:
+        model.kneser_ney.count(torch.from_numpy(np.asarray(train_ids)))
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     return TrainingState(model=model, optimizer=build_optimizer(model, params.train, crew), scaler=scaler)
 

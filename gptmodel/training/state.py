@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gptmodel.errors import DataError, TrainingError
+from gptmodel.nn.kneser_ney import COUNTED
 from gptmodel.nn.transformer import TransformerModel
 
 PARTS = ("model", "scaler", "iteration", "seconds")  # of a state, which have the same types and shapes throughout
@@ -57,10 +58,12 @@ class TrainingState:
         if state.keys() != own.keys() or not all(_alike(own[part], state[part]) for part in PARTS):
             return False
         weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+        counted = COUNTED & own["model"].keys()
         iteration: int = state["iteration"]
         seconds: float = state["seconds"]
         return (
-            iteration >= 0
+            all(torch.equal(own["model"][name], state["model"][name]) for name in counted)
+            and iteration >= 0
             and 0.0 <= seconds < LARGEST
             and _is_history(state["history"], iteration)
             and _fits_optimizer(own["optimizer"], state["optimizer"], weights)

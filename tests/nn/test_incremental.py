@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 import torch
-from model_helpers import batch, scramble, small_model
+from model_helpers import batch, scramble, small_model, token_ids
 from torch import Tensor
 
 from gptmodel.config import ModelParams
@@ -22,12 +22,20 @@ VALUES: dict[str, tuple[Any, ...]] = {  # of switches whose type does not list t
     "logit_softcap": (0.0, 3.0),
     "ngram_orders": ([], [2], [2, 3], [8]),
     "ngram_dropout": (0.5,),
+    "kneser_ney": (0, 1, 2, 4, 16),
+    "kneser_ney_share": (0.3,),
+}
+BESIDE: dict[str, dict[str, Any]] = {  # what has to be set for a switch to do anything
+    "ngram_dropout": {"ngram_orders": [2]},
+    "kneser_ney": {"kneser_ney_share": 0.3},
+    "kneser_ney_share": {"kneser_ney": 3},
 }
 COMBINED = [
     {"norm": "pre", "activation": "gelu", "scale_embedding": False},  # nanoGPT
     {"norm": "pre", "norm_type": "rmsnorm", "position": "rotary", "qk_norm": True, "activation": "relu2"},
     {"position": "rotary", "ngram_orders": [2, 3], "ngram_dropout": 0.3, "logit_softcap": 3.0, "dropout": 0.2},
     {"position": "none", "ngram_orders": [4, 2], "qk_norm": True, "norm": "pre", "n_layer": 3},
+    {"kneser_ney": 4, "kneser_ney_share": 0.5, "ngram_orders": [2], "logit_softcap": 3.0},
 ]
 
 
@@ -39,11 +47,14 @@ def single_switches() -> Iterator[dict[str, Any]]:
         else:
             values = (False, True) if field.annotation is bool else VALUES[name]
         for value in values:
-            yield {"ngram_orders": [2]} | {name: value} if name == "ngram_dropout" else {name: value}
+            yield BESIDE.get(name, {}) | {name: value}
 
 
 def reader(case: dict[str, Any], fused: bool = True, dtype: torch.dtype = torch.float32) -> IncrementalModel:
-    return IncrementalModel(scramble(small_model(fused=fused, **case)).to(dtype).eval())
+    model = scramble(small_model(fused=fused, **case))
+    if model.kneser_ney is not None:
+        model.kneser_ney.count(torch.from_numpy(token_ids(300)))
+    return IncrementalModel(model.to(dtype).eval())
 
 
 def plain(model: IncrementalModel, idx: Tensor) -> Tensor:

@@ -343,6 +343,11 @@ def _contents(good: bytes, folder: Path) -> dict[str, File]:
             configured(good, ngram_orders=[2, 3, 4, 5, 6, 7, 8]),
             "not those of its config",
         ),
+        "counts that are not there": (
+            configured(good, kneser_ney=3, kneser_ney_share=0.3),
+            "not those of its config",
+        ),
+        "counts of n-grams of 10^9": (configured(good, kneser_ney=10**9, kneser_ney_share=0.3), "config is wrong"),
         "an order of 10^9": (configured(good, ngram_orders=[10**9]), "config is wrong"),
         "a negative size": (configured(good, n_layer=-1), "config is wrong"),
         "dropout that is no number": (with_text("config", json.dumps({"dropout": float("nan")})), "config is wrong"),

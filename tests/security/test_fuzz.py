@@ -279,7 +279,8 @@ def test_a_snapshot_of_any_other_content_is_passed_over(tmp_path: Path, optimize
 def settings(optimizer: str) -> dict[str, dict[str, Any]]:
     """Small ones, with which the optimizer has a state of every kind."""
     train = {"optimizer": optimizer, "muon_lr": 0.02, "muon_momentum": 0.9}
-    return {"train": train, "model": {"n_layer": 1, "ngram_orders": [2] if optimizer == "muon" else []}}
+    counting = {"ngram_orders": [2], "kneser_ney": 3, "kneser_ney_share": 0.3} if optimizer == "muon" else {}
+    return {"train": train, "model": {"n_layer": 1, **counting}}
 
 
 def deep_copy(value: Any) -> Any:

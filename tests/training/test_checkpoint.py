@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from model_helpers import batch, equal_states, scramble, small_model
+from model_helpers import batch, equal_states, scramble, small_model, token_ids
 
 from gptmodel.errors import CheckpointError
 from gptmodel.tokenizers.base import Tokenizer
@@ -23,6 +23,7 @@ from gptmodel.tokenizers.char import CharTokenizer
 from gptmodel.training.checkpoint import _digest, load_checkpoint, save_checkpoint
 
 LETTERS = CharTokenizer("abcdefghij\n")
+COUNTING = {"kneser_ney": 3, "kneser_ney_share": 0.3}
 PROVENANCE = {"data": {"train.bin": "12ab"}, "platform": {"threads": "1"}, "train": {"seed": 7, "beta1": 0.9}}
 
 
@@ -67,11 +68,15 @@ def refusal(path: Path) -> str:
 
 
 @pytest.mark.parametrize("tokenizer", [LETTERS, CharTokenizer("é\u2028\x00 ☃"), ByteTokenizer()], ids=lambda t: t.kind)
-@pytest.mark.parametrize("changes", [{}, {"norm": "pre", "position": "rotary", "ngram_orders": [2, 3]}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{}, {"norm": "pre", "position": "rotary", "ngram_orders": [2, 3]}, COUNTING], ids=str
+)
 def test_a_checkpoint_gives_back_the_model_and_all_that_belongs_to_it(
     tmp_path: Path, tokenizer: Tokenizer, changes: dict[str, Any]
 ) -> None:
     model = scramble(small_model(vocab_size=tokenizer.vocab_size, **changes)).eval()
+    if model.kneser_ney is not None:
+        model.kneser_ney.count(torch.from_numpy(token_ids(300, tokenizer.vocab_size)))
     save_checkpoint(tmp_path / "model.pth", model, tokenizer, PROVENANCE)
     loaded = load_checkpoint(tmp_path / "model.pth")
     assert equal_states(loaded.model.state_dict(), model.state_dict())
@@ -116,6 +121,44 @@ def test_a_checkpoint_is_plain_tensors_and_text(path: Path) -> None:
     assert {type(value) for value in content["weights"].values()} == {torch.Tensor}
     assert list(content["weights"]) == list(small_model(fused=False).state_dict())
     assert json.loads(content["config"])["n_embd"] == 8
+
+
+@pytest.mark.parametrize(
+    ("grams", "counts", "reason"),
+    [
+        ([5, 4], [1, 1], "its counts are wrong (n-grams are not in order, or end in no token)"),
+        ([4, 5], [1], "its counts are wrong (n-grams and counts do not fit together)"),
+        ([4, 5], [1, 0], "its counts are wrong (n-grams occur too seldom or too often)"),
+        ([4, 12**3], [1, 1], "its counts are wrong (n-grams and counts do not fit together)"),
+        ([[4, 5]], [[1, 1]], "its weights are not those of its config"),
+        ([4.0, 5.0], [1, 1], "its parts have the wrong types"),
+        (None, [1, 1], "its weights are not those of its config"),
+    ],
+    ids=str,
+)
+def test_counts_that_no_text_has_are_refused(tmp_path: Path, grams: Any, counts: Any, reason: str) -> None:
+    path = written(tmp_path / "model.pth", **COUNTING)
+    load_checkpoint(path)
+
+    def change(content: dict[str, Any]) -> None:
+        content["weights"] |= {
+            "kneser_ney.grams": torch.tensor(grams or [4, 5]),
+            "kneser_ney.counts": torch.tensor(counts),
+        }
+        if grams is None:
+            del content["weights"]["kneser_ney.grams"]
+
+    rewritten(path, change, digest=True)
+    assert reason in refusal(path)
+
+
+def test_an_order_that_no_vocabulary_of_this_size_can_have_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "model.pth", ByteTokenizer(), **COUNTING)
+    config = content_of(path)["config"]
+    changed = config.replace('"kneser_ney": 3', '"kneser_ney": 8')
+    assert changed != config
+    rewritten(path, lambda content: content.update(config=changed), digest=True)
+    assert "its config is wrong (n-grams of 8 are too long for a vocabulary of 256)" in refusal(path)
 
 
 def swap(key: str, other: Path) -> Callable[[dict[str, Any]], None]:

@@ -26,7 +26,10 @@ from gptmodel.training.loop import Conditions, fit
 from gptmodel.training.run import TrainingRun
 from gptmodel.training.state import TrainingState
 
-SETTINGS: dict[str, Any] = {"model": {"dropout": 0.2, "ngram_orders": [2]}, "train": {"max_iters": 8}}  # due: 0 3 6 8
+SETTINGS: dict[str, Any] = {
+    "model": {"dropout": 0.2, "ngram_orders": [2], "kneser_ney": 3, "kneser_ney_share": 0.3},
+    "train": {"max_iters": 8},  # evaluations due: 0 3 6 8
+}
 
 
 class Diary(Watcher):

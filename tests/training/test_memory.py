@@ -19,7 +19,7 @@ from gptmodel.training.memory import BASE_BYTES, check_memory, estimate_bytes, m
 def estimate(params: Params, vocab_size: int = 65, **changes: int) -> int:
     model = params.model.model_copy(update={k: v for k, v in changes.items() if k in type(params.model).model_fields})
     train = params.train.model_copy(update={k: v for k, v in changes.items() if k in type(params.train).model_fields})
-    return estimate_bytes(model, train, vocab_size, beside=False)
+    return estimate_bytes(model, train, vocab_size, 1_000_000, beside=False)
 
 
 def test_the_default_needs_little(params: Params) -> None:
@@ -46,10 +46,10 @@ def test_what_cannot_fit_is_refused_before_it_is_allocated(params: Params) -> No
 def test_an_evaluation_beside_the_iterations_counts_with_its_weights_where_there_is_memory_for_both(
     params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alone, beside = (estimate_bytes(params.model, params.train, 65, beside=beside) for beside in (False, True))
+    alone, beside = (estimate_bytes(params.model, params.train, 65, 1000, beside=beside) for beside in (False, True))
     wide = params.model.model_copy(update={"n_embd": 4096, "n_layer": 2})
-    difference = estimate_bytes(wide, params.train, 65, beside=True) - estimate_bytes(
-        wide, params.train, 65, beside=False
+    difference = estimate_bytes(wide, params.train, 65, 1000, beside=True) - estimate_bytes(
+        wide, params.train, 65, 1000, beside=False
     )
     assert difference > 4 * 2 * 12 * 4096**2
     monkeypatch.setattr(memory, "has_idle_cores", lambda _device, threads: threads == 1)
@@ -57,12 +57,12 @@ def test_an_evaluation_beside_the_iterations_counts_with_its_weights_where_there
     for there, expected in ((beside, (beside, True)), (beside - 1, (alone, False)), (alone, (alone, False))):
         monkeypatch.setattr(memory, "_main_memory", lambda there=there: there)
         one = params.model_copy(update={"train": params.train.model_copy(update={"threads": 1})})
-        assert memory_needed(one, 65, device) == expected
+        assert memory_needed(one, 65, 1000, device) == expected
         two = params.model_copy(update={"train": params.train.model_copy(update={"threads": 2})})
-        assert memory_needed(two, 65, device) == (alone, False)
+        assert memory_needed(two, 65, 1000, device) == (alone, False)
     monkeypatch.setattr(memory, "_main_memory", lambda: alone - 1)
     with pytest.raises(TrainingError, match="of memory, and this machine has"):
-        memory_needed(one, 65, device)
+        memory_needed(one, 65, 1000, device)
 
 
 def test_sizes_are_shown_in_words() -> None:

@@ -42,7 +42,7 @@ MUON = {"muon_lr": 0.1, "muon_momentum": 0.9}
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
 def test_a_resumed_run_is_the_straight_run(tmp_path: Path, optimizer: str, killed_at: int) -> None:
     sections: dict[str, Any] = {
-        "model": {"dropout": 0.2, "ngram_orders": [2]},
+        "model": {"dropout": 0.2, "ngram_orders": [2], "kneser_ney": 3, "kneser_ney_share": 0.3},
         "train": {"optimizer": optimizer, **MUON, "lr_schedule": "cosine", "warmup_iters": 2, "grad_clip": 0.5},
     }
     straight = trained(**sections)
@@ -88,6 +88,15 @@ def test_the_comparison_sees_one_bit() -> None:
     moment.view(torch.int32)[0, 0] ^= 1
     with pytest.raises(AssertionError, match="exp_avg"):
         assert_same_state(one, other)
+
+
+def test_a_snapshot_with_the_counts_of_another_text_does_not_fit() -> None:
+    state = new_state(model={"kneser_ney": 3, "kneser_ney_share": 0.3})
+    snapshot = state.state_dict()
+    assert state.fits(snapshot)
+    counts = snapshot["model"]["kneser_ney.counts"]
+    snapshot["model"]["kneser_ney.counts"] = counts + 1
+    assert not state.fits(snapshot)
 
 
 def test_a_snapshot_is_of_its_moment(tmp_path: Path) -> None:

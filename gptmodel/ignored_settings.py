@@ -1,0 +1,31 @@
+"""Which settings of a valid params.yaml have no effect: said before a stage starts, and no error."""
+
+from gptmodel.config import SETTINGS_OF, Params
+
+
+def ignored_settings(params: Params) -> list[str]:
+    """Name each setting that has no effect in the combination at hand, a line each."""
+    fetch, train, sample = params.fetch, params.train, params.sample
+    lines = []
+    if fetch.sha256 is not None and fetch.source in ("shakespeare", "own"):
+        lines.append(f"fetch.sha256 is ignored: fetch.source is {fetch.source}")
+    others = {key for keys in SETTINGS_OF.values() for key in keys} - set(SETTINGS_OF[train.optimizer])
+    if given := sorted(f"train.{key}" for key in others if getattr(train, key) is not None):
+        lines.append(f"ignored: {', '.join(given)}: train.optimizer is {train.optimizer} (set to null)")
+    if not params.model.ngram_orders:
+        settings = {"train.ngram_lr": train.ngram_lr, "train.ngram_floor": train.ngram_floor}
+        settings["model.ngram_dropout"] = params.model.ngram_dropout
+        lines += [
+            f"{key} = {value} is ignored: model.ngram_orders is empty" for key, value in settings.items() if value
+        ]
+    elif train.ngram_floor and train.optimizer == "sgd":
+        lines.append(f"train.ngram_floor = {train.ngram_floor} is ignored: train.optimizer is sgd")
+    if params.model.kneser_ney_share and not params.model.kneser_ney:
+        lines.append(f"model.kneser_ney_share = {params.model.kneser_ney_share} is ignored: model.kneser_ney is 0")
+    if train.lr_schedule == "constant" and train.min_lr:
+        lines.append(f"train.min_lr = {train.min_lr} is ignored: train.lr_schedule is constant")
+    if sample.temperature == 0.0 and (sample.top_k or sample.top_p < 1.0):
+        lines.append("sample.top_k and sample.top_p are ignored: sample.temperature is 0")
+    if sample.temperature == 0.0 and sample.num_samples > 1:
+        lines.append("sample.num_samples: all samples will be equal, since sample.temperature is 0")
+    return lines

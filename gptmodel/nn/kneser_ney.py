@@ -1,0 +1,176 @@
+"""A Kneser-Ney model of n-grams beside the transformer: what counting predicts, at next to no arithmetic.
+
+Interpolated Kneser-Ney smoothing with three discounts an order (Kneser and Ney 1995; Chen and Goodman 1999). A mixture
+of one with a neural model beats both, since they err in different places (Mikolov et al. 2011, Empirical Evaluation
+and Combination of Advanced Language Modeling Techniques).
+
+Shapes: B batch, T time, N positions, V vocab; G n-grams of an order, K contexts they have.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+COUNTED = frozenset({"kneser_ney.grams", "kneser_ney.counts"})
+"""Entries of a model's state that are whole numbers, as many as the training text has."""
+DENSE = 1 << 21
+"""Numbers in a table of whole distributions: contexts as few as this allows have theirs computed beforehand."""
+LARGEST = 1 << 53
+
+
+def longest_order(vocab_size: int) -> int:
+    """Return the longest n-gram that is told from all others by a number of 63 bits."""
+    return next(order for order in range(1, 64) if (vocab_size + 1) ** (order + 1) >= 1 << 63)
+
+
+class KneserNey(nn.Module):
+    """The probability of each next token by the counts of n-grams up to `order` in the training tokens.
+
+    `count` fills it; until then every token is as likely as another. A position in the block has at most `order` - 1
+    ids of context, those of the block alone. The buffers `grams` and `counts` (G,) are the distinct n-grams of the
+    longest order, as numbers in base V + 1, ascending, and how often each occurs: with V standing for what is before
+    the first token, every shorter n-gram is the end of one of them. The look-ups made of them are no part of a state,
+    and stay in main memory. ValueError for an `order` above `longest_order`.
+    """
+
+    grams: Tensor
+    counts: Tensor
+
+    def __init__(self, order: int, vocab_size: int) -> None:
+        super().__init__()
+        if order > longest_order(vocab_size):
+            raise ValueError(f"n-grams of {order} are too long for a vocabulary of {vocab_size}")
+        self.order = order
+        self.base = vocab_size + 1
+        self.register_buffer("grams", torch.empty(0, dtype=torch.int64))
+        self.register_buffer("counts", torch.empty(0, dtype=torch.int64))
+        self._levels: list[_Level] = []
+
+    def count(self, ids: Tensor) -> None:
+        """Count the n-grams of the training tokens `ids` (n,); all before are forgotten."""
+        padded = F.pad(ids.long().cpu(), (self.order - 1, 0), value=self.base - 1)  # (n + order - 1,)
+        codes = torch.zeros(len(ids), dtype=torch.int64)
+        for place in range(self.order):
+            codes.mul_(self.base).add_(padded[place : place + len(ids)])
+        self._set(*torch.unique(codes, return_counts=True))
+
+    def forward(self, idx: Tensor) -> Tensor:
+        """Return the probability of each next token after idx (B, T) as (B, T, V), float32."""
+        B, T = idx.shape
+        ids = idx.cpu()
+        p = torch.full((B * T, self.base - 1), 1.0 / (self.base - 1))
+        context = torch.zeros(B, T, dtype=torch.int64)
+        for length, level in enumerate(self._levels[: T + 1]):
+            if length:
+                context[:, length - 1 :] += ids[:, : T - length + 1] * self.base ** (length - 1)
+                context[:, : length - 1] = -1  # fewer ids than that are there
+            level.refine(p, context.flatten())
+        return p.view(B, T, -1).to(idx.device)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return itself: once counted nothing of it changes."""
+        return self
+
+    def _set(self, grams: Tensor, counts: Tensor) -> None:
+        self.grams, self.counts = grams, counts
+        self._levels = list(_levels(grams, counts, self.order, self.base))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+        """Take n-grams and counts, however many there are; ValueError for what `count` cannot have made."""
+        grams, counts = (state_dict[f"{prefix}{name}"].cpu().clone() for name in ("grams", "counts"))
+        if len(grams) or len(counts):
+            self._check(grams, counts)
+            self._set(grams, counts)
+
+    def _check(self, grams: Tensor, counts: Tensor) -> None:
+        """Raise ValueError unless the n-grams ascend, each ends in a token, and each occurs."""
+        if len(grams) != len(counts) or grams[0] < 0 or grams[-1] >= self.base**self.order:
+            raise ValueError("n-grams and counts do not fit together")
+        if bool((grams[1:] <= grams[:-1]).any()) or bool((grams % self.base == self.base - 1).any()):
+            raise ValueError("n-grams are not in order, or end in no token")
+        if counts.min() < 1 or counts.max() > LARGEST // len(counts):
+            raise ValueError("n-grams occur too seldom or too often")
+
+
+def mixed(logits: Tensor, p: Tensor, share: float) -> Tensor:
+    """Return the logarithm of `share` times p (..., V) and the rest of softmax(logits) (..., V)."""
+    return torch.logaddexp(torch.log_softmax(logits, -1) + math.log1p(-share), (share * p).log().to(logits.dtype))
+
+
+@dataclass(frozen=True)
+class _Level:
+    """The n-grams of one order, by context: `shares` are of the context's count, less what is held back of each.
+
+    With `dense` the distributions of all its contexts are there as a whole.
+    """
+
+    contexts: Tensor  # (K,) ascending
+    ends: Tensor  # (K,) where the tokens of a context end
+    sizes: Tensor  # (K,) how many it has
+    tokens: Tensor  # (G,)
+    shares: Tensor  # (G,) float32
+    held_back: Tensor  # (K,) float32, of each context, for what the shorter one predicts
+    dense: Tensor | None  # (K, V)
+
+    def refine(self, p: Tensor, context: Tensor) -> None:
+        """Make p (N, V), predicted by the contexts one shorter, what `context` (N,) predicts where it was seen."""
+        place = torch.searchsorted(self.contexts, context).clamp_(max=len(self.contexts) - 1)  # (N,)
+        rows = (self.contexts[place] == context).nonzero().flatten()  # (M,)
+        place = place[rows]  # (M,)
+        p[rows] = self.dense[place] if self.dense is not None else self._mixed(p[rows], place)
+
+    def _mixed(self, p: Tensor, place: Tensor) -> Tensor:
+        """Return what is held back times p (M, V), and the shares on top, of the contexts at `place` (M,)."""
+        sizes = self.sizes[place]  # (M,)
+        row = torch.repeat_interleave(torch.arange(len(place)), sizes)  # (S,)
+        entry = torch.arange(len(row)) + torch.repeat_interleave(self.ends[place] - sizes.cumsum(0), sizes)  # (S,)
+        p = p * self.held_back[place].unsqueeze(1)  # (M, V)
+        p.view(-1)[row * p.size(1) + self.tokens[entry]] += self.shares[entry]  # no place twice
+        return p
+
+
+def _levels(grams: Tensor, counts: Tensor, order: int, base: int) -> Iterator[_Level]:
+    """Yield the levels from order 1 up.
+
+    The longest order has its counts, a shorter one the number of different tokens that come before each n-gram.
+    """
+    distinct = [(grams, counts)]
+    for length in range(order - 1, 0, -1):
+        distinct.append(torch.unique(distinct[-1][0] % base**length, return_counts=True))
+    known = torch.zeros(1, dtype=torch.int64)  # the contexts that `dense` is of
+    dense: Tensor | None = torch.full((1, base - 1), 1.0 / (base - 1), dtype=torch.float64)  # before anything is seen
+    for length, (codes, seen) in enumerate(reversed(distinct)):
+        contexts, number, sizes = torch.unique_consecutive(codes // base, return_inverse=True, return_counts=True)
+        tokens, discount = codes % base, _discounts(seen)[seen.clamp(max=3)]  # (G,), (G,)
+        totals = torch.bincount(number, seen.double())  # (K,)
+        held_back = torch.bincount(number, discount) / totals  # (K,)
+        shares = (seen - discount) / totals[number]  # (G,)
+        if dense is not None and len(contexts) * (base - 1) <= DENSE:
+            shorter = torch.searchsorted(known, contexts % base ** max(0, length - 1))  # (K,)
+            dense = held_back.unsqueeze(1) * dense[shorter]  # (K, V)
+            dense[number, tokens] += shares
+            known = contexts
+        else:
+            dense = None
+        yield _Level(
+            contexts=contexts,
+            ends=sizes.cumsum(0),
+            sizes=sizes,
+            tokens=tokens,
+            shares=shares.float(),
+            held_back=held_back.float(),
+            dense=None if dense is None else dense.float(),
+        )
+
+
+def _discounts(seen: Tensor) -> Tensor:
+    """Return what is held back of a count of 0, 1, 2, and 3 or more (Chen and Goodman 1999, equation 26)."""
+    once, twice, thrice, four = (max(1, int((seen == times).sum())) for times in (1, 2, 3, 4))
+    part = once / (once + 2 * twice)
+    found = (0.0, 1 - 2 * part * twice / once, 2 - 3 * part * thrice / twice, 3 - 4 * part * four / thrice)
+    return torch.tensor(found, dtype=torch.float64).clamp(min=torch.zeros(4), max=torch.arange(4.0))

@@ -1,0 +1,169 @@
+"""Counting against a second, slow implementation in plain Python, and what may be loaded as counts."""
+
+import copy
+import math
+from collections import Counter, defaultdict
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from model_helpers import VOCAB, batch, copied, scramble, small_model, token_ids
+
+from gptmodel.nn import kneser_ney
+from gptmodel.nn.kneser_ney import KneserNey, longest_order, mixed
+
+START = -1  # stands before the first token
+
+
+class Slow:
+    """Interpolated Kneser-Ney by the recursion of Chen and Goodman 1999, one token at a time."""
+
+    def __init__(self, order: int, vocab_size: int, ids: list[int]) -> None:
+        self.order, self.vocab_size = order, vocab_size
+        padded = [START] * (order - 1) + ids
+        longest = Counter(tuple(padded[at : at + order]) for at in range(len(ids)))
+        self.seen = {order: longest}
+        for length in range(order - 1, 0, -1):
+            self.seen[length] = Counter(gram[1:] for gram in self.seen[length + 1])
+        self.by_context = {length: defaultdict(dict) for length in self.seen}  # type: ignore[var-annotated]
+        for length, grams in self.seen.items():
+            for gram, times in grams.items():
+                self.by_context[length][gram[:-1]][gram[-1]] = times
+
+    def discount(self, length: int, times: int) -> float:
+        of = Counter(self.seen[length].values())
+        once, twice, thrice, four = (max(1, of[n]) for n in (1, 2, 3, 4))
+        part = once / (once + 2 * twice)
+        found = (1 - 2 * part * twice / once, 2 - 3 * part * thrice / twice, 3 - 4 * part * four / thrice)
+        return min(max(found[min(times, 3) - 1], 0.0), times, 3)
+
+    def probability(self, context: list[int], token: int) -> float:
+        context = context[-(self.order - 1) :] if self.order > 1 else []
+        shorter = self.probability(context[1:], token) if context else 1.0 / self.vocab_size
+        after = self.by_context[len(context) + 1].get(tuple(context))
+        if after is None:
+            return shorter
+        held = {each: self.discount(len(context) + 1, times) for each, times in after.items()}
+        own = after.get(token, 0) - held.get(token, 0.0)
+        return (own + sum(held.values()) * shorter) / sum(after.values())
+
+
+@pytest.mark.parametrize("dense", [0, 1 << 21], ids=["sparse", "dense"])
+@pytest.mark.parametrize("order", [1, 2, 3, 5])
+def test_probabilities_are_those_of_the_recursion(order: int, dense: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kneser_ney, "DENSE", dense)
+    ids = token_ids(500)
+    counted, slow = KneserNey(order, VOCAB), Slow(order, VOCAB, ids.tolist())
+    counted.count(torch.from_numpy(ids))
+    assert [level.dense is not None for level in counted._levels] == [dense > 0] * order
+    idx = torch.from_numpy(np.stack([ids[:9], ids[77:86], batch(1, 9)[0].numpy()]).astype(np.int64))  # (3, 9)
+    p = counted(idx)
+    for row, found in zip(idx.tolist(), p, strict=True):
+        for t in range(9):
+            expected = [slow.probability(row[: t + 1], token) for token in range(VOCAB)]
+            np.testing.assert_allclose(found[t], expected, rtol=1e-5)
+    torch.testing.assert_close(p.sum(-1), torch.ones(3, 9), rtol=0, atol=1e-5)
+    assert bool((p > 0).all())
+
+
+def test_a_longer_order_tells_more_of_a_text_that_repeats() -> None:
+    ids = token_ids(3000)
+    losses = []
+    for order in (1, 2, 3):
+        counted = KneserNey(order, VOCAB)
+        counted.count(torch.from_numpy(ids[:2500]))
+        idx = torch.from_numpy(ids[2500:].astype(np.int64))
+        p = counted(idx[None, :-1])[0]  # (T, V)
+        losses.append(-p[torch.arange(len(p)), idx[1:]].log().mean().item())
+    assert losses[0] > losses[1] + 0.3
+    assert losses[2] < losses[0]
+
+
+def test_a_position_depends_on_the_last_ids_up_to_its_own_and_on_no_other() -> None:
+    counted = KneserNey(4, VOCAB)
+    counted.count(torch.from_numpy(np.tile(token_ids(60), 3)))
+    idx = torch.from_numpy(token_ids(60)[None, 10:20].astype(np.int64))
+    p = counted(idx)
+    for at in range(10):
+        changed = idx.clone()
+        changed[0, at] = (idx[0, at] + 1) % VOCAB
+        same = (counted(changed) == p).all(-1)[0].tolist()  # (T,)
+        assert same == [t < at or t > at + 2 for t in range(10)], at
+
+
+def test_without_counts_every_token_is_as_likely() -> None:
+    assert torch.equal(KneserNey(3, 5)(batch(2, 4, vocab_size=5)), torch.full((2, 4, 5), 0.2))
+
+
+def test_a_text_of_one_token_and_one_of_two_are_counted() -> None:
+    for ids in ([3], [3, 3], [3, 4]):
+        counted = KneserNey(5, VOCAB)
+        counted.count(torch.tensor(ids))
+        p = counted(torch.tensor([[3, 3, 3]]))
+        assert bool(p.isfinite().all())
+        torch.testing.assert_close(p.sum(-1), torch.ones(1, 3))
+
+
+def test_the_model_predicts_the_stated_mixture_and_trains_without_it() -> None:
+    model = scramble(small_model(kneser_ney=3, kneser_ney_share=0.25))
+    alone = scramble(small_model())
+    assert model.kneser_ney is not None
+    model.kneser_ney.count(torch.from_numpy(token_ids(300)))
+    idx = batch()
+    assert torch.equal(model(idx), alone(idx))
+    expected = 0.75 * alone(idx).softmax(-1) + 0.25 * model.kneser_ney(idx)
+    torch.testing.assert_close(model.eval()(idx).softmax(-1), expected, rtol=1e-5, atol=1e-8)
+
+
+def test_a_share_far_from_the_neural_prediction_stays_finite() -> None:
+    logits = torch.tensor([[-300.0, 0.0], [0.0, 300.0]])
+    p = torch.tensor([[1e-9, 1.0], [1.0, 1e-30]])
+    expected = torch.tensor([[math.log(0.3e-9), 0.0], [math.log(0.3), math.log(0.7)]])
+    torch.testing.assert_close(mixed(logits, p, 0.3), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_counts_travel_with_the_state_of_a_model() -> None:
+    model, other = (scramble(small_model(kneser_ney=3, kneser_ney_share=0.25)).eval() for _ in range(2))
+    assert model.kneser_ney is not None
+    model.kneser_ney.count(torch.from_numpy(token_ids(300)))
+    assert not torch.equal(model(batch()), other(batch()))
+    other.load_state_dict(copied(model.state_dict()))
+    assert torch.equal(model(batch()), other(batch()))
+    assert copy.deepcopy(model).kneser_ney is model.kneser_ney
+    grams = model.kneser_ney.grams.tolist()
+    assert all(one < two for one, two in pairwise(grams))
+    assert int(model.kneser_ney.counts.sum()) == 300
+
+
+@pytest.mark.parametrize(
+    ("grams", "counts"),
+    [
+        ([5, 4], [1, 1]),
+        ([4, 4], [1, 1]),
+        ([-1, 4], [1, 1]),
+        ([4, 12**3], [1, 1]),
+        ([4, 11], [1, 1]),  # ends in what stands before the first token
+        ([4, 5], [1, 0]),
+        ([4, 5], [1, 1 << 53]),
+        ([4, 5], [1]),
+        ([4], [1, 1]),
+        ([], [1]),
+        ([4], []),
+    ],
+    ids=str,
+)
+def test_what_cannot_have_been_counted_is_not_loaded(grams: list[int], counts: list[int]) -> None:
+    counted = KneserNey(3, VOCAB)
+    state = {"grams": torch.tensor(grams, dtype=torch.int64), "counts": torch.tensor(counts, dtype=torch.int64)}
+    with pytest.raises(ValueError, match="n-grams"):
+        counted.load_state_dict(state)
+    assert len(counted.grams) == 0
+
+
+@pytest.mark.parametrize(("vocab_size", "longest"), [(1, 62), (65, 10), (256, 7), (50257, 4)])
+def test_an_order_too_long_for_the_vocabulary_is_refused(vocab_size: int, longest: int) -> None:
+    assert longest_order(vocab_size) == longest
+    assert KneserNey(longest, vocab_size)(torch.zeros(1, 1, dtype=torch.int64)).shape == (1, 1, vocab_size)
+    with pytest.raises(ValueError, match=f"{longest + 1} are too long for a vocabulary of {vocab_size}"):
+        KneserNey(longest + 1, vocab_size)
