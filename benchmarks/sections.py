@@ -40,6 +40,13 @@ threads; an iteration counts 6 operations for each weight of a matrix and each t
 attention of each block and sequence (`benchmarks/peak.py`).""",
     ),
     Section(
+        "evaluations",
+        "Evaluations during a training",
+        """The default settings evaluate every 100 iterations, 200 batches of each split: four times as many tokens as
+the iterations train on. They are scored beside the iterations where a core is free for it, and a thread that would
+have to wait for them takes a share. The side without has one batch scored at its start and at its end.""",
+    ),
+    Section(
         "loss",
         "Loss over time",
         """Whole trainings. Seconds are those of training with its evaluations; val and train are the losses of the

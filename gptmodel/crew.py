@@ -5,10 +5,10 @@ instead, so that each of its threads goes through the whole model with a part of
 its operations, so the threads of a crew do run side by side.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
+from typing import Any, Generic, TypeVar
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
@@ -20,6 +20,7 @@ class Crew:
     def __init__(self, size: int, begin: Callable[[], object] | None = None) -> None:
         self.size = size
         self.begin = begin
+        self._shared: _Shared[Any, Any] | None = None  # of the `map` under way
         self._others = ThreadPoolExecutor(size - 1, "crew", begin) if size > 1 else None
 
     def double(self) -> "Crew":
@@ -43,11 +44,48 @@ class Crew:
                 raise error
         return [*first, *(future.result() for future in waiting)]
 
-    def map(self, work: Callable[[Part], Result], parts: Iterable[Part]) -> Iterator[Result]:
-        """Yield the result of each part, in their order; no more than `size` parts are taken ahead."""
-        left = iter(parts)
-        while taken := list(islice(left, self.size)):
-            yield from self.together([lambda part=part: work(part) for part in taken])  # type: ignore[misc]
+    def map(self, work: Callable[[Part], Result], parts: Iterable[Part]) -> list[Result]:
+        """Return the result of each part, in their order, or raise what the first wrong one raised.
+
+        A thread takes a part when it has done its last, so that no more are there at once than threads.
+        """
+        self._shared = shared = _Shared(work, parts)
+        try:
+            self.together([shared.run] * self.size)
+        finally:
+            self._shared = None
+        return [future.result() for future in shared.futures]
+
+    def join(self) -> None:
+        """From a thread of another crew: take parts of the `map` that is under way, until none is left."""
+        if (shared := self._shared) is not None:
+            shared.run()
+
+
+class _Shared(Generic[Part, Result]):
+    """Parts that any number of threads share out."""
+
+    def __init__(self, work: Callable[[Part], Result], parts: Iterable[Part]) -> None:
+        self.futures: list[Future[Result]] = []  # of the parts taken so far
+        self._work, self._parts, self._lock = work, iter(parts), Lock()
+
+    def run(self) -> None:
+        """Do one part after the other; an error ends the sharing out, and is found in its future."""
+        while (taken := self._take()) is not None:
+            future, part = taken
+            try:
+                future.set_result(self._work(part))
+            except BaseException as error:  # whoever waits for the results raises it
+                future.set_exception(error)
+                with self._lock:
+                    self._parts = iter(())
+
+    def _take(self) -> tuple[Future[Result], Part] | None:
+        with self._lock:
+            for part in self._parts:
+                self.futures.append(Future())
+                return self.futures[-1], part
+            return None
 
 
 ALONE = Crew(1)

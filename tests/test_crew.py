@@ -1,7 +1,9 @@
 """A crew: results in order, errors raised after all have ended, threads that really run side by side."""
 
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -19,18 +21,64 @@ def test_results_come_in_the_order_of_the_calls(size: int, count: int) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_map_keeps_the_order_and_takes_no_more_parts_than_there_are_threads(size: int) -> None:
-    taken = []
+def test_map_keeps_the_order_and_holds_no_more_parts_than_there_are_threads(size: int) -> None:
+    taken, held, most = iter(range(30)), set(), []
 
     def parts() -> Iterator[int]:
-        for number in range(7):
-            taken.append(number)
+        for number in taken:
+            held.add(number)
             yield number
 
-    results = Crew(size).map(lambda number: number**2, parts())
-    assert next(results) == 0
-    assert taken == list(range(size))
-    assert list(results) == [number**2 for number in range(1, 7)]
+    def work(number: int) -> int:
+        most.append(len(held))
+        time.sleep(0.001 * (number % 3))
+        held.remove(number)
+        return number**2
+
+    assert Crew(size).map(work, parts()) == [number**2 for number in range(30)]
+    assert max(most) == size
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_map_raises_the_first_error_and_takes_no_part_after_it(size: int) -> None:
+    taken: list[int] = []
+
+    def work(number: int) -> int:
+        taken.append(number)
+        return 1 // (number - 2)
+
+    with pytest.raises(ZeroDivisionError):
+        Crew(size).map(work, range(100))
+    assert len(taken) <= 2 + 2 * size
+    assert Crew(size).map(work, []) == []
+
+
+@pytest.mark.parametrize("wrong", [True, False])
+def test_a_thread_that_joins_takes_its_share_of_a_map_under_way(wrong: bool) -> None:
+    crew, begun, joined = Crew(1), threading.Event(), threading.Event()
+    crew.join()  # nothing is under way
+
+    def work(number: int) -> int:
+        if threading.current_thread() is threading.main_thread():
+            joined.set()
+            if wrong:
+                raise ValueError("the one who joined failed")
+            return -number
+        begun.set()
+        assert joined.wait(10)
+        return number
+
+    with ThreadPoolExecutor(1) as other:
+        result = other.submit(crew.map, work, range(1, 9))
+        assert begun.wait(10)
+        crew.join()
+        if wrong:
+            with pytest.raises(ValueError, match="the one who joined failed"):
+                result.result()
+            return
+        assert [abs(number) for number in result.result()] == list(range(1, 9))
+        assert min(result.result()) < 0 < max(result.result())
+    crew.join()
 
 
 def test_as_many_calls_as_threads_run_at_once() -> None:

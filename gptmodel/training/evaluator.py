@@ -7,6 +7,7 @@ order and in the thread that trains.
 import copy
 import os
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Protocol
@@ -17,6 +18,7 @@ from gptmodel.crew import Crew
 from gptmodel.nn.transformer import TransformerModel
 from gptmodel.training.state import Evaluation
 
+A_MOMENT = 0.001  # seconds, between the two splits of an evaluation
 Evaluate = Callable[[TransformerModel, Crew], Evaluation]
 Tell = Callable[[Evaluation], None]
 
@@ -71,7 +73,10 @@ class _InTurn:
 
 
 class _Beside:
-    """Evaluates a copy of the weights in another thread, one evaluation at a time; torch computes without the GIL."""
+    """Evaluates a copy of the weights in another thread, one evaluation at a time; torch computes without the GIL.
+
+    Where the next one is due before the last is done, the thread that trains takes a share of what is left.
+    """
 
     def __init__(self, model: TransformerModel, crew: Crew, tell: Tell, thread: Executor) -> None:
         self._model, self._crew, self._tell, self._thread = model, crew, tell, thread
@@ -86,6 +91,9 @@ class _Beside:
 
     def collect(self, *, wait: bool) -> None:
         pending = self._pending
-        if pending is not None and (wait or pending.done()):
+        while wait and pending is not None and not pending.done():  # rather than being idle, this thread lends a hand
+            self._crew.join()
+            futures.wait([pending], timeout=A_MOMENT)
+        if pending is not None and pending.done():
             self._pending = None
             self._tell(pending.result())

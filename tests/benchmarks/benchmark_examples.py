@@ -51,6 +51,17 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "clock": "wall",
         "settings": {"wider": [{"what": "training", "seconds": 10.0, "planned": [9.0, 14.0]}]},
     },
+    "evaluations": {
+        "threads": 1,
+        "rounds": 3,
+        "iterations": 1500,
+        "settings": [],
+        "evaluations": 16,
+        "batches": 400,
+        "with_seconds": SPREAD,
+        "without_seconds": SPREAD,
+        "share": {"min": 0.05, "median": 0.1, "max": 0.15},
+    },
     "resume": {
         "kills": 3,
         "resumed_seconds": SPREAD,

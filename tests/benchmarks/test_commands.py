@@ -14,7 +14,7 @@ from benchmark_examples import EXAMPLES
 from model_helpers import small_values
 
 from benchmarks import all as everything
-from benchmarks import breakdown, loss, memory, prepare, sample, samplers, scaling
+from benchmarks import breakdown, evaluations, loss, memory, prepare, sample, samplers, scaling
 from benchmarks.growth import exponents, in_words
 from benchmarks.models import SIZES, Sizes
 from benchmarks.peak import iteration_operations
@@ -47,6 +47,13 @@ def test_each_says_its_command_and_takes_json(name: str) -> None:
     needed = ["laptop.yaml", "--text", "input.txt"] if name == "loss" else []
     given = module.parser().parse_args([*needed, "--json", "out.json"])
     assert given.json == Path("out.json")
+
+
+def test_evaluations_are_compared_with_none() -> None:
+    settings = ["train.eval_interval=3", "train.eval_iters=2", "model.n_layer=1", "train.batch_size=2"]
+    results = measured(evaluations, ["--rounds", "2", "--iterations", "6", "-S", *settings])
+    assert (results["evaluations"], results["batches"]) == (3, 4)
+    assert shape(results) == shape(EXAMPLES["evaluations"])
 
 
 def test_all_runs_each_but_the_long_trainings() -> None:

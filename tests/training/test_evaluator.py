@@ -4,6 +4,7 @@ import copy
 import ctypes
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import wait
 from dataclasses import replace
@@ -20,6 +21,7 @@ from gptmodel.crew import Crew
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import load_prepared
 from gptmodel.errors import TrainingError
+from gptmodel.evaluation import loss
 from gptmodel.training import evaluator, loop
 from gptmodel.training.evaluator import has_idle_cores
 from gptmodel.training.loop import Conditions, fit
@@ -132,6 +134,24 @@ def same(state: TrainingState, other: TrainingState) -> bool:
 def _no_thread_is_left() -> Any:
     yield
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("evaluation")]
+
+
+@pytest.mark.usefixtures("slow")
+def test_the_thread_that_trains_takes_its_share_instead_of_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loss, "TOKENS_AT_ONCE", 8)  # a batch for each block
+    scorers: list[int] = []
+    state = new_state(**SETTINGS)
+
+    def scored(model: Any, _args: Any, _out: Any) -> None:
+        if not model.training:
+            time.sleep(0.005)
+            scorers.append(threading.get_ident())
+
+    state.model.register_forward_hook(scored)
+    assert fit(state, beside()) is True
+    own = scorers.count(threading.get_ident())
+    assert 0 < own < len(scorers) == 4 * 2 * 6  # evaluations, splits, eval_iters * batch_size blocks of each
+    assert rows_without_time(state) == rows_without_time(trained(**SETTINGS))
 
 
 @pytest.mark.parametrize(("interval", "size"), [(1, 1), (3, 2), (100, 1)])
