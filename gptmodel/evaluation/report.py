@@ -40,6 +40,7 @@ class EvaluationReport:
     val: SplitReport
     bigram_loss: float
     diagnosis: Diagnosis
+    counted: bool  # whether n-grams of the train split are mixed in
 
     def metrics(self) -> dict[str, Any]:
         """Return the content of metrics/evaluate.json."""
@@ -58,7 +59,12 @@ class EvaluationReport:
             f"bits per byte {split['bits_per_byte']:.4f}  ({split['tokens']:,} tokens, each scored once)"
             for name, split in (("train", self.train.metrics()), ("val", self.val.metrics()))
         ]
-        return [*lines, f"{self.diagnosis.verdict}: {self.diagnosis.explanation}"]
+        lines.append(f"{self.diagnosis.verdict}: {self.diagnosis.explanation}")
+        if self.counted:
+            lines.append(
+                "note: model.kneser_ney has counted the train split, whose loss flatters; compare by that of val"
+            )
+        return lines
 
 
 def evaluate_model(
@@ -75,7 +81,9 @@ def evaluate_model(
         reports.append(SplitReport(split, scored_bytes(tokens.ids, data.tokenizer)))
     train, val = reports
     baseline = bigram_loss(data.train.ids, data.val.ids, data.tokenizer.vocab_size)
-    return EvaluationReport(train, val, baseline, diagnose(train.split.mean, val.split.mean, baseline, overfit_gap))
+    diagnosis = diagnose(train.split.mean, val.split.mean, baseline, overfit_gap)
+    counted = bool(model.params.kneser_ney)  # type: ignore[union-attr]
+    return EvaluationReport(train, val, baseline, diagnosis, counted)
 
 
 def _token_losses(logits: Tensor, targets: Tensor) -> Tensor:

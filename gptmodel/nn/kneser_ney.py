@@ -21,6 +21,7 @@ COUNTED = frozenset({"kneser_ney.grams", "kneser_ney.counts"})
 DENSE = 1 << 21
 """Numbers in a table of whole distributions: contexts as few as this allows have theirs computed beforehand."""
 LARGEST = 1 << 53
+NOWHERE = -1  # the context of a position that has too few ids
 
 
 def longest_order(vocab_size: int) -> int:
@@ -63,14 +64,19 @@ class KneserNey(nn.Module):
         """Return the probability of each next token after idx (B, T) as (B, T, V), float32."""
         B, T = idx.shape
         ids = idx.cpu()
-        p = torch.full((B * T, self.base - 1), 1.0 / (self.base - 1))
+        p = torch.full((B, T, self.base - 1), 1.0 / (self.base - 1))
         context = torch.zeros(B, T, dtype=torch.int64)
         for length, level in enumerate(self._levels[: T + 1]):
-            if length:
-                context[:, length - 1 :] += ids[:, : T - length + 1] * self.base ** (length - 1)
-                context[:, : length - 1] = -1  # fewer ids than that are there
-            level.refine(p, context.flatten())
-        return p.view(B, T, -1).to(idx.device)
+            if length == 0:
+                level.refine(p.flatten(0, 1), context.flatten(), level.shorter)
+                continue
+            at = length - 1  # the position that has just so many ids
+            context[:, at:] += ids[:, : T - at] * self.base**at
+            whole = context[:, at].clone()  # (B,)
+            context[:, :length] = NOWHERE
+            level.refine(p.flatten(0, 1), context.flatten(), level.shorter)
+            level.refine(p[:, at], whole, level.longest)
+        return p.to(idx.device)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Return itself: once counted nothing of it changes."""
@@ -103,69 +109,82 @@ def mixed(logits: Tensor, p: Tensor, share: float) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Level:
-    """The n-grams of one order, by context: `shares` are of the context's count, less what is held back of each.
+class _Smoothed:
+    """The counts of n-grams of an order as shares of those of their context, less what is held back of each."""
 
-    With `dense` the distributions of all its contexts are there as a whole.
-    """
+    shares: Tensor  # (G,) float32
+    held_back: Tensor  # (K,) float32, of each context, for what the shorter one predicts
+    dense: Tensor | None  # (K, V), the distributions of all contexts, where they are few
+
+
+@dataclass(frozen=True)
+class _Level:
+    """The n-grams of one order, by context, as they predict by themselves and below a longer order."""
 
     contexts: Tensor  # (K,) ascending
     ends: Tensor  # (K,) where the tokens of a context end
     sizes: Tensor  # (K,) how many it has
     tokens: Tensor  # (G,)
-    shares: Tensor  # (G,) float32
-    held_back: Tensor  # (K,) float32, of each context, for what the shorter one predicts
-    dense: Tensor | None  # (K, V)
+    longest: _Smoothed
+    shorter: _Smoothed
 
-    def refine(self, p: Tensor, context: Tensor) -> None:
+    def refine(self, p: Tensor, context: Tensor, smoothed: _Smoothed) -> None:
         """Make p (N, V), predicted by the contexts one shorter, what `context` (N,) predicts where it was seen."""
         place = torch.searchsorted(self.contexts, context).clamp_(max=len(self.contexts) - 1)  # (N,)
         rows = (self.contexts[place] == context).nonzero().flatten()  # (M,)
         place = place[rows]  # (M,)
-        p[rows] = self.dense[place] if self.dense is not None else self._mixed(p[rows], place)
+        p[rows] = smoothed.dense[place] if smoothed.dense is not None else self._mixed(p[rows], place, smoothed)
 
-    def _mixed(self, p: Tensor, place: Tensor) -> Tensor:
+    def _mixed(self, p: Tensor, place: Tensor, smoothed: _Smoothed) -> Tensor:
         """Return what is held back times p (M, V), and the shares on top, of the contexts at `place` (M,)."""
         sizes = self.sizes[place]  # (M,)
         row = torch.repeat_interleave(torch.arange(len(place)), sizes)  # (S,)
         entry = torch.arange(len(row)) + torch.repeat_interleave(self.ends[place] - sizes.cumsum(0), sizes)  # (S,)
-        p = p * self.held_back[place].unsqueeze(1)  # (M, V)
-        p.view(-1)[row * p.size(1) + self.tokens[entry]] += self.shares[entry]  # no place twice
+        p = p * smoothed.held_back[place].unsqueeze(1)  # (M, V)
+        p.view(-1)[row * p.size(1) + self.tokens[entry]] += smoothed.shares[entry]  # no place twice
         return p
 
 
 def _levels(grams: Tensor, counts: Tensor, order: int, base: int) -> Iterator[_Level]:
     """Yield the levels from order 1 up.
 
-    The longest order has its counts, a shorter one the number of different tokens that come before each n-gram.
+    An n-gram counts as often as it occurs where its context is all there is, and else once for each different token
+    that comes before it.
     """
-    distinct = [(grams, counts)]
+    distinct = [(grams, counts, counts)]
     for length in range(order - 1, 0, -1):
-        distinct.append(torch.unique(distinct[-1][0] % base**length, return_counts=True))
-    known = torch.zeros(1, dtype=torch.int64)  # the contexts that `dense` is of
-    dense: Tensor | None = torch.full((1, base - 1), 1.0 / (base - 1), dtype=torch.float64)  # before anything is seen
-    for length, (codes, seen) in enumerate(reversed(distinct)):
+        longer, times, _ = distinct[-1]
+        codes, number, before = torch.unique(longer % base**length, return_inverse=True, return_counts=True)
+        distinct.append((codes, torch.bincount(number, times.double()).long(), before))
+    known = torch.zeros(1, dtype=torch.int64)  # the contexts that `below` is of
+    below: Tensor | None = torch.full((1, base - 1), 1.0 / (base - 1), dtype=torch.float64)  # before anything is seen
+    for length, (codes, times, before) in enumerate(reversed(distinct)):
         contexts, number, sizes = torch.unique_consecutive(codes // base, return_inverse=True, return_counts=True)
-        tokens, discount = codes % base, _discounts(seen)[seen.clamp(max=3)]  # (G,), (G,)
-        totals = torch.bincount(number, seen.double())  # (K,)
-        held_back = torch.bincount(number, discount) / totals  # (K,)
-        shares = (seen - discount) / totals[number]  # (G,)
-        if dense is not None and len(contexts) * (base - 1) <= DENSE:
-            shorter = torch.searchsorted(known, contexts % base ** max(0, length - 1))  # (K,)
-            dense = held_back.unsqueeze(1) * dense[shorter]  # (K, V)
-            dense[number, tokens] += shares
-            known = contexts
+        tokens = codes % base  # (G,)
+        if below is not None and len(contexts) * (base - 1) <= DENSE:
+            below = below[torch.searchsorted(known, contexts % base ** max(0, length - 1))]  # (K, V)
         else:
-            dense = None
-        yield _Level(
-            contexts=contexts,
-            ends=sizes.cumsum(0),
-            sizes=sizes,
-            tokens=tokens,
-            shares=shares.float(),
-            held_back=held_back.float(),
-            dense=None if dense is None else dense.float(),
-        )
+            below = None
+        longest, _ = _smoothed(times, number, tokens, below)
+        shorter, below = _smoothed(before, number, tokens, below)
+        known = contexts
+        yield _Level(contexts, sizes.cumsum(0), sizes, tokens, longest, shorter)
+
+
+def _smoothed(seen: Tensor, number: Tensor, tokens: Tensor, below: Tensor | None) -> tuple[_Smoothed, Tensor | None]:
+    """Smooth the counts `seen` (G,) of `tokens` in the contexts of that `number` (G,).
+
+    `below` (K, V) is what the contexts one shorter predict; if given, the same of these comes back, in float64.
+    """
+    discount = _discounts(seen)[seen.clamp(max=3)]  # (G,)
+    totals = torch.bincount(number, seen.double())  # (K,)
+    held_back = torch.bincount(number, discount) / totals  # (K,)
+    shares = (seen - discount) / totals[number]  # (G,)
+    dense = None
+    if below is not None:
+        dense = held_back.unsqueeze(1) * below  # (K, V)
+        dense[number, tokens] += shares
+    return _Smoothed(shares.float(), held_back.float(), None if dense is None else dense.float()), dense
 
 
 def _discounts(seen: Tensor) -> Tensor:

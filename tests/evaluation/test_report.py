@@ -45,6 +45,19 @@ def test_the_metrics_are_those_of_both_splits(data: PreparedData) -> None:
     assert metrics["verdict"] == "underfitting"  # random weights
 
 
+def test_a_train_loss_of_which_counts_know_the_text_is_said_to_flatter(data: PreparedData) -> None:
+    vocab_size, device = data.tokenizer.vocab_size, torch.device("cpu")
+    model = scramble(small_model(vocab_size=vocab_size, kneser_ney=4, kneser_ney_share=0.9))
+    assert model.kneser_ney is not None
+    model.kneser_ney.count(torch.from_numpy(data.train.ids.copy()))
+    report = evaluate_model(model, data, device, 0.1)
+    assert report.train.split.mean < report.val.split.mean
+    assert "flatters" in report.lines()[-1]
+    plain = evaluate_model(scramble(small_model(vocab_size=vocab_size)), data, device, 0.1)
+    assert plain.train.split.mean > 2 * report.train.split.mean
+    assert "flatters" not in "".join(plain.lines())
+
+
 def test_losses_that_are_no_number_are_an_error_that_names_the_split(data: PreparedData) -> None:
     model = small_model(vocab_size=data.tokenizer.vocab_size)
     with torch.no_grad():

@@ -54,14 +54,16 @@ class Slow:
 def test_probabilities_are_those_of_the_recursion(order: int, dense: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kneser_ney, "DENSE", dense)
     ids = token_ids(500)
-    counted, slow = KneserNey(order, VOCAB), Slow(order, VOCAB, ids.tolist())
+    counted = KneserNey(order, VOCAB)
+    slow = [Slow(longest, VOCAB, ids.tolist()) for longest in range(1, order + 1)]
     counted.count(torch.from_numpy(ids))
-    assert [level.dense is not None for level in counted._levels] == [dense > 0] * order
+    assert [level.longest.dense is not None for level in counted._levels] == [dense > 0] * order
     idx = torch.from_numpy(np.stack([ids[:9], ids[77:86], batch(1, 9)[0].numpy()]).astype(np.int64))  # (3, 9)
     p = counted(idx)
     for row, found in zip(idx.tolist(), p, strict=True):
         for t in range(9):
-            expected = [slow.probability(row[: t + 1], token) for token in range(VOCAB)]
+            longest = slow[min(order, t + 2) - 1]  # with t + 1 ids of context n-grams can have t + 2 at most
+            expected = [longest.probability(row[: t + 1], token) for token in range(VOCAB)]
             np.testing.assert_allclose(found[t], expected, rtol=1e-5)
     torch.testing.assert_close(p.sum(-1), torch.ones(3, 9), rtol=0, atol=1e-5)
     assert bool((p > 0).all())
