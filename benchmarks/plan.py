@@ -45,16 +45,16 @@ seconds = make_plan(params, text, measure(params, text, MEASURE_SECONDS), start)
 print(json.dumps({**asdict(seconds), "training": seconds.training}))
 """
 SETTINGS = {
-    "the tutorial's sizes": ["train.max_iters=500", "train.eval_interval=250", "train.eval_iters=50"],
+    "the tutorial's sizes": ["train.max_iters=2000", "train.eval_interval=500", "train.eval_iters=50"],
     "wider, longer, dropout": [
         *("model.n_embd=128", "model.block_size=128", "model.dropout=0.1"),
-        *("train.max_iters=40", "train.eval_interval=20", "train.eval_iters=8"),
+        *("train.max_iters=150", "train.eval_interval=50", "train.eval_iters=8"),
     ],
     "Muon, n-grams, rotary, pre-norm": [
         *("model.ngram_orders=[2,3,4]", "model.position=rotary", "model.norm=pre", "model.norm_type=rmsnorm"),
         *("model.qk_norm=true", "model.activation=relu2", "model.n_embd=96", "model.block_size=128"),
         *("train.optimizer=muon", "train.muon_lr=0.02", "train.muon_momentum=0.95", "train.grad_clip=1.0"),
-        *("train.max_iters=40", "train.eval_interval=20", "train.eval_iters=8"),
+        *("train.max_iters=150", "train.eval_interval=50", "train.eval_iters=8"),
     ],
 }
 

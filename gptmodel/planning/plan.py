@@ -88,7 +88,8 @@ def make_plan(params: Params, text: PlannedText, measured: Measured, start: floa
 def _evaluation_seconds(train: TrainParams, each: float, measured: Measured) -> float:
     """Return what all evaluations, each of so many seconds, add to the iterations.
 
-    Beside them, an evaluation costs what is left of it when the next one is due; nothing comes after the last one.
+    Beside them, an evaluation costs what is left of it when the next one is due, of which the thread that trains then
+    takes a share; nothing comes after the last one.
     """
     if not measured.beside:
         return evaluation_count(train) * each
@@ -97,7 +98,8 @@ def _evaluation_seconds(train: TrainParams, each: float, measured: Measured) -> 
         return max(0.0, each - iterations * measured.iteration_seconds)
 
     full, rest = divmod(train.max_iters, train.eval_interval)
-    return full * left(train.eval_interval) + (left(rest) if rest else 0.0) + each
+    waiting = full * left(train.eval_interval) + (left(rest) if rest else 0.0) + each
+    return waiting * train.threads / (train.threads + 1)
 
 
 def _sample_seconds(model: ModelParams, sample: SampleParams, token_seconds: tuple[float, float]) -> float:

@@ -209,7 +209,7 @@ def first_state(
     """Return a training before its first iteration, the n-grams of the train split (n,) counted."""
     model = build_model(params.model, vocab_size, torch_generator(params.train.seed, Stream.WEIGHTS)).to(device)
     if model.kneser_ney is not None:
-        model.kneser_ney.count(torch.from_numpy(np.asarray(train_ids)))
+        model.kneser_ney.count(torch.from_numpy(train_ids.astype(np.int64)))
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     return TrainingState(model=model, optimizer=build_optimizer(model, params.train, crew), scaler=scaler)
 

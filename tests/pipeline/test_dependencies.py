@@ -9,8 +9,14 @@ import yaml
 ROOT = Path(__file__).parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 
-# What only watches a run cannot change its result: train again for none of these.
-WATCHING = {"stages/inputs.py", "stages/tracked.py", "stages/progress.py", "gptmodel/tracking"}
+# What only watches a run, or says something about it, cannot change its result: train again for none of these.
+WATCHING = {
+    "gptmodel/ignored_settings.py",
+    "stages/inputs.py",
+    "stages/tracked.py",
+    "stages/progress.py",
+    "gptmodel/tracking",
+}
 
 
 def imported_files(path: Path) -> set[Path]:

@@ -140,7 +140,7 @@ def test_the_times_are_those_of_the_loop() -> None:
 
 @pytest.mark.parametrize(
     ("max_iters", "block_seconds", "waited"),
-    [
+    [  # as if the thread that trains did nothing meanwhile
         (10, 0.01, 0.22),  # of evaluations of 0.22 s the iterations hide all but the last
         (10, 0.25, 2 * (5.5 - 2.0) + (5.5 - 1.0) + 5.5),  # 4, 4 and 2 iterations of 0.5 s hide as much of 5.5 s
         (8, 0.25, 2 * (5.5 - 2.0) + 5.5),
@@ -150,10 +150,12 @@ def test_the_times_are_those_of_the_loop() -> None:
 def test_beside_the_iterations_an_evaluation_costs_what_they_wait_for(
     max_iters: int, block_seconds: float, waited: float
 ) -> None:
-    params = small_params(train={"max_iters": max_iters, "eval_interval": 4, "eval_iters": 4})
-    plan = arithmetic(params, measured=replace(MEASURED, beside=True, block_seconds=block_seconds))
-    assert plan.seconds.evaluations == pytest.approx(waited)
-    assert plan.seconds.training == pytest.approx(max_iters * 0.5 + waited)
+    """One thread waits half of it, since it takes a share; of two only one does."""
+    for threads, part in ((1, 1 / 2), (2, 2 / 3)):
+        params = small_params(train={"max_iters": max_iters, "eval_interval": 4, "eval_iters": 4, "threads": threads})
+        plan = arithmetic(params, measured=replace(MEASURED, beside=True, block_seconds=block_seconds))
+        assert plan.seconds.evaluations == pytest.approx(part * waited)
+        assert plan.seconds.training == pytest.approx(max_iters * 0.5 + part * waited)
 
 
 @pytest.mark.parametrize(("every", "saved", "kept"), [(100.0, 0, 0), (20.0, 1, 1), (9.0, 3, 2), (0.001, 10, 2)])

@@ -1,0 +1,66 @@
+"""What a training does between its inputs and its first iteration."""
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from model_helpers import small_params
+
+from gptmodel.config import Params
+from gptmodel.data.corpus import prepare
+from gptmodel.data.prepared import PreparedData, load_prepared
+from gptmodel.errors import ConfigError
+from gptmodel.training.run import TrainingRun
+
+COUNTING = {"kneser_ney": 3, "kneser_ney_share": 0.3}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> PreparedData:
+    (tmp_path / "input.txt").write_text("hello, world\n" * 40, encoding="utf-8")
+    prepare(tmp_path / "input.txt", tmp_path / "prepared", small_params().prepare)
+    return load_prepared(tmp_path / "prepared")
+
+
+@pytest.fixture
+def _every_warning_is_an_error() -> Iterator[None]:
+    torch.set_warn_always(True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+    torch.set_warn_always(False)
+
+
+@pytest.mark.usefixtures("_every_warning_is_an_error")
+def test_the_n_grams_of_the_train_split_are_counted_before_the_first_iteration(
+    tmp_path: Path, data: PreparedData
+) -> None:
+    with TrainingRun.open(tmp_path / "runs", data, small_params(model=COUNTING)) as run:
+        counted = run.state.model.kneser_ney
+        assert counted is not None
+        assert int(counted.counts.sum()) == len(data.train.ids)
+
+
+@pytest.mark.usefixtures("_every_warning_is_an_error")
+def test_without_counts_there_are_none(tmp_path: Path, data: PreparedData) -> None:
+    with TrainingRun.open(tmp_path / "runs", data, small_params()) as run:
+        assert run.state.model.kneser_ney is None
+        assert not [name for name in run.state.model.state_dict() if "kneser" in name]
+
+
+def test_an_order_too_long_for_the_vocabulary_is_told_before_anything_is_made(
+    tmp_path: Path, data: PreparedData
+) -> None:
+    params: Params = small_params(model={**COUNTING, "kneser_ney": 16})
+    with TrainingRun.open(tmp_path / "runs", data, params):
+        pass  # 10 characters: 16 fit
+    (tmp_path / "input.txt").write_text("".join(map(chr, range(33, 400))) * 10, encoding="utf-8")
+    prepare(tmp_path / "input.txt", tmp_path / "wide", small_params().prepare)
+    with (
+        pytest.raises(ConfigError, match=r"^model.kneser_ney = 16: 7 at most with a vocabulary of 367; lower it$"),
+        TrainingRun.open(tmp_path / "other", load_prepared(tmp_path / "wide"), params),
+    ):
+        pass
+    assert not (tmp_path / "other").exists()
