@@ -84,14 +84,14 @@ class KneserNey(nn.Module):
 
     def _set(self, grams: Tensor, counts: Tensor) -> None:
         self.grams, self.counts = grams, counts
-        self._levels = list(_levels(grams, counts, self.order, self.base))
+        self._levels = list(_levels(grams, counts, self.order, self.base)) if len(grams) else []
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
         """Take n-grams and counts, however many there are; ValueError for what `count` cannot have made."""
         grams, counts = (state_dict[f"{prefix}{name}"].cpu().clone() for name in ("grams", "counts"))
         if len(grams) or len(counts):
             self._check(grams, counts)
-            self._set(grams, counts)
+        self._set(grams, counts)
 
     def _check(self, grams: Tensor, counts: Tensor) -> None:
         """Raise ValueError unless the n-grams ascend, each ends in a token, and each occurs."""

@@ -133,6 +133,9 @@ def test_counts_travel_with_the_state_of_a_model() -> None:
     other.load_state_dict(copied(model.state_dict()))
     assert torch.equal(model(batch()), other(batch()))
     assert copy.deepcopy(model).kneser_ney is model.kneser_ney
+    other.load_state_dict(small_model(kneser_ney=3, kneser_ney_share=0.25).state_dict())
+    assert other.kneser_ney is not None
+    assert torch.equal(other.kneser_ney(batch()), torch.full((3, 8, VOCAB), 1 / VOCAB))  # as if never counted
     grams = model.kneser_ney.grams.tolist()
     assert all(one < two for one, two in pairwise(grams))
     assert int(model.kneser_ney.counts.sum()) == 300
