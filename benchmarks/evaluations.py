@@ -15,6 +15,7 @@ from benchmarks.report import ROOT, Results, cell, options, progress, run, sprea
 from gptmodel.config import Params, load_params
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import PreparedData, load_prepared
+from gptmodel.planning.plan import evaluation_count
 
 TEXT_BYTES = 1_000_000
 NONE = ("train.eval_interval=1000000", "train.eval_iters=1")
@@ -68,7 +69,7 @@ def measure(given: argparse.Namespace) -> Results:
         "rounds": given.rounds,
         "iterations": given.iterations,
         "settings": given.settings,
-        "evaluations": given.iterations // train.eval_interval + 1,
+        "evaluations": evaluation_count(train),
         "batches": 2 * train.eval_iters,
         "with_seconds": spread(times[0]),
         "without_seconds": spread(times[1]),

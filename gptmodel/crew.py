@@ -82,10 +82,17 @@ class _Shared(Generic[Part, Result]):
 
     def _take(self) -> tuple[Future[Result], Part] | None:
         with self._lock:
-            for part in self._parts:
+            try:
+                part = next(self._parts)
+            except StopIteration:
+                return None
+            except BaseException as error:  # parts that cannot be made are as wrong as one that cannot be done
                 self.futures.append(Future())
-                return self.futures[-1], part
-            return None
+                self.futures[-1].set_exception(error)
+                self._parts = iter(())
+                return None
+            self.futures.append(Future())
+            return self.futures[-1], part
 
 
 ALONE = Crew(1)

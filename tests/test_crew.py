@@ -45,6 +45,7 @@ def test_map_raises_the_first_error_and_takes_no_part_after_it(size: int) -> Non
 
     def work(number: int) -> int:
         taken.append(number)
+        time.sleep(0.001)
         return 1 // (number - 2)
 
     with pytest.raises(ZeroDivisionError):
@@ -79,6 +80,29 @@ def test_a_thread_that_joins_takes_its_share_of_a_map_under_way(wrong: bool) -> 
         assert [abs(number) for number in result.result()] == list(range(1, 9))
         assert min(result.result()) < 0 < max(result.result())
     crew.join()
+
+
+@pytest.mark.parametrize("joins", [True, False])
+def test_parts_that_cannot_be_made_are_an_error_of_the_map_whoever_meets_it(joins: bool) -> None:
+    crew, begun, joined = Crew(1), threading.Event(), threading.Event()
+
+    def parts() -> Iterator[int]:
+        yield 1
+        raise MemoryError("no part")
+
+    def work(number: int) -> int:
+        begun.set()
+        assert not joins or joined.wait(10)
+        return number
+
+    with ThreadPoolExecutor(1) as other:
+        result = other.submit(crew.map, work, parts())
+        if joins:
+            assert begun.wait(10)
+            crew.join()  # meets it, and returns
+            joined.set()
+        with pytest.raises(MemoryError, match="no part"):
+            result.result()
 
 
 def test_as_many_calls_as_threads_run_at_once() -> None:

@@ -62,7 +62,8 @@ class EvaluationReport:
         lines.append(f"{self.diagnosis.verdict}: {self.diagnosis.explanation}")
         if self.counted:
             lines.append(
-                "note: model.kneser_ney has counted the train split, whose loss flatters; compare by that of val"
+                "note: the counts of model.kneser_ney know the train split by heart, whose loss flatters, so that the "
+                "verdict does not hold: judge by the loss of val"
             )
         return lines
 

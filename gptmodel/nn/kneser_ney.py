@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 COUNTED = frozenset({"kneser_ney.grams", "kneser_ney.counts"})
-"""Entries of a model's state that are whole numbers, as many as the training text has."""
+"""Entries of a model's state that are whole numbers, as many as the training text has distinct n-grams."""
 DENSE = 1 << 21
 """Numbers in a table of whole distributions: contexts as few as this allows have theirs computed beforehand."""
 LARGEST = 1 << 53
@@ -87,7 +87,7 @@ class KneserNey(nn.Module):
         self._levels = list(_levels(grams, counts, self.order, self.base)) if len(grams) else []
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-        """Take n-grams and counts, however many there are; ValueError for what `count` cannot have made."""
+        """Take n-grams and counts, however many there are; ValueError for those that cannot be looked up."""
         grams, counts = (state_dict[f"{prefix}{name}"].cpu().clone() for name in ("grams", "counts"))
         if len(grams) or len(counts):
             self._check(grams, counts)
@@ -122,9 +122,9 @@ class _Level:
     """The n-grams of one order, by context, as they predict by themselves and below a longer order."""
 
     contexts: Tensor  # (K,) ascending
-    ends: Tensor  # (K,) where the tokens of a context end
-    sizes: Tensor  # (K,) how many it has
-    tokens: Tensor  # (G,)
+    ends: Tensor  # (K,) int32, where the tokens of a context end
+    sizes: Tensor  # (K,) int32, how many it has
+    tokens: Tensor  # (G,) int32
     longest: _Smoothed
     shorter: _Smoothed
 
@@ -158,7 +158,8 @@ def _levels(grams: Tensor, counts: Tensor, order: int, base: int) -> Iterator[_L
         distinct.append((codes, torch.bincount(number, times.double()).long(), before))
     known = torch.zeros(1, dtype=torch.int64)  # the contexts that `below` is of
     below: Tensor | None = torch.full((1, base - 1), 1.0 / (base - 1), dtype=torch.float64)  # before anything is seen
-    for length, (codes, times, before) in enumerate(reversed(distinct)):
+    for length in range(order):
+        codes, times, before = distinct.pop()
         contexts, number, sizes = torch.unique_consecutive(codes // base, return_inverse=True, return_counts=True)
         tokens = codes % base  # (G,)
         if below is not None and len(contexts) * (base - 1) <= DENSE:
@@ -168,7 +169,7 @@ def _levels(grams: Tensor, counts: Tensor, order: int, base: int) -> Iterator[_L
         longest, _ = _smoothed(times, number, tokens, below)
         shorter, below = _smoothed(before, number, tokens, below)
         known = contexts
-        yield _Level(contexts, sizes.cumsum(0), sizes, tokens, longest, shorter)
+        yield _Level(contexts, sizes.cumsum(0).int(), sizes.int(), tokens.int(), longest, shorter)
 
 
 def _smoothed(seen: Tensor, number: Tensor, tokens: Tensor, below: Tensor | None) -> tuple[_Smoothed, Tensor | None]:

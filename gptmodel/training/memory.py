@@ -41,9 +41,10 @@ def estimate_bytes(model: ModelParams, train: TrainParams, vocab_size: int, trai
 
     Weights, gradients and the optimizer's averages, where a table of n-grams has a gradient for the rows of a batch
     only; the larger of what backward keeps of a batch and what an evaluation's forward pass needs, or, `beside` the
-    iterations, both, a pass for each thread, and the weights that are evaluated; Muon's work space; and the larger of a
-    snapshot, and model.pth with the copy it is made of; and the counts of n-grams, if any. What one of these frees is
-    in pieces that seldom serve for another, so they add up.
+    iterations, both, a pass for each thread, and the weights that are evaluated (a thread that trains scores too, but
+    keeps nothing of a batch then); Muon's work space; the larger of a snapshot, and model.pth with the copy it is made
+    of; and the counts of n-grams, if any. What one of these frees is in pieces that seldom serve for another, so they
+    add up.
     """
     parameters, tables = _count(model, vocab_size)
     matrices = 12 * model.n_layer * model.n_embd**2 if train.optimizer == "muon" else 0
@@ -51,7 +52,7 @@ def estimate_bytes(model: ModelParams, train: TrainParams, vocab_size: int, trai
     resident = parameters + (parameters - tables) + moments
     saving = max(parameters + moments, 2 * parameters)
     kept, scored = _kept(model, train, vocab_size), _scored(model, vocab_size)
-    working = parameters + kept + train.threads * scored if beside else max(kept, scored)
+    working = parameters + max(kept, scored) + train.threads * scored if beside else max(kept, scored)
     counted = COUNTED_BYTES * model.kneser_ney * train_tokens
     return BASE_BYTES + 4 * (resident + working + _muon_work(matrices) + saving) + counted
 
@@ -75,7 +76,7 @@ def _kept(model: ModelParams, train: TrainParams, vocab_size: int) -> int:
 
 def _scored(model: ModelParams, vocab_size: int) -> int:
     """Return the numbers that a forward pass of an evaluation needs."""
-    return max(TOKENS_AT_ONCE, model.block_size) * (12 * model.n_embd + 3 * vocab_size)
+    return max(TOKENS_AT_ONCE, model.block_size) * (12 * model.n_embd + (7 if model.kneser_ney else 3) * vocab_size)
 
 
 def _muon_work(matrices: int) -> int:
@@ -111,8 +112,8 @@ def memory_errors(when: Callable[[], str]) -> Iterator[None]:
         if not _of_memory(error):
             raise
         raise TrainingError(
-            f"out of memory {when()}: lower train.batch_size, model.block_size, model.n_layer or model.n_embd; "
-            "the last snapshot is kept"
+            f"out of memory {when()}: lower train.batch_size, model.block_size, model.n_layer, model.n_embd or "
+            "model.kneser_ney; the last snapshot is kept"
         ) from error
 
 
@@ -133,7 +134,7 @@ def check_memory(needed: int) -> None:
     if needed > there:
         raise TrainingError(
             f"training would need about {shown(needed)} of memory, and this machine has {shown(there)}: "
-            "lower train.batch_size, model.block_size, model.n_layer or model.n_embd"
+            "lower train.batch_size, model.block_size, model.n_layer, model.n_embd or model.kneser_ney"
         )
 
 

@@ -72,8 +72,8 @@ class TrainingRun:
     def open(cls, runs: Path, data: PreparedData, params: Params) -> Iterator["TrainingRun"]:
         """Open the run of these inputs, continued from its newest snapshot if it has one.
 
-        Raises ConfigError for a device that is not there, DataError when a split is shorter than a block, and
-        TrainingError when memory would not do or the same run is under way already.
+        Raises ConfigError for a device that is not there or n-grams too long for the vocabulary, DataError when a
+        split is shorter than a block, and TrainingError when memory would not do or the same run is under way already.
         """
         device = pick_device(params.train.device, "train.device")
         crew = crew_of(params.train.threads, device)

@@ -26,7 +26,9 @@ def test_the_default_needs_little(params: Params) -> None:
     assert BASE_BYTES < estimate(params) < BASE_BYTES + (60 << 20)
 
 
-@pytest.mark.parametrize("changes", [{"n_embd": 256}, {"n_layer": 40}, {"block_size": 512}, {"batch_size": 512}])
+@pytest.mark.parametrize(
+    "changes", [{"n_embd": 256}, {"n_layer": 40}, {"block_size": 512}, {"batch_size": 512}, {"kneser_ney": 9}]
+)
 def test_it_grows_with_each_size(params: Params, changes: dict[str, int]) -> None:
     assert estimate(params, **changes) > estimate(params) + (10 << 20)
 
