@@ -8,7 +8,7 @@ from gptmodel.planning.text import PlannedText
 
 TRACKING_BYTES = 1_000_000  # a new MLflow store, before any artifact
 KEPT_SNAPSHOTS = 2
-PLOTS_SECONDS = 3.0  # the library for the plots, and drawing them: the same for every setting
+PLOTS_SECONDS = 1.0  # the library for the plots, and drawing them: the same for every setting
 
 
 def evaluation_count(train: TrainParams) -> int:

@@ -16,7 +16,7 @@ from gptmodel.nn.transformer import TransformerModel
 from gptmodel.training.evaluator import has_idle_cores
 
 BASE_BYTES = 335 << 20  # the interpreter with torch, before a model
-COUNTED_BYTES = 24  # of a training token in the counts of one order of n-grams
+COUNTED_BYTES = 20  # of a training token in the counts of one order of n-grams
 MOMENTS = {"sgd": 0, "adamw": 2, "muon": 2}  # averages of each weight; Muon has 1 of a block's matrices
 
 
