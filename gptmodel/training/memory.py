@@ -67,8 +67,8 @@ def _kept(model: ModelParams, train: TrainParams, vocab_size: int) -> int:
     tokens = train.batch_size * T
     weights = model.n_head * T  # of the attention, for each token
     kept = tokens * (4 * C + 4 * V + 3 * C * len(model.ngram_orders))
-    if model.dropout:  # softmax, noise and product are kept; two more are there while one layer goes backward
-        kept += tokens * (model.n_layer * (24 * C + 3 * weights) + 2 * weights)
+    if model.dropout:  # softmax, noise and product are kept; four more are there while one layer goes backward
+        kept += tokens * (model.n_layer * (24 * C + 3 * weights) + 4 * weights)
     else:
         kept += tokens * model.n_layer * (20 * C + (weights if T <= SHORT_BLOCK else 0))
     return kept
@@ -76,7 +76,10 @@ def _kept(model: ModelParams, train: TrainParams, vocab_size: int) -> int:
 
 def _scored(model: ModelParams, vocab_size: int) -> int:
     """Return the numbers that a forward pass of an evaluation needs."""
-    return max(TOKENS_AT_ONCE, model.block_size) * (12 * model.n_embd + (7 if model.kneser_ney else 3) * vocab_size)
+    each = 12 * model.n_embd + (7 if model.kneser_ney else 3) * vocab_size
+    if model.dropout or model.block_size <= SHORT_BLOCK:  # the weights of the attention, before and after the softmax
+        each += 2 * model.n_head * model.block_size
+    return max(TOKENS_AT_ONCE, model.block_size) * each
 
 
 def _muon_work(matrices: int) -> int:
