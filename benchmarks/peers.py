@@ -5,7 +5,7 @@ A contestant is made in a process of its own, since some change how the process 
 
 import importlib.util
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import numpy as np
 import torch
@@ -31,15 +31,19 @@ def sampled(data: np.ndarray, sizes: Sizes) -> tuple[Tensor, Tensor]:
     return whole[:, :-1], whole[:, 1:]
 
 
-def eager_loop(model: nn.Module, sizes: Sizes, logits: Callable[[Any], Tensor] = lambda out: out) -> Train:
-    """Return the usual loop around a model, with PyTorch's default AdamW, and clipping where nanoGPT clips."""
+def eager_loop(model: nn.Module, sizes: Sizes, *, forward: Callable[[Tensor], Tensor] | None = None) -> Train:
+    """Return the usual loop around a model, with PyTorch's default AdamW, and clipping where nanoGPT clips.
+
+    `forward` maps idx to logits; it is the model itself where nothing is given.
+    """
+    logits: Callable[[Tensor], Tensor] = forward or model
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
     data = tokens()
 
     def train(iterations: int) -> None:
         for _ in range(iterations):
             idx, targets = sampled(data, sizes)
-            loss = F.cross_entropy(logits(model(idx)).reshape(-1, VOCAB), targets.reshape(-1))
+            loss = F.cross_entropy(logits(idx).reshape(-1, VOCAB), targets.reshape(-1))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             if sizes.like_nanogpt:
@@ -49,16 +53,24 @@ def eager_loop(model: nn.Module, sizes: Sizes, logits: Callable[[Any], Tensor] =
     return train
 
 
-def plain(sizes: Sizes, threads: int) -> Train:
-    """A plain eager loop of the same model."""
+def plain(sizes: Sizes, threads: int, dtype: torch.dtype = torch.float32) -> Train:
+    """A plain eager loop of the same model; with another dtype, under torch's autocast."""
     torch.set_num_threads(threads)
-    return eager_loop(PlainGPT(sizes), sizes)
+    model = PlainGPT(sizes)
+
+    def logits(idx: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+            found: Tensor = model(idx)
+        return found.float()
+
+    return eager_loop(model, sizes, forward=logits)
 
 
 def huggingface(sizes: Sizes, threads: int) -> Train:
     """The loop around GPT-2 of Hugging Face transformers."""
     torch.set_num_threads(threads)
-    return eager_loop(huggingface_model(sizes), sizes, lambda out: out.logits)
+    model = huggingface_model(sizes)
+    return eager_loop(model, sizes, forward=lambda idx: model(idx).logits)
 
 
 def litgpt(sizes: Sizes, threads: int) -> Train:
@@ -67,15 +79,18 @@ def litgpt(sizes: Sizes, threads: int) -> Train:
     return eager_loop(litgpt_model(sizes), sizes)
 
 
-def ours(sizes: Sizes, threads: int) -> Train:
-    """The loop of gptmodel: its batches, its step, its optimizer."""
+def ours(sizes: Sizes, threads: int, dtype: torch.dtype = torch.float32, *, compiling: bool = False) -> Train:
+    """The loop of gptmodel: its batches, its step, its optimizer; `compiling`, with train.compile."""
     from gptmodel.data.batches import training_batch
     from gptmodel.determinism import crew_of
     from gptmodel.optim.factory import build_optimizer, learning_rate_at
+    from gptmodel.training.compiled import compiled
     from gptmodel.training.step import Update, training_step
 
-    crew = crew_of(threads, torch.device("cpu"))
+    device = torch.device("cpu")
+    crew = crew_of(threads, device, whole=compiling)
     model, params = our_model(sizes), our_params(sizes).train
+    forward = compiled(model, our_params(sizes), device, dtype) if compiling else model
     optimizer = build_optimizer(model, params, crew)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     data, done = tokens(), 0
@@ -87,14 +102,18 @@ def ours(sizes: Sizes, threads: int) -> Train:
             batch = training_batch(data, params.seed, iteration, params.batch_size, sizes.block_size)
             rate = learning_rate_at(min(iteration, params.max_iters), params)
             update = Update(iteration=iteration, learning_rate=rate, grad_clip=params.grad_clip)
-            training_step(model, optimizer, scaler, batch, update, crew=crew)
+            training_step(forward, optimizer, scaler, batch, update, dtype=dtype, crew=crew)
 
     return train
 
 
 CONTESTANTS: dict[str, Callable[[Sizes, int], Train]] = {
     "gptmodel": ours,
+    "gptmodel, compiled": partial(ours, compiling=True),
+    "gptmodel, bfloat16": partial(ours, dtype=torch.bfloat16),
+    "gptmodel, compiled, bfloat16": partial(ours, dtype=torch.bfloat16, compiling=True),
     "plain loop": plain,
+    "plain loop, bfloat16": partial(plain, dtype=torch.bfloat16),
     "HF GPT-2": huggingface,
     "litgpt": litgpt,
 }

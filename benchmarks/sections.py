@@ -32,12 +32,15 @@ SECTIONS = (
     Section(
         "train",
         "Training speed",
-        """One iteration (batch, forward, backward, update) with float32 and AdamW, of models of the same sizes, each
-in a process of its own. The plain loop is the same model with torch's attention kernel and `torch.optim.AdamW` by its
-defaults. GPT-2 of HF transformers and GPT of litgpt are pre-norm with GELU at any sizes, and litgpt turns queries and
-keys in place of learned positions. The peak is the speed of float32 products of 1024 x 1024 matrices with the same
-threads; an iteration counts 6 operations for each weight of a matrix and each token, and 12 n_embd block_size^2 for the
-attention of each block and sequence (`benchmarks/peak.py`).""",
+        """One iteration (batch, forward, backward, update) with AdamW, of models of the same sizes, each in a process
+of its own, in float32 but where bfloat16 is said: there matrices are multiplied in bfloat16, ours by `train.dtype`,
+the plain loop's by torch's autocast; weights and updates stay float32. "Compiled" is `train.compile`, whose
+compiling is not in the times (half a minute, or seconds from its cache). The plain loop is the same model with
+torch's attention kernel and `torch.optim.AdamW` by its defaults. GPT-2 of HF transformers and GPT of litgpt are
+pre-norm with GELU at any sizes, and litgpt turns queries and keys in place of learned positions. The peak is the
+speed of float32 products of 1024 x 1024 matrices with the same threads, which bfloat16 may exceed; an iteration
+counts 6 operations for each weight of a matrix and each token, and 12 n_embd block_size^2 for the attention of each
+block and sequence (`benchmarks/peak.py`).""",
     ),
     Section(
         "evaluations",

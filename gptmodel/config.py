@@ -107,6 +107,7 @@ class TrainParams(Section):
     seed: int = Field(ge=0, lt=2**63, description="start of all random numbers")
     threads: int = Field(gt=0, le=1024, description="CPU threads; another number gives other bytes")
     device: Device = Field(description="where to compute; auto takes cuda if there is one")
+    compile: bool = Field(description="train on compiled code; needs a C++ compiler, and seconds to begin")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(description="arithmetic of the forward pass")
 
     @model_validator(mode="after")

@@ -79,8 +79,14 @@ def use_threads(threads: int) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def crew_of(threads: int, device: torch.device) -> Crew:
-    """Return `threads` threads that compute on a CPU with one torch thread each; elsewhere the device does the work."""
+def crew_of(threads: int, device: torch.device, *, whole: bool = False) -> Crew:
+    """Return `threads` threads that compute on a CPU with one torch thread each; elsewhere the device does the work.
+
+    `whole` returns one that computes with as many torch threads, which is the faster way for compiled code.
+    """
+    if whole and device.type == "cpu":
+        use_threads(threads)
+        return Crew(1, partial(torch.set_num_threads, threads))
     use_threads(1)
     _set_malloc(M_ARENA_MAX, threads)  # with fewer they wait for each other, with more memory is wasted
     # a new thread computes with as many threads as there are cores until it is told otherwise
@@ -105,7 +111,7 @@ def _set_malloc(parameter: int, value: int) -> None:
         library.mallopt(parameter, value)
 
 
-def platform_fingerprint(device: torch.device, dtype: torch.dtype, threads: int) -> dict[str, str]:
+def platform_fingerprint(device: torch.device, dtype: torch.dtype, threads: int, compiler: str = "") -> dict[str, str]:
     """Return what, beside code, data and params, decides the bytes of a trained model."""
     build = hashlib.sha256(torch.__config__.show().encode()).hexdigest()[:12]
     return {
@@ -115,4 +121,5 @@ def platform_fingerprint(device: torch.device, dtype: torch.dtype, threads: int)
         "threads": str(threads),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "dtype": str(dtype).removeprefix("torch."),
+        **({"compiler": compiler} if compiler else {}),
     }

@@ -39,6 +39,8 @@ def train(params: ParamsOption = PARAMS_FILE, settings: SettingsOption = None, o
     data = load_prepared(Layout().prepared)
     with StopSignals() as stop, TrainingRun.open(project_root() / "runs", data, chosen) as run:
         note(run.summary())
+        if run.not_compiled:
+            note(f"train.compile = true is ignored: {run.not_compiled}")
         with training_tracker(run, chosen) as tracker:
             reporter = Reporter(tracker, chosen, run.state.iteration)
             with reporter.shown():

@@ -61,6 +61,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "threads": 1,
         "device": "cpu",
         "dtype": "float32",
+        "compile": False,
     },
     "evaluate": {"overfit_gap": 0.1, "threads": 1, "device": "cpu"},
     "sample": {

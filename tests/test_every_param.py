@@ -27,6 +27,7 @@ from gptmodel.evaluation.diagnosis import diagnose
 from gptmodel.sampling.generate import sample_texts
 from gptmodel.tokenizers.char import CharTokenizer
 from gptmodel.tracking.base import NullTracker
+from gptmodel.training.compiled import find_compiler
 
 Changes = dict[str, Any]
 MUON: Changes = {"optimizer": "muon", "muon_lr": 0.02, "muon_momentum": 0.9}
@@ -70,6 +71,7 @@ CASES: dict[str, tuple[Changes, Any, Any]] = {
     "train.threads": ({}, 1, 2),
     "train.device": ({}, "cpu", "mps" if not torch.backends.mps.is_available() else "auto"),
     "train.dtype": ({}, "float32", "bfloat16"),
+    "train.compile": ({"model": {"dropout": 0.1}}, False, True),
     "evaluate.overfit_gap": ({}, 0.1, 0.2),
     "evaluate.threads": ({}, 1, 2),
     "evaluate.device": ({}, "cpu", "mps" if not torch.backends.mps.is_available() else "auto"),
@@ -119,8 +121,10 @@ def outcome(function: Callable[..., Any], *args: Any) -> str:
 
 
 def shown_on_a_machine(section: str, params: Params) -> str:
-    """What threads, device and dtype come to."""
+    """What threads, device, dtype and compile come to: dropout is not compiled, and says so at once."""
     chosen = getattr(params, section)
+    if section == "train" and chosen.compile:
+        return outcome(find_compiler, params, torch.device("cpu"))
     crew = crew_of(chosen.threads, torch.device("cpu"))
     if section == "sample":
         use_threads(chosen.threads)
@@ -140,7 +144,7 @@ def shown_by_training(params: Params) -> str:
 
 def shown(section: str, key: str, params: Params, folder: Path) -> str:  # noqa: PLR0911  # a case each
     """What can be observed of a setting."""
-    if key in ("threads", "device"):
+    if key in ("threads", "device", "compile"):
         return shown_on_a_machine(section, params)
     if section == "model" and key not in TRAINED:  # equal random weights, so that what differs is the arithmetic
         model = scramble(small_model(**params.model.model_dump(mode="json")))

@@ -25,7 +25,8 @@ class Rotary(nn.Module):
     """Rotary position embedding (Su et al. 2021, RoFormer): turns pairs of q and k by an angle that grows with time.
 
     The product of a turned query and a turned key depends on their distance only. A pair is a complex number here,
-    and its turn one product: several times as fast on a CPU as sines and cosines put together from halves.
+    and its turn one product: several times as fast on a CPU as sines and cosines put together from halves, but for a
+    compiler, which knows no complex numbers.
     """
 
     turns: Tensor
@@ -42,11 +43,15 @@ class Rotary(nn.Module):
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
         """Turn x (B, T, ..., hs), whose first T stands at position `start`."""
         T, hs = x.size(1), x.size(-1)
-        turns = torch.view_as_complex(self.turns[start : start + T])  # (T, hs/2)
-        turns = turns.view(T, *[1] * (x.dim() - 3), hs // 2)
+        turns = self.turns[start : start + T].view(T, *[1] * (x.dim() - 3), hs // 2, 2)
         exact = x.to(torch.promote_types(x.dtype, torch.float32))  # complex numbers have no half precision
-        pairs = torch.view_as_complex(exact.view(*x.shape[:-1], hs // 2, 2))  # (B, T, ..., hs/2)
-        return torch.view_as_real(pairs * turns).flatten(-2).to(x.dtype)  # (B, T, ..., hs)
+        pairs = exact.view(*x.shape[:-1], hs // 2, 2)
+        if torch.compiler.is_compiling():
+            (a, b), (cos, sin) = pairs.unbind(-1), turns.unbind(-1)  # (B, T, ..., hs/2) and (T, ..., hs/2)
+            turned = torch.stack((a * cos - b * sin, a * sin + b * cos), dim=-1)
+        else:
+            turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(turns))
+        return turned.flatten(-2).to(x.dtype)  # (B, T, ..., hs)
 
 
 class NgramEmbedding(nn.Module):

@@ -54,13 +54,15 @@ class _RMSNorm(torch.autograd.Function):
 
 def relu2(x: Tensor) -> Tensor:
     """Return the square of the positive part of x, of any shape (So et al. 2021, Primer)."""
+    if torch.compiler.is_compiling():  # a compiler fuses the plain form
+        return F.relu(x).square()
     out: Tensor = _ReLU2.apply(x)  # type: ignore[no-untyped-call]
     return out
 
 
 def rms_norm(x: Tensor, gain: Tensor | None = None) -> Tensor:
     """Bring each row of x (..., C) to a root mean square of 1, then times gain (C,): F.rms_norm and its epsilon."""
-    if x.device.type != "cpu":  # where torch has a kernel for it
+    if x.device.type != "cpu" or torch.compiler.is_compiling():  # torch has a kernel for it, or makes one
         return F.rms_norm(x, x.shape[-1:], gain)
     out: Tensor = _RMSNorm.apply(x, gain)  # type: ignore[no-untyped-call]
     return out

@@ -62,24 +62,34 @@ class TransformerModel(nn.Module):
 
         In training mode they are the transformer's alone: it learns what it can, whatever the counts know.
         """
+        logits = self.logits(self.embed(idx))  # (B, T, V)
+        if self.kneser_ney is not None and not self.training:
+            logits = mixed(logits, self.kneser_ney(idx), self.params.kneser_ney_share)  # (B, T, V)
+        return logits
+
+    def embed(self, idx: Tensor) -> Tensor:
+        """Return what goes into the first block for idx (B, T), as (B, T, C)."""
         T = idx.size(1)
         if self.params.block_size < T:
             raise ValueError(f"{T} tokens do not fit block_size = {self.params.block_size}")
-        x = self.encoder(idx)  # (B, T, C)
+        x: Tensor = self.encoder(idx)  # (B, T, C)
         if self.scale != 1.0:
             x = x * self.scale
         if self.position is not None:
             x = x + self.position.weight[:T]  # (B, T, C)
         if self.ngrams is not None:
             x = x + self.ngrams(idx)  # (B, T, C)
-        x = self.blocks(self.dropout(x))  # (B, T, C)
+        embedded: Tensor = self.dropout(x)  # (B, T, C)
+        return embedded
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Return the transformer's logits (B, T, V) of what goes into the first block, x (B, T, C)."""
+        x = self.blocks(x)  # (B, T, C)
         if self.ln_f is not None:
             x = self.ln_f(x)
         logits: Tensor = self.decoder(x)  # (B, T, V)
         if cap := self.params.logit_softcap:  # Gemma 2 (Gemma Team 2024): no logit beyond the cap, smoothly
             logits = cap * torch.tanh(logits / cap)
-        if self.kneser_ney is not None and not self.training:
-            logits = mixed(logits, self.kneser_ney(idx), self.params.kneser_ney_share)  # (B, T, V)
         return logits
 
 

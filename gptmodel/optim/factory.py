@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gptmodel.config import TrainParams
 from gptmodel.crew import ALONE, Crew
+from gptmodel.optim.adamw import AdamW
 from gptmodel.optim.combined import Combined
 from gptmodel.optim.muon import Muon
 from gptmodel.optim.tables import TableAdam
@@ -42,7 +43,7 @@ def build_optimizer(model: nn.Module, params: TrainParams, crew: Crew = ALONE) -
     assert params.beta1 is not None
     assert params.beta2 is not None
     betas = (params.beta1, params.beta2)
-    parts.append(torch.optim.AdamW(_groups(left, tables, params), lr=params.learning_rate, betas=betas, fused=True))
+    parts.append(AdamW(_groups(left, tables, params), lr=params.learning_rate, betas=betas, fused=True))
     if sparse:
         group = {"params": sparse, "share": _table_share(params)}
         parts.append(TableAdam([group], lr=params.learning_rate, betas=betas, floor=params.ngram_floor))

@@ -29,11 +29,13 @@ from gptmodel.nn.transformer import TransformerModel
 from gptmodel.planning.text import PlannedText
 from gptmodel.sampling.generate import generate
 from gptmodel.training.checkpoint import checkpoint_bytes
+from gptmodel.training.compiled import compiled, find_compiler
 from gptmodel.training.loop import Conditions, fit
 from gptmodel.training.memory import memory_errors, memory_needed
 from gptmodel.training.run import check_order, first_state
 from gptmodel.training.snapshot import snapshot_bytes
 from gptmodel.training.state import Evaluation, TrainingState
+from gptmodel.training.step import Forward
 
 WARM_UP, LEAST = 3, 5  # iterations or passes thrown away; and timed, however long they take
 NEVER = 1 << 40
@@ -48,7 +50,7 @@ class Measured:
     parameters: int
     memory: int  # bytes, estimated
     beside: bool  # whether evaluations compute beside the iterations
-    build_seconds: float  # of the model and its optimizer, with the libraries that these bring
+    build_seconds: float  # of the model and its optimizer, with the libraries that these bring, and of compiling
     iterations: int  # timed
     iteration_seconds: float
     spread: tuple[float, float]  # seconds: a quarter of the iterations took less than the first, one more than the last
@@ -92,16 +94,18 @@ def measure(params: Params, text: PlannedText, seconds: float) -> Measured:
     """
     started = time.perf_counter()
     device = pick_device(params.train.device, "train.device")
-    crew = crew_of(params.train.threads, device)
+    compiler, _ = find_compiler(params, device)
+    crew = crew_of(params.train.threads, device, whole=bool(compiler))
     dtype = pick_dtype(params.train.dtype, device)
     check_order(params, text.tokenizer.vocab_size)
     memory, beside = memory_needed(params, text.tokenizer.vocab_size, text.train_tokens, device)
     with memory_errors(lambda: "while measuring"):
         state = first_state(params, text.tokenizer.vocab_size, text.ids, device, dtype, crew)
+        forward = compiled(state.model, params, device, dtype) if compiler else None
         built = time.perf_counter() - started
-        iterations = _iterations(state, params, text, (device, dtype, crew), seconds)
+        iterations = _iterations(state, params, text, (device, dtype, crew, forward), seconds)
         passes = _passes(state.model, text, device, crew, seconds / 2)
-        platform = platform_fingerprint(device, dtype, params.train.threads)
+        platform = platform_fingerprint(device, dtype, params.train.threads, compiler)
         snapshot, snapshot_seconds = _snapshot(state)
         return Measured(
             platform=platform,
@@ -126,7 +130,7 @@ def _iterations(
     state: TrainingState,
     params: Params,
     text: PlannedText,
-    place: tuple[torch.device, torch.dtype, Crew],
+    place: tuple[torch.device, torch.dtype, Crew, Forward | None],
     seconds: float,
 ) -> list[float]:
     """Return the seconds of each timed iteration, done by `fit` without an evaluation."""
@@ -145,6 +149,7 @@ def _iterations(
         save=lambda _: None,
         snapshot_seconds=float("inf"),
         stopped=clock.enough,
+        forward=place[3],
     )
     fit(state, run)
     return clock.times()

@@ -21,7 +21,7 @@ from gptmodel.optim.factory import learning_rate_at
 from gptmodel.training.evaluator import evaluator
 from gptmodel.training.memory import memory_errors
 from gptmodel.training.state import Evaluation, TrainingState
-from gptmodel.training.step import Update, training_step
+from gptmodel.training.step import Forward, Update, training_step
 
 
 class Observer(Protocol):
@@ -52,6 +52,7 @@ class Conditions:
     save: Callable[[TrainingState], None]  # called every `snapshot_seconds` and when stopped
     snapshot_seconds: float
     stopped: Callable[[], bool]  # asked between two iterations
+    forward: Forward | None = None  # trains in the model's place
 
 
 def fit(state: TrainingState, run: Conditions) -> bool:
@@ -104,7 +105,8 @@ def _iterate(state: TrainingState, run: Conditions) -> None:
         grad_clip=params.grad_clip,
         dropout_seed=params.seed if drops else None,
     )
-    loss = training_step(model, state.optimizer, state.scaler, batch, update, dtype=run.dtype, crew=run.crew)
+    forward = run.forward or model
+    loss = training_step(forward, state.optimizer, state.scaler, batch, update, dtype=run.dtype, crew=run.crew)
     state.iteration += 1
     run.observer.on_iteration(state.iteration, loss)
 

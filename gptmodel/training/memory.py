@@ -16,6 +16,7 @@ from gptmodel.nn.transformer import TransformerModel
 from gptmodel.training.evaluator import has_idle_cores
 
 BASE_BYTES = 335 << 20  # the interpreter with torch, before a model
+COMPILER_BYTES = 140 << 20  # torch's compiler, and what it makes
 COUNTED_BYTES = 20  # of a training token in the counts of one order of n-grams
 MOMENTS = {"sgd": 0, "adamw": 2, "muon": 2}  # averages of each weight; Muon has 1 of a block's matrices
 
@@ -54,7 +55,8 @@ def estimate_bytes(model: ModelParams, train: TrainParams, vocab_size: int, trai
     kept, scored = _kept(model, train, vocab_size), _scored(model, vocab_size)
     working = parameters + max(kept, scored) + train.threads * scored if beside else max(kept, scored)
     counted = COUNTED_BYTES * model.kneser_ney * train_tokens
-    return BASE_BYTES + 4 * (resident + working + _muon_work(matrices) + saving) + counted
+    base = BASE_BYTES + (COMPILER_BYTES if train.compile else 0)
+    return base + 4 * (resident + working + _muon_work(matrices) + saving) + counted
 
 
 def _kept(model: ModelParams, train: TrainParams, vocab_size: int) -> int:

@@ -30,6 +30,7 @@ from gptmodel.nn.kneser_ney import longest_order
 from gptmodel.nn.transformer import build_model
 from gptmodel.optim.factory import build_optimizer
 from gptmodel.training.checkpoint import save_checkpoint
+from gptmodel.training.compiled import compiled, find_compiler
 from gptmodel.training.loop import Conditions, Observer
 from gptmodel.training.memory import memory_errors, memory_needed, shown
 from gptmodel.training.snapshot import SnapshotStore, fingerprint
@@ -64,6 +65,8 @@ class TrainingRun:
         self.crew: Crew
         self.memory = 0  # bytes, estimated
         self.beside = False  # whether evaluations compute beside the iterations
+        self.compiler = ""  # what it says of itself, if there is one
+        self.not_compiled = ""  # why not, if that was asked for
         self.journal_key = self._journal_key()
         self._snapshots = SnapshotStore(folder)
 
@@ -72,16 +75,18 @@ class TrainingRun:
     def open(cls, runs: Path, data: PreparedData, params: Params) -> Iterator["TrainingRun"]:
         """Open the run of these inputs, continued from its newest snapshot if it has one.
 
-        Raises ConfigError for a device that is not there or n-grams too long for the vocabulary, DataError when a
+        Raises ConfigError for a device that is not there, n-grams too long for the vocabulary or dropout that would be
+        compiled, DataError when a
         split is shorter than a block, and TrainingError when memory would not do or the same run is under way already.
         """
         device = pick_device(params.train.device, "train.device")
-        crew = crew_of(params.train.threads, device)
+        compiler, not_compiled = find_compiler(params, device)
+        crew = crew_of(params.train.threads, device, whole=bool(compiler))
         dtype = pick_dtype(params.train.dtype, device)
         check_splits(len(data.train.ids), len(data.val.ids), params.model.block_size)
         check_order(params, data.tokenizer.vocab_size)
         memory, beside = memory_needed(params, data.tokenizer.vocab_size, len(data.train.ids), device)
-        platform = platform_fingerprint(device, dtype, params.train.threads)
+        platform = platform_fingerprint(device, dtype, params.train.threads, compiler)
         name = _name(data, params, platform)
         folder = runs / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,6 +103,7 @@ class TrainingRun:
             run = cls(folder, data, params, platform)
             run.device, run.dtype, run.crew = device, dtype, crew
             run.memory, run.beside = memory, beside
+            run.compiler, run.not_compiled = compiler, not_compiled
             with memory_errors(lambda: "before or after the iterations"):
                 run._restore()
                 yield run
@@ -142,7 +148,8 @@ class TrainingRun:
         )
 
     def conditions(self, observer: Observer, stopped: Callable[[], bool]) -> Conditions:
-        """Return what `fit` needs beside the state."""
+        """Return what `fit` needs beside the state, compiling the model if that was asked for."""
+        forward = compiled(self.state.model, self.params, self.device, self.dtype) if self.compiler else None
         return Conditions(
             train_data=self.data.train.ids,
             val_data=self.data.val.ids,
@@ -155,6 +162,7 @@ class TrainingRun:
             save=self.save,
             snapshot_seconds=self.params.runtime.snapshot_seconds,
             stopped=stopped,
+            forward=forward,
         )
 
     def save(self, state: TrainingState) -> None:

@@ -4,7 +4,7 @@ Shapes: B batch, T time, V vocab.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +18,9 @@ from gptmodel.determinism import Stream, derived_seed, torch_generator
 from gptmodel.errors import TrainingError
 from gptmodel.nn.dropout import dropping_by
 
+Forward = Callable[[Tensor], Tensor]
+"""A model, or what computes in its place: idx (B, T) -> logits (B, T, V)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Update:
@@ -30,7 +33,7 @@ class Update:
 
 
 def training_step(
-    model: nn.Module,
+    model: Forward,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     batch: tuple[Tensor, Tensor],
@@ -45,8 +48,9 @@ def training_step(
     many threads there are changes the result, and which of them is the first does not. A loss or a gradient that is
     not finite raises TrainingError before anything is updated.
     """
-    weights = list(model.parameters())
-    losses, gradients = zip(*_parts(model, weights, scaler, batch, update, dtype=dtype, crew=crew), strict=True)
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]  # faster than asking the model
+    parts = _parts(model, weights, scaler, batch, update, dtype=dtype, crew=crew)
+    losses, gradients = zip(*parts, strict=True)
     loss = torch.stack(losses).sum().item()
     if not math.isfinite(loss):
         raise _not_finite("loss", loss, update)
@@ -65,7 +69,7 @@ def training_step(
 
 
 def _parts(
-    model: nn.Module,
+    model: Forward,
     weights: list[nn.Parameter],
     scaler: torch.amp.GradScaler,
     batch: tuple[Tensor, Tensor],

@@ -19,7 +19,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                 "contestants": {
                     name: {
                         "milliseconds": SPREAD,
-                        "times_ours": SPREAD,
+                        "times_as_fast": SPREAD,
                         "of_peak": {"min": 0.1, "median": 0.2, "max": 0.3},
                     }
                     for name in ("gptmodel", "plain loop")

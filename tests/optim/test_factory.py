@@ -9,6 +9,7 @@ from model_helpers import scramble, small_model, train_params
 from torch import nn
 
 from gptmodel.config import TrainParams
+from gptmodel.optim.adamw import AdamW
 from gptmodel.optim.factory import build_optimizer, learning_rate_at
 
 HALF = 0.5 * math.sqrt(2.0)
@@ -94,7 +95,7 @@ def test_the_settings_reach_the_optimizer() -> None:
     assert type(sgd) is torch.optim.SGD
     assert {(group["lr"], group["momentum"], group["nesterov"]) for group in sgd.param_groups} == {(0.7, 0, False)}
     adamw = build_optimizer(small_model(), train_params(learning_rate=0.7, beta1=0.5, beta2=0.6))
-    assert type(adamw) is torch.optim.AdamW
+    assert type(adamw) is AdamW
     assert {(group["lr"], group["betas"], group["amsgrad"]) for group in adamw.param_groups} == {
         (0.7, (0.5, 0.6), False)
     }

@@ -9,6 +9,7 @@ from model_helpers import equal_states, generator, scramble, small_model, train_
 from torch import nn
 
 from gptmodel.nn.block import Block
+from gptmodel.optim.adamw import AdamW
 from gptmodel.optim.combined import Combined
 from gptmodel.optim.factory import build_optimizer
 from gptmodel.optim.muon import Muon, orthogonalize
@@ -69,7 +70,7 @@ def test_it_takes_the_matrices_of_the_blocks_and_nothing_else() -> None:
     model = small_model(ngram_orders=[2], position="learned")
     optimizer = build_optimizer(model, train_params(**MUON))
     assert isinstance(optimizer, Combined)
-    assert [type(part) for part in optimizer.parts] == [Muon, Muon, torch.optim.AdamW, TableAdam]
+    assert [type(part) for part in optimizer.parts] == [Muon, Muon, AdamW, TableAdam]
     taken = {id(p) for part in optimizer.parts[:2] for group in part.param_groups for p in group["params"]}
     blocks = [block for block in model.modules() if isinstance(block, Block)]
     assert taken == {id(p) for block in blocks for p in block.parameters() if p.dim() == 2}

@@ -1,0 +1,140 @@
+"""Trainings on compiled code: the same numbers within rounding, the same bytes each time."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from model_helpers import VOCAB, batch, scramble, small_model, small_params
+
+from gptmodel.data.corpus import prepare
+from gptmodel.data.prepared import PreparedData, load_prepared
+from gptmodel.errors import ConfigError
+from gptmodel.training.compiled import compiled, find_compiler
+from gptmodel.training.loop import fit
+from gptmodel.training.run import TrainingRun
+
+CPU = torch.device("cpu")
+ALL_SWITCHES = {
+    "norm": "pre",
+    "norm_type": "rmsnorm",
+    "position": "rotary",
+    "activation": "relu2",
+    "qk_norm": True,
+    "logit_softcap": 5.0,
+    "ngram_orders": [2],
+    "ngram_dropout": 0.3,
+}
+
+
+@pytest.fixture
+def _fresh_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A compiler that has compiled nothing yet."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> PreparedData:
+    (tmp_path / "input.txt").write_text("hello, world\n" * 40, encoding="utf-8")
+    prepare(tmp_path / "input.txt", tmp_path / "prepared", small_params().prepare)
+    return load_prepared(tmp_path / "prepared")
+
+
+class Silent:
+    """An observer that nothing is told by."""
+
+    def on_iteration(self, iteration: int, loss: float) -> None: ...
+
+    def on_evaluation(self, row: object) -> None: ...
+
+    def on_warning(self, line: str) -> None:
+        raise AssertionError(line)
+
+
+def trained(folder: Path, data: PreparedData, stopped: Callable[[], bool] = lambda: False, **train: Any) -> bytes:
+    """The bytes of model.pth after a training in `folder`; nothing when it was stopped."""
+    params = small_params(train={"compile": True, "threads": 2, **train})
+    with TrainingRun.open(folder / "runs", data, params) as run:
+        assert run.not_compiled == ""
+        if not fit(run.state, run.conditions(Silent(), stopped)):
+            return b""
+        run.finish(folder / "model.pth", folder / "train.json", folder / "history.csv")
+    return (folder / "model.pth").read_bytes()
+
+
+def test_without_being_asked_nothing_is_compiled() -> None:
+    assert find_compiler(small_params(), CPU) == ("", "")
+
+
+def test_dropout_is_refused() -> None:
+    params = small_params(train={"compile": True}, model={"dropout": 0.1})
+    with pytest.raises(
+        ConfigError, match=r"^train.compile = true: model.dropout = 0.1 cannot be compiled; set it to 0$"
+    ):
+        find_compiler(params, CPU)
+
+
+@pytest.mark.thorough
+@pytest.mark.usefixtures("_fresh_compiler")
+@pytest.mark.parametrize("switches", [{}, ALL_SWITCHES], ids=["tutorial", "all switches"])
+def test_logits_and_gradients_are_those_of_the_model(switches: dict[str, Any]) -> None:
+    model = scramble(small_model(**{**switches, "ngram_dropout": 0.0} if switches else {}), std=0.2).train()
+    idx = batch()
+    forward = compiled(model, small_params(model=switches), CPU, torch.float32)
+    mine, theirs = forward(idx), model(idx)  # (B, T, V)
+    assert mine.shape == (3, 8, VOCAB)
+    torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
+    weights = list(model.parameters())
+    found, wanted = (torch.autograd.grad(logits.square().sum(), weights) for logits in (mine, theirs))
+    for name, a, b in zip(dict(model.named_parameters()), found, wanted, strict=True):
+        torch.testing.assert_close(a.to_dense(), b.to_dense(), rtol=1e-4, atol=1e-4, msg=name)
+    assert not torch.equal(mine, theirs)  # so it was other code that computed
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_bytes_are_the_same_compiled_anew_or_resumed(
+    tmp_path: Path, data: PreparedData, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    models = []
+    for name in ("first", "second"):
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / f"compiled-{name}"))
+        torch.compiler.reset()
+        models.append(trained(tmp_path / name, data, dtype=dtype))
+        assert list((tmp_path / f"compiled-{name}").rglob("*.so"))  # made here, and not found
+    torch.compiler.reset()
+    asked = iter([False] * 4 + [True])
+    assert trained(tmp_path / "third", data, lambda: next(asked), dtype=dtype) == b""
+    models.append(trained(tmp_path / "third", data, dtype=dtype))
+    assert models[0] == models[1] == models[2]
+
+
+@pytest.mark.thorough
+@pytest.mark.usefixtures("_fresh_compiler")
+def test_the_compiler_is_part_of_the_platform(tmp_path: Path, data: PreparedData) -> None:
+    with TrainingRun.open(tmp_path / "runs", data, small_params(train={"compile": True})) as run:
+        assert run.not_compiled == ""
+        assert run.platform["compiler"]
+        assert run.crew.size == 1
+    with TrainingRun.open(tmp_path / "runs", data, small_params()) as run:
+        assert "compiler" not in run.platform
+
+
+@pytest.mark.thorough
+@pytest.mark.usefixtures("_fresh_compiler")
+def test_without_a_compiler_training_goes_on_without(
+    tmp_path: Path, data: PreparedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch._inductor.config
+
+    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("no-such-compiler",))
+    with TrainingRun.open(tmp_path / "runs", data, small_params(train={"compile": True, "threads": 2})) as run:
+        assert run.not_compiled.startswith("torch cannot compile here (")
+        assert "a C++ compiler, such as g++" in run.not_compiled
+        assert "compiler" not in run.platform
+        assert run.crew.size == 2
+        assert fit(run.state, run.conditions(Silent(), lambda: False))
