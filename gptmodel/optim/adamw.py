@@ -12,14 +12,12 @@ class AdamW(torch.optim.AdamW):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002  # torch's signature
         """Update every weight."""
-        first = self.param_groups[0]["params"][0]
-        if first.device.type != "cpu" or not self.state[first]:  # torch makes the state
+        whole = [(group, [self.state[p] for p in group["params"]]) for group in self.param_groups if group["params"]]
+        on_cpu = all(p.device.type == "cpu" for group, _ in whole for p in group["params"][:1])
+        if not on_cpu or not all(all(states) for _, states in whole):  # torch makes what is missing
             super().step()
             return
-        for group in self.param_groups:
-            states = [self.state[p] for p in group["params"]]
-            if not states:
-                continue
+        for group, states in whole:
             steps = [state["step"] for state in states]
             torch._foreach_add_(steps, 1)
             torch._fused_adamw_(

@@ -35,3 +35,17 @@ def test_the_bits_are_those_of_torchs_own() -> None:
     for reload_at in (None, 1, 4):
         ours, theirs = weights_after(7, AdamW, reload_at=reload_at), weights_after(7, torch.optim.AdamW)
         assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_a_state_that_lacks_a_weight_is_completed_as_torch_does() -> None:
+    steps = []
+    for kind in (AdamW, torch.optim.AdamW):
+        weights = [nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(3))]
+        optimizer = kind(weights, lr=0.1, fused=True)
+        for _ in range(2):
+            for weight in weights:
+                weight.grad = torch.ones_like(weight)
+            optimizer.step()
+            optimizer.state[weights[1]] = {}
+        steps.append([weight.tolist() for weight in weights])
+    assert steps[0] == steps[1]

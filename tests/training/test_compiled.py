@@ -32,9 +32,11 @@ ALL_SWITCHES = {
 def _fresh_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A compiler that has compiled nothing yet."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    threads = torch.get_num_threads()
     torch.compiler.reset()
     yield
     torch.compiler.reset()
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -96,16 +98,19 @@ def test_logits_and_gradients_are_those_of_the_model(switches: dict[str, Any]) -
 
 
 @pytest.mark.thorough
+@pytest.mark.usefixtures("_fresh_compiler")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_bytes_are_the_same_compiled_anew_or_resumed(
-    tmp_path: Path, data: PreparedData, monkeypatch: pytest.MonkeyPatch, dtype: str
-) -> None:
+def test_bytes_are_the_same_compiled_anew_or_resumed(tmp_path: Path, data: PreparedData, dtype: str) -> None:
+    from torch._inductor.utils import fresh_cache
+
     models = []
     for name in ("first", "second"):
-        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / f"compiled-{name}"))
         torch.compiler.reset()
-        models.append(trained(tmp_path / name, data, dtype=dtype))
-        assert list((tmp_path / f"compiled-{name}").rglob("*.so"))  # made here, and not found
+        made = tmp_path / f"compiled-{name}"
+        made.mkdir()
+        with fresh_cache(dir=str(made), delete=False):
+            models.append(trained(tmp_path / name, data, dtype=dtype))
+        assert list(made.rglob("*.so"))  # made now, and not found
     torch.compiler.reset()
     asked = iter([False] * 4 + [True])
     assert trained(tmp_path / "third", data, lambda: next(asked), dtype=dtype) == b""
