@@ -69,8 +69,8 @@ def _kept(model: ModelParams, train: TrainParams, vocab_size: int) -> int:
     tokens = train.batch_size * T
     weights = model.n_head * T  # of the attention, for each token
     kept = tokens * (4 * C + 4 * V + 3 * C * len(model.ngram_orders))
-    if model.dropout:  # softmax, noise and product are kept; four more are there while one layer goes backward
-        kept += tokens * (model.n_layer * (24 * C + 3 * weights) + 4 * weights)
+    if model.dropout:  # softmax, noise and product are kept; up to eight more are there while a layer goes backward
+        kept += tokens * (model.n_layer * (24 * C + 3 * weights) + 8 * weights)
     else:
         kept += tokens * model.n_layer * (20 * C + (weights if T <= SHORT_BLOCK else 0))
     return kept

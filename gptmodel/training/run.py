@@ -76,8 +76,8 @@ class TrainingRun:
         """Open the run of these inputs, continued from its newest snapshot if it has one.
 
         Raises ConfigError for a device that is not there, n-grams too long for the vocabulary or dropout that would be
-        compiled, DataError when a
-        split is shorter than a block, and TrainingError when memory would not do or the same run is under way already.
+        compiled, DataError when a split is shorter than a block, and TrainingError when memory would not do or the same
+        run is under way already.
         """
         device = pick_device(params.train.device, "train.device")
         compiler, not_compiled = find_compiler(params, device)

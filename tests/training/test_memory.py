@@ -108,11 +108,11 @@ LONG = ["model.block_size=256", "model.n_embd=128"]
     [
         *(
             pytest.param(settings, marks=pytest.mark.thorough, id=" ".join(settings))
-            for settings in ([], [*HALF, *MUON], [*NGRAMS, *MUON])
+            for settings in ([], [*HALF, *MUON], [*LONG, "model.dropout=0.1"], [*NGRAMS, *MUON])
         ),
         *(
             pytest.param(settings, marks=pytest.mark.slow, id=" ".join(settings))
-            for settings in (BATCH, WIDE, [*WIDE, *MUON], [*DEEP, *MUON], LONG, [*LONG, "model.dropout=0.1"], NGRAMS)
+            for settings in (BATCH, WIDE, [*WIDE, *MUON], [*DEEP, *MUON], LONG, NGRAMS)
         ),
         pytest.param([*NGRAMS, "train.optimizer=sgd"], marks=pytest.mark.slow, id="n-grams with sgd"),
     ],
