@@ -2,8 +2,12 @@
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
+
+from gptmodel.errors import Interrupted
 
 
 class StopSignals:
@@ -23,6 +27,22 @@ class StopSignals:
     ) -> None:
         for signum, handler in self._former.items():
             signal.signal(signum, handler)
+
+    def check(self) -> None:
+        """Raise Interrupted if a signal came, before there is a state to save."""
+        if self.received is not None:
+            raise Interrupted(
+                self.received, f"stopped by {signal.Signals(self.received).name}; run the same command to go on"
+            )
+
+    @contextmanager
+    def blamed(self, kind: type[Exception]) -> Iterator[None]:
+        """Take such an error of the block for the doing of the signal, if one came."""
+        try:
+            yield
+        except kind:
+            self.check()
+            raise
 
     def _remember(self, signum: int, _frame: FrameType | None) -> None:
         if self.received is not None:

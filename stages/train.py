@@ -27,7 +27,7 @@ def train(params: ParamsOption = PARAMS_FILE, settings: SettingsOption = None, o
     chosen = read_params(params, settings)
 
     from gptmodel.data.prepared import load_prepared
-    from gptmodel.errors import Interrupted
+    from gptmodel.errors import Interrupted, TrainingError
     from gptmodel.training.loop import fit
     from gptmodel.training.run import TrainingRun
     from stages.inputs import Inputs
@@ -40,11 +40,14 @@ def train(params: ParamsOption = PARAMS_FILE, settings: SettingsOption = None, o
     with StopSignals() as stop, TrainingRun.open(project_root() / "runs", data, chosen) as run:
         note(run.summary())
         if run.not_compiled:
+            stop.check()  # it may have been Ctrl-C that ended the compiler
             note(f"train.compile = true is ignored: {run.not_compiled}")
         with training_tracker(run, chosen) as tracker:
             reporter = Reporter(tracker, chosen, run.state.iteration)
             with reporter.shown():
-                finished = fit(run.state, run.conditions(reporter, lambda: stop.received is not None))
+                with stop.blamed(TrainingError):  # Ctrl-C ends a compiler at work too
+                    conditions = run.conditions(reporter, lambda: stop.received is not None)
+                finished = fit(run.state, conditions)
             if not finished:
                 assert stop.received is not None
                 line = f"stopped at iteration {run.state.iteration}, the state is saved; run the same command to go on"

@@ -1,8 +1,10 @@
 """A few real iterations and forward passes on this machine, timed; nothing is written and no generator is disturbed.
 
-The iterations are those of `fit`: sampling a batch, seeding dropout, the update. First ones are thrown away.
+The iterations are those of `fit`: sampling a batch, seeding dropout, the update. First ones are thrown away. What is
+compiled here stays in the cache of torch's compiler, so the training that is planned does not wait for it again.
 """
 
+import importlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -50,7 +52,7 @@ class Measured:
     parameters: int
     memory: int  # bytes, estimated
     beside: bool  # whether evaluations compute beside the iterations
-    build_seconds: float  # of the model and its optimizer, with the libraries that these bring, and of compiling
+    build_seconds: float  # of the model and its optimizer, with their libraries, and of compiling from the cache
     iterations: int  # timed
     iteration_seconds: float
     spread: tuple[float, float]  # seconds: a quarter of the iterations took less than the first, one more than the last
@@ -92,17 +94,17 @@ def measure(params: Params, text: PlannedText, seconds: float) -> Measured:
     Raises ConfigError for a device that is not there, and TrainingError when memory would not do or the first losses
     are not finite.
     """
-    started = time.perf_counter()
     device = pick_device(params.train.device, "train.device")
-    compiler, _ = find_compiler(params, device)
+    compiler, libraries = _compiler(params, device)
     crew = crew_of(params.train.threads, device, whole=bool(compiler))
     dtype = pick_dtype(params.train.dtype, device)
     check_order(params, text.tokenizer.vocab_size)
     memory, beside = memory_needed(params, text.tokenizer.vocab_size, text.train_tokens, device)
     with memory_errors(lambda: "while measuring"):
+        started = time.perf_counter()
         state = first_state(params, text.tokenizer.vocab_size, text.ids, device, dtype, crew)
-        forward = compiled(state.model, params, device, dtype) if compiler else None
         built = time.perf_counter() - started
+        forward, compiling = _compiled(state.model, params, device, dtype) if compiler else (None, 0.0)
         iterations = _iterations(state, params, text, (device, dtype, crew, forward), seconds)
         passes = _passes(state.model, text, device, crew, seconds / 2)
         platform = platform_fingerprint(device, dtype, params.train.threads, compiler)
@@ -112,7 +114,7 @@ def measure(params: Params, text: PlannedText, seconds: float) -> Measured:
             parameters=sum(p.numel() for p in state.model.parameters()),
             memory=memory,
             beside=beside,
-            build_seconds=built,
+            build_seconds=libraries + built + compiling,
             iterations=len(iterations),
             iteration_seconds=median(iterations),
             spread=(float(np.quantile(iterations, 0.25)), float(np.quantile(iterations, 0.75))),
@@ -124,6 +126,26 @@ def measure(params: Params, text: PlannedText, seconds: float) -> Measured:
             evaluate_block_seconds=_evaluate_stage(state.model, params, text, median(passes), seconds / 2),
             token_seconds=_sampling(state.model, params.sample, seconds / 8),
         )
+
+
+def _compiler(params: Params, device: torch.device) -> tuple[str, float]:
+    """Return what the compiler says of itself, "" for none, and the seconds that importing torch's part of it takes."""
+    started = time.perf_counter()
+    if params.train.compile:
+        importlib.import_module("torch._inductor.compile_fx")
+    libraries = time.perf_counter() - started
+    return find_compiler(params, device)[0], libraries
+
+
+def _compiled(
+    model: TransformerModel, params: Params, device: torch.device, dtype: torch.dtype
+) -> tuple[Forward, float]:
+    """Return the compiled model and the seconds that a training takes to find it in the compiler's cache."""
+    compiled(model, params, device, dtype)
+    torch.compiler.reset()
+    started = time.perf_counter()
+    find_compiler(params, device)
+    return compiled(model, params, device, dtype), time.perf_counter() - started
 
 
 def _iterations(

@@ -1,6 +1,7 @@
 """A plan is what the run then does: its counts and sizes nearly to the byte, its times by the loop's arithmetic."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import load_prepared
 from gptmodel.errors import ConfigError, TrainingError
 from gptmodel.evaluation.loss import split_loss
+from gptmodel.nn.transformer import TransformerModel
 from gptmodel.planning.measure import LEAST, Measured, measure
 from gptmodel.planning.plan import PLOTS_SECONDS, evaluated_tokens, evaluation_count, make_plan
 from gptmodel.planning.text import PlannedText, find_text
@@ -208,3 +210,21 @@ def test_the_evaluate_stage_is_timed_apart_where_it_computes_otherwise(monkeypat
     assert same.evaluate_block_seconds == same.block_seconds
     other = measure(small_params(evaluate={"threads": 2}), text, 0.0)
     assert other.evaluate_block_seconds != other.block_seconds
+
+
+def test_what_a_plan_compiled_is_in_the_cache_when_the_training_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    real, waited = time.perf_counter, 0.0
+
+    def compile_once(model: TransformerModel, *_: object) -> Callable[[torch.Tensor], torch.Tensor]:
+        nonlocal waited
+        waited += 1.0 if made else 1000.0
+        made.append("model")
+        return lambda idx: model.logits(model.embed(idx))
+
+    monkeypatch.setattr("time.perf_counter", lambda: real() + waited)
+    monkeypatch.setattr("gptmodel.planning.measure.find_compiler", lambda *_: ("a compiler", ""))
+    monkeypatch.setattr("gptmodel.planning.measure.compiled", compile_once)
+    found = measure(small_params(train={"compile": True}), planned_text(800, 80), 0.0)
+    assert 1.0 <= found.build_seconds < 500
+    assert found.platform["compiler"] == "a compiler"

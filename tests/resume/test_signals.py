@@ -1,6 +1,8 @@
 """SIGTERM and SIGINT: the first one saves and ends with the documented status, the second ends at once."""
 
+import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -75,3 +77,32 @@ def test_the_second_signal_ends_at_once(project: Project, tmp_path: Path, number
     attempt.signal(number)
     assert attempt.wait() == STATUS[number]
     assert time.monotonic() - start < 1
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    "reached", ["inductor_entry", "mm_out"], ids=["the compiler is tried", "the model is compiled"]
+)
+def test_ctrl_c_is_not_taken_for_a_fault_of_the_compiler(tmp_path: Path, reached: str) -> None:
+    """Ctrl-C goes to the compiler too: here it hangs on the first file that has a word, and is killed."""
+    project = new_project(tmp_path / "project", model={"dropout": 0.0}, train={"compile": True})
+    real, mark, compiler = shutil.which("g++"), tmp_path / "mark", tmp_path / "bin" / "g++"
+    compiler.parent.mkdir()
+    hang = f"echo $$ > {mark}.new && mv {mark}.new {mark} && exec sleep 600"
+    if_reached = f'if [ ! -e {mark} ] && grep -q {reached} "$word"; then {hang}; fi'
+    lines = ("#!/bin/sh", f'for word; do case "$word" in *.cpp) {if_reached};; esac; done', f'exec {real} "$@"')
+    compiler.write_text("\n".join(lines) + "\n")
+    compiler.chmod(0o755)
+    found_first = {
+        "PATH": f"{compiler.parent}:{os.environ['PATH']}",
+        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "compiled"),
+    }
+    attempt = project.start("train", injuries=JOURNAL_ONLY, **found_first)
+    while not mark.exists():
+        assert attempt.status is None, attempt.error
+        attempt.listen(0.05)
+    attempt.signal(signal.SIGINT)
+    os.kill(int(mark.read_text()), signal.SIGKILL)
+    assert attempt.wait() == STATUS[signal.SIGINT]
+    assert attempt.error.splitlines()[-1] == "stopped by SIGINT; run the same command to go on"
+    assert not project.snapshots
