@@ -46,6 +46,10 @@ print(json.dumps({**asdict(seconds), "training": seconds.training}))
 """
 SETTINGS = {
     "the tutorial's sizes": ["train.max_iters=2000", "train.eval_interval=500", "train.eval_iters=50"],
+    "the same, compiled, bfloat16": [
+        *("train.compile=true", "train.dtype=bfloat16"),
+        *("train.max_iters=2000", "train.eval_interval=500", "train.eval_iters=50"),
+    ],
     "wider, longer, dropout": [
         *("model.n_embd=128", "model.block_size=128", "model.dropout=0.1"),
         *("train.max_iters=150", "train.eval_interval=50", "train.eval_iters=8"),
