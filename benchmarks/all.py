@@ -1,4 +1,4 @@
-"""Run all benchmarks, one after the other, then write docs/BENCHMARKS.md: `python -m benchmarks.all`, about 20 minutes.
+"""Run all benchmarks, one after the other, then write docs/BENCHMARKS.md: `python -m benchmarks.all`, half an hour.
 
 The machine should have nothing else to do. Results go to benchmarks/results. `python -m benchmarks.loss` is not among
 them: it trains for as long as its presets say, and needs a text.
@@ -16,7 +16,7 @@ from benchmarks.report import ROOT, progress
 COMMANDS: dict[str, tuple[str, ...]] = {
     "prepare": (),
     "train": ("--rounds", "5"),
-    "evaluations": (),
+    "evaluations": ("--rounds", "5"),
     "sample": ("--rounds", "5"),
     "memory": ("--rounds", "2", "--iterations", "3"),
     "startup": ("--rounds", "3"),
