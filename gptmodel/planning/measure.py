@@ -1,7 +1,7 @@
-"""A few real iterations and forward passes on this machine, timed; nothing is written and no generator is disturbed.
+"""A few real iterations and forward passes on this machine, timed; no file is written and no generator is disturbed.
 
-The iterations are those of `fit`: sampling a batch, seeding dropout, the update. First ones are thrown away. What is
-compiled here stays in the cache of torch's compiler, so the training that is planned does not wait for it again.
+The iterations are those of `fit`: sampling a batch, seeding dropout, the update. First ones are thrown away. Only what
+is compiled stays, in the cache of torch's compiler: the training that is planned does not wait for it again.
 """
 
 import importlib
