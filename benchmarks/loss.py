@@ -16,7 +16,7 @@ from benchmarks.report import Results, cell, options, progress, run, spread, tab
 from gptmodel.config import load_params
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import load_prepared
-from gptmodel.training.state import Evaluation
+from gptmodel.evaluation.history import Evaluation
 
 LEVELS = (1.8228, 1.4697)
 

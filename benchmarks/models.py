@@ -138,7 +138,7 @@ def our_params(sizes: Sizes) -> "Params":
 
 def our_model(sizes: Sizes) -> "TransformerModel":
     """Return our model with its first weights."""
-    from gptmodel.determinism import Stream, torch_generator
+    from gptmodel.compute.random import Stream, torch_generator
     from gptmodel.nn.transformer import build_model
 
     return build_model(our_params(sizes).model, VOCAB, torch_generator(1, Stream.WEIGHTS))

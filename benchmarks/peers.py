@@ -81,8 +81,8 @@ def litgpt(sizes: Sizes, threads: int) -> Train:
 
 def ours(sizes: Sizes, threads: int, dtype: torch.dtype = torch.float32, *, compiling: bool = False) -> Train:
     """The loop of gptmodel: its batches, its step, its optimizer; `compiling`, with train.compile."""
+    from gptmodel.compute.place import crew_of
     from gptmodel.data.batches import training_batch
-    from gptmodel.determinism import crew_of
     from gptmodel.optim.factory import build_optimizer, learning_rate_at
     from gptmodel.training.compiled import compiled
     from gptmodel.training.step import Update, training_step

@@ -15,7 +15,7 @@ import torch
 from benchmarks.models import VOCAB
 from benchmarks.report import Results, cell, options, progress, ratios, run, spread, table
 from benchmarks.samplers import LAPTOP, enters, ready
-from gptmodel.determinism import use_threads
+from gptmodel.compute.place import use_threads
 
 
 def parser() -> argparse.ArgumentParser:

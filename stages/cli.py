@@ -1,9 +1,10 @@
 """The `gptmodel` command: every stage, and what one needs around them."""
 
-from stages.command import main, new_app, showing
+from stages.command import main, new_app
 from stages.doctor import doctor
 from stages.evaluate import evaluate
 from stages.fetch import fetch
+from stages.options import showing
 from stages.plan import plan
 from stages.prepare import prepare
 from stages.sample import sample

@@ -5,15 +5,15 @@ from typing import Annotated
 import typer
 
 from gptmodel.errors import GptModelError
-from stages.command import project_root
+from gptmodel.project.layout import project_root
 
 MendOption = Annotated[bool, typer.Option("--mend", help="Repair what is safe to repair.")]
 
 
 def doctor(mend: MendOption = False) -> None:
     """Examine the project and this machine: what is wrong, what a kill left behind, and how to mend it."""
-    from stages.environment import environment
-    from stages.leftovers import leftovers
+    from gptmodel.doctor.environment import environment
+    from gptmodel.doctor.leftovers import leftovers
 
     root = project_root().resolve()
     problems = mendable = 0

@@ -4,16 +4,15 @@ from pathlib import Path
 
 import typer
 
-from stages.command import (
+from gptmodel.project.layout import Layout
+from stages.command import main, new_app
+from stages.options import (
     MODEL_FILE,
     PARAMS_FILE,
-    Layout,
     ModelOption,
     OutOption,
     ParamsOption,
     SettingsOption,
-    main,
-    new_app,
     read_params,
     showing,
 )
@@ -31,14 +30,14 @@ def evaluate(
     """Score every token of both splits once and say whether the model overfits, underfits or is healthy."""
     chosen = read_params(params, settings)
 
+    from gptmodel.checkpoint.model_file import load_checkpoint
+    from gptmodel.compute.place import crew_of, pick_device
     from gptmodel.data.prepared import load_prepared
-    from gptmodel.determinism import crew_of, pick_device
+    from gptmodel.evaluation.history import read_history
     from gptmodel.evaluation.plots import plot_loss_by_position, plot_loss_curves
     from gptmodel.evaluation.report import evaluate_model
     from gptmodel.files import write_json
-    from gptmodel.training.checkpoint import load_checkpoint
-    from gptmodel.training.state import read_history
-    from stages.inputs import Inputs
+    from gptmodel.project.inputs import Inputs
     from stages.tracked import log_evaluation, run_tracker
 
     inputs = Inputs("evaluate", params)

@@ -4,18 +4,9 @@ from pathlib import Path
 
 import typer
 
-from stages.command import (
-    PARAMS_FILE,
-    Layout,
-    OutOption,
-    ParamsOption,
-    SettingsOption,
-    main,
-    new_app,
-    project_root,
-    read_params,
-    showing,
-)
+from gptmodel.project.layout import Layout, project_root
+from stages.command import main, new_app
+from stages.options import PARAMS_FILE, OutOption, ParamsOption, SettingsOption, read_params, showing
 
 app = new_app()
 

@@ -4,17 +4,9 @@ import time
 
 import typer
 
-from stages.command import (
-    PARAMS_FILE,
-    Layout,
-    ParamsOption,
-    SettingsOption,
-    main,
-    new_app,
-    note,
-    project_root,
-    showing,
-)
+from gptmodel.project.layout import Layout, project_root
+from stages.command import main, new_app, note
+from stages.options import PARAMS_FILE, ParamsOption, SettingsOption, showing
 
 MEASURE_SECONDS = 3.0
 
@@ -36,8 +28,8 @@ def plan(params: ParamsOption = PARAMS_FILE, settings: SettingsOption = None) ->
     from gptmodel.data.corpus import check_splits
     from gptmodel.planning.measure import measure
     from gptmodel.planning.plan import make_plan
+    from gptmodel.planning.table import table
     from gptmodel.planning.text import find_text
-    from stages.plan_table import table
 
     layout = Layout()
     text = find_text(chosen.fetch, chosen.prepare, layout.prepared, layout.text)

@@ -5,17 +5,9 @@ from pathlib import Path
 
 import typer
 
-from stages.command import (
-    PARAMS_FILE,
-    Layout,
-    OutOption,
-    ParamsOption,
-    SettingsOption,
-    main,
-    new_app,
-    read_params,
-    showing,
-)
+from gptmodel.project.layout import Layout
+from stages.command import main, new_app
+from stages.options import PARAMS_FILE, OutOption, ParamsOption, SettingsOption, read_params, showing
 
 app = new_app()
 
@@ -27,7 +19,7 @@ def prepare(params: ParamsOption = PARAMS_FILE, settings: SettingsOption = None,
 
     from gptmodel.data.corpus import prepare as prepare_text
     from gptmodel.files import write_json
-    from stages.inputs import Inputs
+    from gptmodel.project.inputs import Inputs
 
     inputs = Inputs("prepare", params)
     text, layout = Layout().text, Layout(out)

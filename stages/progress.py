@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from gptmodel.config import Params
+    from gptmodel.evaluation.history import Evaluation
     from gptmodel.tracking.base import Tracker
-    from gptmodel.training.state import Evaluation
 
 
 class Reporter:

@@ -6,16 +6,15 @@ from typing import Annotated
 
 import typer
 
-from stages.command import (
+from gptmodel.project.layout import Layout
+from stages.command import main, new_app
+from stages.options import (
     MODEL_FILE,
     PARAMS_FILE,
-    Layout,
     ModelOption,
     OutOption,
     ParamsOption,
     SettingsOption,
-    main,
-    new_app,
     read_params,
     showing,
 )
@@ -43,11 +42,11 @@ def sample(
     chosen = read_params(params, settings)
     text = read_prompt(chosen.sample.prompt, prompt, prompt_file)
 
-    from gptmodel.determinism import pick_device, use_threads
+    from gptmodel.checkpoint.model_file import load_checkpoint
+    from gptmodel.compute.place import pick_device, use_threads
     from gptmodel.files import atomic_write
+    from gptmodel.project.inputs import Inputs
     from gptmodel.sampling.generate import sample_texts
-    from gptmodel.training.checkpoint import load_checkpoint
-    from stages.inputs import Inputs
     from stages.tracked import run_tracker
 
     inputs = Inputs("sample", params)

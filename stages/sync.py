@@ -2,7 +2,7 @@
 
 import typer
 
-from stages.command import project_root
+from gptmodel.project.layout import project_root
 
 
 def sync() -> None:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from gptmodel.errors import CheckpointError, Interrupted
 from gptmodel.files import digest, remove_leftovers, write_json
-from gptmodel.tracking.base import NullTracker, Status, Tracker, git_tags
-from stages.command import Layout, note, project_root
+from gptmodel.project.git import git_tags
+from gptmodel.project.layout import Layout, project_root
+from gptmodel.tracking.base import NullTracker, Status, Tracker
+from stages.command import note
 
 if TYPE_CHECKING:
     from gptmodel.config import Params

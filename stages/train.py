@@ -4,19 +4,9 @@ from pathlib import Path
 
 import typer
 
-from stages.command import (
-    PARAMS_FILE,
-    Layout,
-    OutOption,
-    ParamsOption,
-    SettingsOption,
-    main,
-    new_app,
-    note,
-    project_root,
-    read_params,
-    showing,
-)
+from gptmodel.project.layout import Layout, project_root
+from stages.command import main, new_app, note
+from stages.options import PARAMS_FILE, OutOption, ParamsOption, SettingsOption, read_params, showing
 
 app = new_app()
 
@@ -28,9 +18,9 @@ def train(params: ParamsOption = PARAMS_FILE, settings: SettingsOption = None, o
 
     from gptmodel.data.prepared import load_prepared
     from gptmodel.errors import Interrupted, TrainingError
+    from gptmodel.project.inputs import Inputs
     from gptmodel.training.loop import fit
     from gptmodel.training.run import TrainingRun
-    from stages.inputs import Inputs
     from stages.progress import Reporter
     from stages.stopping import StopSignals
     from stages.tracked import log_training, training_tracker

@@ -14,7 +14,8 @@ from typing import Annotated
 import typer
 
 from gptmodel.errors import GptModelError
-from stages.command import note, project_root
+from gptmodel.project.layout import project_root
+from stages.command import note
 
 HOST = "127.0.0.1"
 STOP_SECONDS = 5.0

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from gptmodel.errors import GptModelError
-from stages.command import note, project_root
+from gptmodel.project.layout import project_root
+from stages.command import note
 
 RevisionArgument = Annotated[str, typer.Argument(metavar="[REV]", help="The commit, branch or tag to prove.")]
 StageOption = Annotated[
@@ -16,16 +17,16 @@ StageOption = Annotated[
 
 def verify(revision: RevisionArgument = "HEAD", stage: StageOption = None) -> None:
     """Prove dvc.lock: rebuild a revision in a clean folder and compare every out with the lock."""
-    from stages.elsewhere import EXCUSED, PROVEN
-    from stages.rebuild import Revision, git, worktree
-    from stages.verification import Verification
+    from gptmodel.project.git import Revision, git, worktree
+    from gptmodel.proof.tolerance import EXCUSED, PROVEN
+    from gptmodel.proof.verification import Verification
 
     found = Revision.find(project_root().resolve(), revision)
     if changed := git(found.root, "status", "--porcelain", "--untracked-files=no", "--", ".").splitlines():
         names = ", ".join(line[3:] for line in changed[:5]) + (" ..." if len(changed) > 5 else "")
         note(f"note: only what is committed is rebuilt; the workspace has uncommitted changes: {names}")
     with worktree(found) as tree:
-        examined = Verification(found, tree)
+        examined = Verification(found, tree, note)
         examined.run(stage or [])
     widths = [max(len(getattr(row, name)) for row in examined.rows) for name in ("stage", "path", "status")]
     for row in examined.rows:

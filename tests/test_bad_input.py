@@ -23,8 +23,8 @@ import torch
 import yaml
 from model_helpers import ROOT, small_values
 
+from gptmodel.checkpoint.model_file import _digest
 from gptmodel.tokenizers.char import CharTokenizer
-from gptmodel.training.checkpoint import _digest
 
 TEXT = "To be, or not to be, that is the question:\n" * 30
 Break = Callable[[Path], Any]

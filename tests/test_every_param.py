@@ -17,11 +17,11 @@ import yaml
 from model_helpers import batch, scramble, small_model, small_params, small_values
 from training_helpers import trained
 
+from gptmodel.compute.place import crew_of, pick_device, pick_dtype, use_threads
 from gptmodel.config import Params
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import load_prepared
 from gptmodel.data.sources import fetch_text
-from gptmodel.determinism import crew_of, pick_device, pick_dtype, use_threads
 from gptmodel.errors import GptModelError
 from gptmodel.evaluation.diagnosis import diagnose
 from gptmodel.sampling.generate import sample_texts

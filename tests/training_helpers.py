@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from model_helpers import VOCAB, generator, small_params, token_ids
 
-from gptmodel.crew import ALONE
+from gptmodel.compute.crew import ALONE
+from gptmodel.evaluation.history import Evaluation
 from gptmodel.nn.transformer import build_model
 from gptmodel.optim.factory import build_optimizer
 from gptmodel.training.loop import Conditions, fit
-from gptmodel.training.state import Evaluation, TrainingState
+from gptmodel.training.state import TrainingState
 
 TRAIN_DATA, VAL_DATA = token_ids(400, seed=1), token_ids(90, seed=2)
 

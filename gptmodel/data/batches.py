@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gptmodel.determinism import Stream, derived_generator
+from gptmodel.compute.random import Stream, derived_generator
 from gptmodel.errors import DataError
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gptmodel.crew import ALONE, Crew
+from gptmodel.compute.crew import ALONE, Crew
 from gptmodel.data.batches import evaluation_batches
 
 TOKENS_AT_ONCE = 4096  # tokens in a forward pass; fixed, since the last bits of logits depend on it

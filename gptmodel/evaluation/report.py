@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gptmodel.crew import ALONE, Crew
+from gptmodel.compute.crew import ALONE, Crew
 from gptmodel.data.prepared import PreparedData, scored_bytes
 from gptmodel.errors import DataError
 from gptmodel.evaluation.diagnosis import Diagnosis, bigram_loss, diagnose

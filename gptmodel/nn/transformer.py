@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from gptmodel.config import ModelParams
+from gptmodel.kneser_ney import KneserNey, mixed
 from gptmodel.nn.block import NORMS, Block
 from gptmodel.nn.dropout import Dropout
 from gptmodel.nn.embedding import NgramEmbedding, undrawn_embedding
-from gptmodel.nn.kneser_ney import KneserNey, mixed
 
 EMBEDDING_STD = 0.02
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from gptmodel.crew import ALONE, Crew
+from gptmodel.compute.crew import ALONE, Crew
 
 
 class Combined(torch.optim.Optimizer):

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gptmodel.compute.crew import ALONE, Crew
 from gptmodel.config import TrainParams
-from gptmodel.crew import ALONE, Crew
 from gptmodel.optim.adamw import AdamW
 from gptmodel.optim.combined import Combined
 from gptmodel.optim.muon import Muon

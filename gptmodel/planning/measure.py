@@ -15,28 +15,22 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from gptmodel.checkpoint.model_file import checkpoint_bytes
+from gptmodel.compute.crew import Crew
+from gptmodel.compute.place import crew_of, pick_device, pick_dtype, platform_fingerprint, use_threads
+from gptmodel.compute.random import Stream, torch_generator
 from gptmodel.config import Params, SampleParams
-from gptmodel.crew import Crew
-from gptmodel.determinism import (
-    Stream,
-    crew_of,
-    pick_device,
-    pick_dtype,
-    platform_fingerprint,
-    torch_generator,
-    use_threads,
-)
+from gptmodel.evaluation.history import Evaluation
 from gptmodel.evaluation.loss import TOKENS_AT_ONCE, split_loss
 from gptmodel.nn.transformer import TransformerModel
 from gptmodel.planning.text import PlannedText
 from gptmodel.sampling.generate import generate
-from gptmodel.training.checkpoint import checkpoint_bytes
 from gptmodel.training.compiled import compiled, find_compiler
 from gptmodel.training.loop import Conditions, fit
 from gptmodel.training.memory import memory_errors, memory_needed
 from gptmodel.training.run import check_order, first_state
 from gptmodel.training.snapshot import snapshot_bytes
-from gptmodel.training.state import Evaluation, TrainingState
+from gptmodel.training.state import TrainingState
 from gptmodel.training.step import Forward
 
 WARM_UP, LEAST = 3, 5  # iterations or passes thrown away; and timed, however long they take

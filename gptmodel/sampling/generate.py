@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from gptmodel.compute.random import Stream, torch_generator
 from gptmodel.config import SampleParams
-from gptmodel.determinism import Stream, torch_generator
 from gptmodel.errors import CheckpointError, DataError
-from gptmodel.nn.incremental import IncrementalModel
 from gptmodel.nn.transformer import TransformerModel
+from gptmodel.sampling.incremental import IncrementalModel
 from gptmodel.sampling.logits import next_probabilities
 from gptmodel.tokenizers.base import Tokenizer
 
@@ -23,8 +23,8 @@ def generate(
 
     The model sees the last block_size ids, and the tokens are those of a loop that gives it all of them each time:
     up to block_size with a `KVCache`, past it by reading the whole context again for each token, since no key or value
-    stays what it was (see `gptmodel.nn.kv_cache`). The logits are that loop's but for the last bits of rounding. Random
-    numbers come from `generator` alone, which is on the device of idx.
+    stays what it was (see `gptmodel.sampling.kv_cache`). The logits are that loop's but for the last bits of rounding.
+    Random numbers come from `generator` alone, which is on the device of idx.
     """
     reader, block_size = IncrementalModel(model.eval()), model.params.block_size
     cache = reader.new_cache(idx.size(0))

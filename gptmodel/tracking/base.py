@@ -4,11 +4,9 @@ A tracker can never hurt a run: no method raises because a disk, a store or a se
 except `close` and `describe`, for seconds. What went wrong is one line in `problem`.
 """
 
-import os
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 Value = str | int | float | bool | None
@@ -71,29 +69,3 @@ class NullTracker:
         return {"journal": None, "run_id": None, "experiment": None}
 
     def close(self, status: Status | None) -> None: ...
-
-
-def git_tags(folder: Path) -> dict[str, str]:
-    """Return the tags that say which code ran: commit, whether tracked files differ from it, DVC's experiment.
-
-    Outside a git repository, or without git, there are no git tags.
-    """
-    tags = {}
-    commit = _git(folder, "rev-parse", "HEAD")
-    if commit:
-        tags["mlflow.source.git.commit"] = commit.strip()
-        changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
-        if changes is not None:
-            tags["gptmodel.git.dirty"] = "true" if changes.strip() else "false"
-    if name := os.environ.get("DVC_EXP_NAME"):
-        tags["dvc.exp.name"] = name
-    return tags
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    command: list[Any] = ["git", "--no-optional-locks", "-C", folder, *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, check=True, timeout=5, encoding="utf-8", errors="replace")
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout

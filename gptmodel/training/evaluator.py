@@ -14,9 +14,9 @@ from typing import Protocol
 
 import torch
 
-from gptmodel.crew import Crew
+from gptmodel.compute.crew import Crew
+from gptmodel.evaluation.history import Evaluation
 from gptmodel.nn.transformer import TransformerModel
-from gptmodel.training.state import Evaluation
 
 A_MOMENT = 0.001  # seconds, between the two splits of an evaluation
 Evaluate = Callable[[TransformerModel, Crew], Evaluation]

@@ -11,16 +11,17 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from gptmodel.compute.crew import Crew
 from gptmodel.config import TrainParams
-from gptmodel.crew import Crew
 from gptmodel.data.batches import training_batch
 from gptmodel.errors import TrainingError
+from gptmodel.evaluation.history import Evaluation
 from gptmodel.evaluation.loss import estimate_loss
 from gptmodel.nn.transformer import TransformerModel
 from gptmodel.optim.factory import learning_rate_at
 from gptmodel.training.evaluator import evaluator
 from gptmodel.training.memory import memory_errors
-from gptmodel.training.state import Evaluation, TrainingState
+from gptmodel.training.state import TrainingState
 from gptmodel.training.step import Forward, Update, training_step
 
 

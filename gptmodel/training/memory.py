@@ -14,6 +14,7 @@ from gptmodel.evaluation.loss import TOKENS_AT_ONCE
 from gptmodel.nn.fused import SHORT_BLOCK
 from gptmodel.nn.transformer import TransformerModel
 from gptmodel.training.evaluator import has_idle_cores
+from gptmodel.units import size
 
 BASE_BYTES = 335 << 20  # the interpreter with torch, before a model
 COMPILER_BYTES = 140 << 20  # torch's compiler, and what it makes
@@ -138,7 +139,7 @@ def check_memory(needed: int) -> None:
     there = _main_memory()
     if needed > there:
         raise TrainingError(
-            f"training would need about {shown(needed)} of memory, and this machine has {shown(there)}: "
+            f"training would need about {size(needed)} of memory, and this machine has {size(there)}: "
             "lower train.batch_size, model.block_size, model.n_layer, model.n_embd or model.kneser_ney"
         )
 
@@ -148,8 +149,3 @@ def _main_memory() -> int:
     if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
         return sys.maxsize
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def shown(count: int) -> str:
-    """Return a number of bytes in MB or GB."""
-    return f"{count / 1e9:.1f} GB" if count >= 10**9 else f"{count / 1e6:.0f} MB"

@@ -19,22 +19,25 @@ import torch
 from numpy.typing import NDArray
 
 import gptmodel
+from gptmodel.checkpoint.model_file import save_checkpoint
+from gptmodel.compute.crew import ALONE, Crew
+from gptmodel.compute.place import crew_of, pick_device, pick_dtype, platform_fingerprint
+from gptmodel.compute.random import Stream, torch_generator
 from gptmodel.config import Params
-from gptmodel.crew import ALONE, Crew
 from gptmodel.data.corpus import check_splits
 from gptmodel.data.prepared import PreparedData
-from gptmodel.determinism import Stream, crew_of, pick_device, pick_dtype, platform_fingerprint, torch_generator
 from gptmodel.errors import ConfigError, TrainingError
+from gptmodel.evaluation.history import history_csv
 from gptmodel.files import atomic_write, remove_leftovers, write_json
-from gptmodel.nn.kneser_ney import longest_order
+from gptmodel.kneser_ney import longest_order
 from gptmodel.nn.transformer import build_model
 from gptmodel.optim.factory import build_optimizer
-from gptmodel.training.checkpoint import save_checkpoint
 from gptmodel.training.compiled import compiled, find_compiler
 from gptmodel.training.loop import Conditions, Observer
-from gptmodel.training.memory import memory_errors, memory_needed, shown
+from gptmodel.training.memory import memory_errors, memory_needed
 from gptmodel.training.snapshot import SnapshotStore, fingerprint
-from gptmodel.training.state import TrainingState, history_csv
+from gptmodel.training.state import TrainingState
+from gptmodel.units import size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +147,7 @@ class TrainingRun:
         platform = ", ".join(f"{key} {value}" for key, value in self.platform.items())
         return (
             f"training {self.parameters:,} parameters for {train.max_iters:,} iterations "
-            f"of {self.tokens_per_iteration:,} tokens{start}, in about {shown(self.memory)} of memory ({platform})"
+            f"of {self.tokens_per_iteration:,} tokens{start}, in about {size(self.memory)} of memory ({platform})"
         )
 
     def conditions(self, observer: Observer, stopped: Callable[[], bool]) -> Conditions:

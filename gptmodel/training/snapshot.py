@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
+from gptmodel.checkpoint.archive import ArchiveError, load_archive
 from gptmodel.files import atomic_writer, json_bytes
-from gptmodel.training.archive import ArchiveError, load_archive
 
 MAGIC = b"gptmodel snapshot 1\n"
 KEPT = 2

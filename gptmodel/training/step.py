@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gptmodel.crew import ALONE, Crew
-from gptmodel.determinism import Stream, derived_seed, torch_generator
+from gptmodel.compute.crew import ALONE, Crew
+from gptmodel.compute.random import Stream, derived_seed, torch_generator
 from gptmodel.errors import TrainingError
 from gptmodel.nn.dropout import dropping_by
 

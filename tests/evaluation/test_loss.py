@@ -10,7 +10,7 @@ from model_helpers import copied, equal_states, scramble, small_model, token_ids
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gptmodel.crew import ALONE, Crew
+from gptmodel.compute.crew import ALONE, Crew
 from gptmodel.errors import DataError
 from gptmodel.evaluation import loss as loss_module
 from gptmodel.evaluation.loss import SplitLoss, bits_per_byte, estimate_loss, split_loss

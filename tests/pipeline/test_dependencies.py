@@ -12,7 +12,9 @@ STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages
 # What only watches a run, or says something about it, cannot change its result: train again for none of these.
 WATCHING = {
     "gptmodel/ignored_settings.py",
-    "stages/inputs.py",
+    "gptmodel/project/git.py",
+    "gptmodel/project/inputs.py",
+    "gptmodel/units.py",
     "stages/tracked.py",
     "stages/progress.py",
     "gptmodel/tracking",

@@ -57,7 +57,7 @@ def test_the_history_has_a_row_for_each_evaluation(finished: Project) -> None:
 def test_the_model_file_holds_no_code_and_all_it_needs(finished: Project) -> None:
     import torch
 
-    from gptmodel.training.checkpoint import load_checkpoint
+    from gptmodel.checkpoint.model_file import load_checkpoint
 
     path = finished.root / "models/model.pth"
     assert isinstance(torch.load(path, weights_only=True), dict)

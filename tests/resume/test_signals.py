@@ -46,7 +46,7 @@ def test_stopped_at_random_moments(project: Project, alone: Project) -> None:
         "gptmodel.config:load_params",
         "gptmodel.data.prepared:load_prepared",
         "gptmodel.training.run:_code_digest",
-        "gptmodel.training.checkpoint:save_checkpoint",
+        "gptmodel.checkpoint.model_file:save_checkpoint",
         "stages.tracked:log_training",
         "gptmodel.training.run:TrainingRun.forget",
     ],

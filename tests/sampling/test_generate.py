@@ -8,10 +8,10 @@ from model_helpers import VOCAB, batch, generator, sample_params, scramble, smal
 from torch import Tensor
 
 from gptmodel.errors import CheckpointError, DataError
-from gptmodel.nn.incremental import IncrementalModel
-from gptmodel.nn.kv_cache import KVCache
 from gptmodel.nn.transformer import TransformerModel
 from gptmodel.sampling.generate import generate, sample_texts
+from gptmodel.sampling.incremental import IncrementalModel
+from gptmodel.sampling.kv_cache import KVCache
 from gptmodel.sampling.logits import next_probabilities
 from gptmodel.tokenizers.base import Tokenizer
 from gptmodel.tokenizers.byte import ByteTokenizer

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from model_helpers import VOCAB, scramble, small_model
 
+from gptmodel.checkpoint.model_file import _digest, save_checkpoint
 from gptmodel.tokenizers.char import CharTokenizer
-from gptmodel.training.checkpoint import _digest, save_checkpoint
 from gptmodel.training.snapshot import MAGIC
 
 LETTERS = CharTokenizer("abcdefghij\n")

@@ -20,15 +20,16 @@ from hypothesis import strategies as st
 from model_helpers import equal_states
 from training_helpers import new_state, trained
 
+from gptmodel.checkpoint.archive import ArchiveError, load_archive
+from gptmodel.checkpoint.model_file import load_checkpoint
 from gptmodel.data.prepared import load_prepared
 from gptmodel.data.sources import PLAYS, read_plays
 from gptmodel.data.tokens import TokenWriter, open_tokens
 from gptmodel.errors import GptModelError
+from gptmodel.evaluation.history import Evaluation, history_csv, read_history
 from gptmodel.tokenizers.base import load_tokenizer, save_tokenizer
-from gptmodel.training.archive import ArchiveError, load_archive
-from gptmodel.training.checkpoint import load_checkpoint
 from gptmodel.training.snapshot import SnapshotStore
-from gptmodel.training.state import Evaluation, TrainingState, history_csv, read_history
+from gptmodel.training.state import TrainingState
 from stages.tracked import run_tracker
 
 FLIPS = 2000

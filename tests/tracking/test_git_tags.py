@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gptmodel.tracking.base import NullTracker, Tracker, git_tags
+from gptmodel.project.git import git_tags
+from gptmodel.tracking.base import NullTracker, Tracker
 from gptmodel.tracking.journal_tracker import JournalTracker
 
 

@@ -17,7 +17,7 @@ import torch
 from model_helpers import equal_states, small_params
 from training_helpers import Watcher, conditions, new_state, rows_without_time, trained
 
-from gptmodel.crew import Crew
+from gptmodel.compute.crew import Crew
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import load_prepared
 from gptmodel.errors import TrainingError

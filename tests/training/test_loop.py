@@ -10,7 +10,7 @@ from model_helpers import copied, equal_states, small_model, train_params
 from torch.nn import functional as F
 from training_helpers import TRAIN_DATA, VAL_DATA, Watcher, conditions, new_state, rows_without_time, trained
 
-from gptmodel.crew import Crew
+from gptmodel.compute.crew import Crew
 from gptmodel.data.batches import training_batch
 from gptmodel.evaluation.loss import split_loss
 from gptmodel.optim.factory import build_optimizer, learning_rate_at

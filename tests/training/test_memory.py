@@ -13,7 +13,8 @@ from gptmodel.config import Params, PrepareParams
 from gptmodel.data.corpus import prepare
 from gptmodel.errors import TrainingError
 from gptmodel.training import memory
-from gptmodel.training.memory import BASE_BYTES, check_memory, estimate_bytes, memory_needed, shown
+from gptmodel.training.memory import BASE_BYTES, check_memory, estimate_bytes, memory_needed
+from gptmodel.units import size
 
 
 def estimate(params: Params, vocab_size: int = 65, **changes: int) -> int:
@@ -68,8 +69,8 @@ def test_an_evaluation_beside_the_iterations_counts_with_its_weights_where_there
 
 
 def test_sizes_are_shown_in_words() -> None:
-    assert shown(386_000_000) == "386 MB"
-    assert shown(1_250_000_000) == "1.2 GB"
+    assert size(386_000_000) == "386 MB"
+    assert size(1_250_000_000) == "1.2 GB"
 
 
 PEAK = """

@@ -11,7 +11,7 @@ from model_helpers import batch, copied, equal_states, small_model, train_params
 from torch import Tensor
 from torch.nn import functional as F
 
-from gptmodel.crew import ALONE, Crew
+from gptmodel.compute.crew import ALONE, Crew
 from gptmodel.errors import TrainingError
 from gptmodel.nn.transformer import TransformerModel
 from gptmodel.optim.factory import build_optimizer

@@ -9,8 +9,8 @@ from model_helpers import batch, scramble, small_model, token_ids
 from torch import Tensor
 
 from gptmodel.config import ModelParams
-from gptmodel.nn.incremental import IncrementalModel
 from gptmodel.nn.transformer import TransformerModel
+from gptmodel.sampling.incremental import IncrementalModel
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-11}
 VALUES: dict[str, tuple[Any, ...]] = {  # of switches whose type does not list them

@@ -11,11 +11,12 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 from filelock import FileLock, Timeout
 
+from gptmodel.doctor.dvc_locks import dvc_locks
+from gptmodel.doctor.finding import Finding
 from gptmodel.errors import GptModelError
+from gptmodel.project.git import WORKTREES, git
 from gptmodel.tracking.journal import Journal, journals
-from stages.dvc_locks import dvc_locks
-from stages.finding import Finding, age, listed, size
-from stages.rebuild import FOLDER, git
+from gptmodel.units import age, listed, size
 
 FOLDERS = ("data", "models", "metrics", "plots", "samples", "runs")
 TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")  # the names that files.atomic_writer gives
@@ -151,7 +152,7 @@ def _worktrees(root: Path) -> Iterator[Finding]:
         return
     for line in lines:
         tree = Path(line.removeprefix("worktree "))
-        match = re.match(rf"{FOLDER}(\d+)-", tree.parent.name)
+        match = re.match(rf"{WORKTREES}(\d+)-", tree.parent.name)
         if line.startswith("worktree ") and match and not psutil.pid_exists(int(match[1])):
             yield Finding("note", f"a killed `gptmodel verify` left {tree}", lambda tree=tree: _drop(root, tree))  # type: ignore[misc]
 

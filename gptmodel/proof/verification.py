@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from gptmodel.errors import GptModelError
-from gptmodel.lock import (
+from gptmodel.project.git import Revision, git
+from gptmodel.project.lock import (
     VOLATILE,
     Entry,
     LockedStage,
@@ -18,8 +19,8 @@ from gptmodel.lock import (
     read_pipeline,
     read_yaml,
 )
-from stages.command import note
-from stages.elsewhere import (
+from gptmodel.proof.rebuild import KnownOuts, remove, run_stage
+from gptmodel.proof.tolerance import (
     DIFFERS,
     ELSEWHERE,
     FAILED,
@@ -33,7 +34,6 @@ from stages.elsewhere import (
     platform_here,
     platform_of,
 )
-from stages.rebuild import KnownOuts, Revision, git, remove, run_stage
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Row:
 class Verification:
     """The comparison of a revision's lock with what its own code makes of its own files."""
 
-    def __init__(self, revision: Revision, tree: Path) -> None:
-        self.revision, self.tree = revision, tree
+    def __init__(self, revision: Revision, tree: Path, tell: Callable[[str], None]) -> None:
+        self.revision, self.tree, self.tell = revision, tree, tell
         self.stages = read_pipeline(tree / "dvc.yaml", f"{revision}: dvc.yaml")
         self.lock = read_lock(tree / "dvc.lock", f"{revision}: dvc.lock")
         self.rows: list[Row] = []
@@ -128,7 +128,7 @@ class Verification:
         return not lacking
 
     def _rebuild(self, stage: Stage, locked: LockedStage) -> bool:
-        note(f"rebuilding {stage.name} ...")
+        self.tell(f"rebuilding {stage.name} ...")
         settings: tuple[str, ...] = ()
         source = self._source(stage)
         if source == "own" and not self._take_text(stage, locked):  # an input: it is where the user keeps it

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from gptmodel.crew import Crew
+from gptmodel.compute.crew import Crew
 
 SIZES = (1, 2, 3)
 

@@ -16,11 +16,11 @@ import pytest
 import torch
 from model_helpers import batch, equal_states, scramble, small_model, token_ids
 
+from gptmodel.checkpoint.model_file import _digest, load_checkpoint, save_checkpoint
 from gptmodel.errors import CheckpointError
 from gptmodel.tokenizers.base import Tokenizer
 from gptmodel.tokenizers.byte import ByteTokenizer
 from gptmodel.tokenizers.char import CharTokenizer
-from gptmodel.training.checkpoint import _digest, load_checkpoint, save_checkpoint
 
 LETTERS = CharTokenizer("abcdefghij\n")
 COUNTING = {"kneser_ney": 3, "kneser_ney_share": 0.3}
@@ -108,7 +108,7 @@ def test_loading_imports_no_compiler(tmp_path: Path) -> None:
     """On the meta device some operations import torch._dynamo, which takes a second."""
     path = written(tmp_path / "model.pth", position="rotary", ngram_orders=(2,), block_size=8)
     code = (
-        "import sys; from pathlib import Path; from gptmodel.training.checkpoint import load_checkpoint\n"
+        "import sys; from pathlib import Path; from gptmodel.checkpoint.model_file import load_checkpoint\n"
         "load_checkpoint(Path(sys.argv[1])); sys.exit('torch._dynamo' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(path)], check=True)

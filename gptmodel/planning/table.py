@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import psutil  # type: ignore[import-untyped]
 
-from stages.finding import size
+from gptmodel.units import duration, size
 
 if TYPE_CHECKING:
     from gptmodel.config import Params
@@ -76,18 +76,6 @@ def _how(params: "Params", text: "PlannedText", measured: "Measured") -> Iterato
         f"on {threads} {'thread' if threads == 1 else 'threads'}, {device}, {measured.platform['dtype']}"
     )
     yield f"text: {text.origin}"
-
-
-def duration(seconds: float) -> str:
-    """Return a time span for readers."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02} s"
-    return f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def _ms(seconds: float) -> str:

@@ -8,7 +8,7 @@ import yaml
 
 from gptmodel.errors import ConfigError, DataError
 from gptmodel.files import digest
-from stages.command import Layout
+from gptmodel.project.layout import Layout
 
 PIPELINE_FILE = Path("dvc.yaml")
 

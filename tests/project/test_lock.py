@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from gptmodel.errors import DataError
-from gptmodel.lock import (
+from gptmodel.project.lock import (
     IGNORED,
     TIMED,
     VOLATILE,
@@ -20,7 +20,7 @@ from gptmodel.lock import (
     steady,
 )
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 MD5 = "0" * 32
 
 

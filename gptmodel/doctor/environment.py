@@ -12,10 +12,11 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from gptmodel.doctor.finding import Finding
 from gptmodel.errors import GptModelError
-from gptmodel.lock import dvc_setting, read_lock, read_pipeline
-from stages.finding import Finding, listed, size
-from stages.rebuild import git
+from gptmodel.project.git import git
+from gptmodel.project.lock import dvc_setting, read_lock, read_pipeline
+from gptmodel.units import listed, size
 
 VITAL = ("torch", "dvc", "mlflow", "typer", "numpy", "pydantic")
 """Libraries without which nothing runs, or with which another version of gives other results."""

@@ -17,13 +17,13 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from gptmodel.checkpoint.archive import ArchiveError, load_archive
 from gptmodel.config import ModelParams
 from gptmodel.errors import CheckpointError, DataError
 from gptmodel.files import atomic_write, json_bytes
-from gptmodel.nn.kneser_ney import COUNTED
+from gptmodel.kneser_ney import COUNTED
 from gptmodel.nn.transformer import TransformerModel
 from gptmodel.tokenizers.base import Tokenizer, tokenizer_from_json
-from gptmodel.training.archive import ArchiveError, load_archive
 
 TABLE_BYTES = 256 << 20
 """What a model may compute at first from its config alone, unless its weights are larger still."""

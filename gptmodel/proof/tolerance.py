@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gptmodel.lock import TIMED, steady
+from gptmodel.project.lock import TIMED, steady
 
 SAME, TIME, VARIES = "same", "same, but for the time it took", "volatile"
 NEAR, ELSEWHERE = "within tolerance", "other platform"
@@ -27,7 +27,7 @@ SMALL = 0.01
 
 def platform_of(model: Path) -> dict[str, str]:
     """Return where a model was trained, by its own word; GptModelError or KeyError when it cannot be told."""
-    from gptmodel.training.checkpoint import load_checkpoint
+    from gptmodel.checkpoint.model_file import load_checkpoint
 
     platform = load_checkpoint(model).provenance["platform"]
     return {str(key): str(value) for key, value in platform.items()}
@@ -35,7 +35,7 @@ def platform_of(model: Path) -> dict[str, str]:
 
 def platform_here() -> dict[str, str]:
     """Return what of the fingerprint does not depend on the settings of a training."""
-    from gptmodel.determinism import pick_device, pick_dtype, platform_fingerprint
+    from gptmodel.compute.place import pick_device, pick_dtype, platform_fingerprint
 
     device = pick_device("cpu", "device")
     found = platform_fingerprint(device, pick_dtype("float32", device), threads=1)

@@ -1,78 +1,20 @@
 """Rebuilding a revision where nothing but what git holds can help: its worktree, its stages' commands, known outs."""
 
-import contextlib
 import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gptmodel.errors import GptModelError
 from gptmodel.files import atomic_write, digest
-from gptmodel.lock import Stage, dvc_setting, measure
+from gptmodel.project.lock import Stage, dvc_setting, measure
 
-FOLDER = "gptmodel-verify-"
-"""How the temporary folders begin; the process id follows."""
 QUIET = ("-S", "runtime.mlflow=false", "-S", "runtime.progress=none")
 NOT_PASSED_ON = ("DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "MLFLOW_RUN_ID", "PYTHONSAFEPATH")
-
-
-def git(root: Path, *words: str) -> str:
-    """Run git in a folder and return what it says; GptModelError when it fails."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}  # a hook sets them
-    command = ["git", "-C", str(root), *words]
-    try:
-        done = subprocess.run(command, env=environment, capture_output=True, check=False)
-    except OSError:
-        raise GptModelError("git cannot be started; install it") from None
-    if done.returncode:
-        reason = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
-        raise GptModelError(f"git {words[0]}: {reason[-1].removeprefix('fatal: ')}")
-    return done.stdout.decode(errors="replace").rstrip("\n")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Revision:
-    """The revision to examine, and the project it belongs to."""
-
-    root: Path
-    name: str
-    """As the user calls it."""
-    commit: str
-    is_head: bool
-
-    @classmethod
-    def find(cls, root: Path, name: str) -> "Revision":
-        """Resolve a revision; GptModelError when git knows none of this name."""
-        try:
-            head = git(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
-            commit = git(root, "rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}").splitlines()[-1]
-        except GptModelError as error:
-            raise GptModelError(f"{name}: no revision of this project: {error}; commit dvc.lock first") from None
-        return cls(root=root, name=name, commit=commit, is_head=commit == head)
-
-    def __str__(self) -> str:
-        return self.name if self.commit.startswith(self.name) else f"{self.name} ({self.commit[:8]})"
-
-
-@contextlib.contextmanager
-def worktree(revision: Revision) -> Iterator[Path]:
-    """Check the revision out into a temporary worktree, and remove it whatever happens. Hooks do not run."""
-    prefix = git(revision.root, "rev-parse", "--show-prefix")
-    with tempfile.TemporaryDirectory(prefix=f"{FOLDER}{os.getpid()}-", ignore_cleanup_errors=True) as folder:
-        tree = Path(folder).resolve() / "tree"
-        try:
-            add = ("worktree", "add", "--quiet", "--detach", str(tree), revision.commit)
-            git(revision.root, "-c", f"core.hooksPath={os.devnull}", *add)
-            yield tree / prefix
-        finally:
-            with contextlib.suppress(GptModelError):  # it may not have come to be
-                git(revision.root, "worktree", "remove", "--force", "--force", str(tree))
 
 
 def run_stage(stage: Stage, tree: Path, settings: tuple[str, ...] = ()) -> str | None:

@@ -10,8 +10,8 @@ import pytest
 import torch
 from model_helpers import VOCAB, batch, copied, scramble, small_model, token_ids
 
-from gptmodel.nn import kneser_ney
-from gptmodel.nn.kneser_ney import KneserNey, longest_order, mixed
+from gptmodel import kneser_ney
+from gptmodel.kneser_ney import KneserNey, longest_order, mixed
 
 START = -1  # stands before the first token
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
+from gptmodel.doctor.finding import Finding
 from gptmodel.files import atomic_write
-from gptmodel.lock import dvc_setting
-from stages.finding import Finding, age, listed
+from gptmodel.project.lock import dvc_setting
+from gptmodel.units import age, listed
 
 CLOCK_SECONDS = 2.0
 """How far the clocks of processes and files may lie apart."""

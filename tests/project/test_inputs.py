@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gptmodel.errors import ConfigError, DataError
-from stages.inputs import Inputs
+from gptmodel.project.inputs import Inputs
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from gptmodel.lock import read_pipeline
-from stages.elsewhere import TOLERANCE, another_machine, compare_metrics
+from gptmodel.project.lock import read_pipeline
+from gptmodel.proof.tolerance import TOLERANCE, another_machine, compare_metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = {"iterations": 5, "parameters": 9, "seconds": 1.5, "tokens_per_second": 8.0, "train_loss": 2.0, "val_loss": 2.5}

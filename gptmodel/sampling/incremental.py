@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gptmodel.kneser_ney import mixed
 from gptmodel.nn.attention import MultiHeadAttention
 from gptmodel.nn.block import Block
 from gptmodel.nn.embedding import Rotary
 from gptmodel.nn.fused import FusedMultiHeadAttention
-from gptmodel.nn.kneser_ney import mixed
-from gptmodel.nn.kv_cache import KVCache
 from gptmodel.nn.transformer import TransformerModel
+from gptmodel.sampling.kv_cache import KVCache
 
 Function = Callable[[Tensor], Tensor]
 

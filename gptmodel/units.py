@@ -1,19 +1,4 @@
-"""What an examination of the project finds: fine, worth knowing or wrong, and how it is mended."""
-
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of `gptmodel doctor`."""
-
-    status: Literal["ok", "note", "problem"]
-    text: str
-    """What was found and, unless it is fine, what to do about it."""
-    mend: Callable[[], str] | None = None
-    """Repairs it and says what was done; None where only the user can, or where nothing has to be."""
+"""Bytes, time spans and lists as people read them."""
 
 
 def size(count: float) -> str:
@@ -36,3 +21,15 @@ def age(seconds: float) -> str:
 def listed(names: list[str], most: int = 5) -> str:
     """Return the first of some names for readers."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def duration(seconds: float) -> str:
+    """Return a time span for readers."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"

@@ -4,7 +4,7 @@ import pytest
 import torch
 from model_helpers import batch, model_params
 
-from gptmodel.nn.kv_cache import KVCache
+from gptmodel.sampling.kv_cache import KVCache
 
 PARAMS = model_params()  # block_size 8, 2 layers, 2 heads of size 4
 

@@ -1,0 +1,50 @@
+"""The evaluations of a training, in order: metrics/history.csv."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from gptmodel.errors import DataError
+
+LARGEST = 2**53  # of the numbers in a history: beyond it neither whole numbers nor axes of plots are exact
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """One row of metrics/history.csv."""
+
+    iteration: int
+    tokens: int  # trained on so far
+    seconds: float  # since the start, when the evaluation was due; a resumed run counts on
+    learning_rate: float
+    train_loss: float  # nats per token
+    val_loss: float
+
+
+def history_csv(history: Sequence[Evaluation]) -> str:
+    """Return the rows as CSV with a header line."""
+    names = Evaluation.__dataclass_fields__.keys()
+    rows = [",".join(repr(getattr(row, name)) for name in names) for row in history]
+    return "\n".join([",".join(names), *rows]) + "\n"
+
+
+def read_history(path: Path) -> list[Evaluation]:
+    """Read rows that `history_csv` wrote; DataError when the file is missing or wrong."""
+    try:
+        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        if any(row.keys() != Evaluation.__annotations__.keys() for row in rows):
+            raise ValueError("other columns than those of an evaluation")
+        history = [
+            Evaluation(**{name: kind(row[name]) for name, kind in Evaluation.__annotations__.items()}) for row in rows
+        ]
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; run `dvc repro train` first") from None
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise DataError(f"{path}: not a history of training ({error}); run `dvc repro train` again") from None
+    if not history:
+        raise DataError(f"{path}: has no rows; run `dvc repro train` again")
+    for number, row in enumerate(history, start=2):
+        if not all(0 <= value < LARGEST for value in asdict(row).values()):
+            raise DataError(f"{path}: line {number} has impossible numbers; run `dvc repro train` again")
+    return history

@@ -1,0 +1,54 @@
+"""Where the files of a project lie, and which folder is the project's."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the pipeline's files lie below a folder; dvc.yaml names the same paths."""
+
+    root: Path = Path()
+
+    @property
+    def text(self) -> Path:
+        return self.root / "data" / "input.txt"
+
+    @property
+    def prepared(self) -> Path:
+        return self.root / "data" / "prepared"
+
+    @property
+    def model(self) -> Path:
+        return self.root / "models" / "model.pth"
+
+    @property
+    def run(self) -> Path:
+        return self.root / "models" / "run.json"
+
+    @property
+    def history(self) -> Path:
+        return self.root / "metrics" / "history.csv"
+
+    def metrics(self, stage: str) -> Path:
+        return self.root / "metrics" / f"{stage}.json"
+
+    @property
+    def plots(self) -> Path:
+        return self.root / "plots"
+
+    @property
+    def samples(self) -> Path:
+        return self.root / "samples" / "samples.txt"
+
+
+def project_root() -> Path:
+    """Return the folder that keeps runs/ and the MLflow store: $DVC_ROOT, or the nearest one with a dvc.yaml.
+
+    `dvc exp run --temp` works in a folder that is deleted afterwards; $DVC_ROOT is the lasting one.
+    """
+    if root := os.environ.get("DVC_ROOT"):
+        return Path(root)
+    here = Path.cwd()
+    return next((folder for folder in (here, *here.parents) if (folder / "dvc.yaml").is_file()), here)

@@ -1,0 +1,103 @@
+"""The options that stages share, and the settings in their help."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
+
+import typer
+from typer.core import TyperCommand
+
+from gptmodel.errors import ConfigError, GptModelError
+from gptmodel.project.layout import Layout
+from stages.command import note
+
+if TYPE_CHECKING:
+    from gptmodel.config import Params
+
+PARAMS_FILE = Path("params.yaml")
+MODEL_FILE = Layout().model
+FOLDERS = ("data", "data/prepared", "models", "metrics", "plots", "samples")
+
+
+def _writable(out: Path) -> Path:
+    """Refuse a folder to write below before anything is computed for it, where a file stands in the way."""
+    wanted = [out, *(out / name for name in FOLDERS)]
+    for folder in (*out.parents, *wanted):
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise ConfigError(f"--out {out}: {folder} is not a folder; move it away, or name another with --out")
+    return out
+
+
+ParamsOption = Annotated[  # eager: read before --help, which shows its settings
+    Path, typer.Option("--params", metavar="FILE", help="The params file.", is_eager=True)
+]
+SettingsOption = Annotated[
+    list[str] | None,
+    typer.Option("-S", "--set", metavar="SECTION.KEY=VALUE", help="Change a setting for this run; repeatable."),
+]
+OutOption = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        callback=_writable,
+        help="Folder to write below, so that a debugging run costs nothing that was trained.",
+    ),
+]
+ModelOption = Annotated[Path, typer.Option("--model", metavar="FILE", help="The model file to use.")]
+
+
+def read_params(path: Path, settings: list[str] | None) -> "Params":
+    """Load and check a params file, telling the user of settings without effect and of those DVC will not know."""
+    from gptmodel.config import load_params
+    from gptmodel.ignored_settings import ignored_settings
+
+    params = load_params(path, settings or ())
+    for line in ignored_settings(params):
+        note(f"warning: {line}")
+    if settings and "DVC_STAGE" not in os.environ:
+        note(f"note: -S {' -S '.join(settings)} holds for this run only; dvc.lock will not know of it")
+    return params
+
+
+def showing(*sections: str) -> type[TyperCommand]:
+    """Return the command class whose help ends with these sections' settings, as the params file has them now."""
+
+    class StageCommand(TyperCommand):
+        def format_epilog(self, ctx: Any, formatter: Any) -> None:
+            from gptmodel.config import Params
+            from gptmodel.params_file import read_params
+
+            path = ctx.params.get("params") or PARAMS_FILE
+            try:
+                values = read_params(path)
+            except GptModelError as error:
+                formatter.write_paragraph()
+                formatter.write_text(f"The settings cannot be listed: {error}")
+                return
+            for section in sections:
+                kind: Any = Params.model_fields[section].annotation
+                given = values.get(section) or {}
+                rows = [
+                    (
+                        f"{section}.{key}",
+                        f"{_choices(field.annotation)}{field.description}  [default: {_plain(given.get(key))}]",
+                    )
+                    for key, field in kind.model_fields.items()
+                ]
+                with formatter.section(f"Settings of {path}, section {section} (change with -S)"):
+                    formatter.write_dl(rows)
+
+    return StageCommand
+
+
+def _choices(kind: Any) -> str:
+    return f"{'|'.join(get_args(kind))}: " if get_origin(kind) is Literal else ""
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value) if isinstance(value, str) and not value.strip() else str(value)
