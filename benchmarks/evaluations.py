@@ -38,11 +38,12 @@ class Quiet(Lines):
 
 def seconds_of(folder: Path, data: PreparedData, params: Params) -> float:
     """Train and return the seconds."""
-    from gptmodel.training.loop import fit
+    from gptmodel.training.loop import Hooks, fit
     from gptmodel.training.run import TrainingRun
 
     with TrainingRun.open(folder, data, params) as training:
-        fit(training.state, training.conditions(Quiet(), lambda: False))
+        hooks = Hooks(observer=Quiet(), save=training.save, stopped=lambda: False)
+        fit(training.state, training.splits, params, training.place, hooks)
         training.forget()
         return training.state.seconds
 

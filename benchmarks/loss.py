@@ -50,7 +50,7 @@ def trained(text: Path, preset: Path, settings: Sequence[str]) -> Results:
     from torch.nn import functional as F
 
     from gptmodel.evaluation.loss import split_loss
-    from gptmodel.training.loop import fit
+    from gptmodel.training.loop import Hooks, fit
     from gptmodel.training.run import TrainingRun
 
     params = load_params(preset, settings)
@@ -58,10 +58,11 @@ def trained(text: Path, preset: Path, settings: Sequence[str]) -> Results:
         prepared = Path(folder, "prepared")
         prepare(text, prepared, params.prepare)
         with TrainingRun.open(Path(folder, "runs"), load_prepared(prepared), params) as training:
-            fit(training.state, training.conditions(Lines(), lambda: False))
+            hooks = Hooks(observer=Lines(), save=training.save, stopped=lambda: False)
+            fit(training.state, training.splits, params, training.place, hooks)
             state, data = training.state, training.data
             whole = {
-                split: split_loss(state.model, ids, F.cross_entropy, training.device, crew=training.crew)
+                split: split_loss(state.model, ids, F.cross_entropy, training.place)
                 for split, ids in (("train", data.train.ids), ("val", data.val.ids))
             }
             return {

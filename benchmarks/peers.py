@@ -81,17 +81,19 @@ def litgpt(sizes: Sizes, threads: int) -> Train:
 
 def ours(sizes: Sizes, threads: int, dtype: torch.dtype = torch.float32, *, compiling: bool = False) -> Train:
     """The loop of gptmodel: its batches, its step, its optimizer; `compiling`, with train.compile."""
-    from gptmodel.compute.place import crew_of
+    from gptmodel.compute.place import Place
     from gptmodel.data.batches import training_batch
     from gptmodel.optim.factory import build_optimizer, learning_rate_at
     from gptmodel.training.compiled import compiled
     from gptmodel.training.step import Update, training_step
 
-    device = torch.device("cpu")
-    crew = crew_of(threads, device, whole=compiling)
-    model, params = our_model(sizes), our_params(sizes).train
-    forward = compiled(model, our_params(sizes), device, dtype) if compiling else model
-    optimizer = build_optimizer(model, params, crew)
+    settings = {"threads": threads, "device": "cpu", "compile": compiling, "dtype": str(dtype).removeprefix("torch.")}
+    whole = our_params(sizes)
+    params = whole.train.model_copy(update=settings)
+    place = Place.of(whole.model_copy(update={"train": params}), "train")
+    model = our_model(sizes)
+    forward = compiled(model, params.batch_size, place) if place.compiler else model
+    optimizer = build_optimizer(model, params, place.crew)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     data, done = tokens(), 0
 
@@ -102,7 +104,7 @@ def ours(sizes: Sizes, threads: int, dtype: torch.dtype = torch.float32, *, comp
             batch = training_batch(data, params.seed, iteration, params.batch_size, sizes.block_size)
             rate = learning_rate_at(min(iteration, params.max_iters), params)
             update = Update(iteration=iteration, learning_rate=rate, grad_clip=params.grad_clip)
-            training_step(forward, optimizer, scaler, batch, update, dtype=dtype, crew=crew)
+            training_step(forward, optimizer, scaler, batch, update, place)
 
     return train
 

@@ -13,9 +13,10 @@ import time
 import torch
 
 from benchmarks.models import VOCAB
-from benchmarks.report import Results, cell, options, progress, ratios, run, spread, table
+from benchmarks.report import ROOT, Results, cell, options, progress, ratios, run, spread, table
 from benchmarks.samplers import LAPTOP, enters, ready
-from gptmodel.compute.place import use_threads
+from gptmodel.compute.place import Place
+from gptmodel.config import load_params
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,7 +32,8 @@ def parser() -> argparse.ArgumentParser:
 
 def measure(given: argparse.Namespace) -> Results:
     """Run all cases in turn, round after round."""
-    use_threads(given.threads)  # as the stage does
+    settings = [f"sample.threads={given.threads}", "sample.device=cpu"]
+    Place.of(load_params(ROOT / "params.yaml", settings), "sample")  # as the stage does
     clock = time.process_time if given.cpu_time else time.perf_counter
     runners = ready()
     lengths = ((1, LAPTOP.block_size), (LAPTOP.block_size, given.past))

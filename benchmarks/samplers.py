@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.models import SIZES, huggingface_model, litgpt_model, our_model
+from benchmarks.models import SIZES, VOCAB, huggingface_model, litgpt_model, our_model
 from benchmarks.peers import contestants
 from gptmodel.config import SampleParams
+from gptmodel.language_model import LanguageModel
 from gptmodel.nn.transformer import TransformerModel
 from gptmodel.sampling.generate import generate
+from gptmodel.tokenizers.char import CharTokenizer
 
 TEMPERATURE = 0.8
 LAPTOP = SIZES["nanogpt"]
@@ -35,8 +37,9 @@ def plain(model: TransformerModel) -> Continue:
     return continued
 
 
-def ours(model: TransformerModel) -> Continue:
+def ours(transformer: TransformerModel) -> Continue:
     """Continue with the library."""
+    model = LanguageModel(transformer, CharTokenizer(chr(33 + number) for number in range(VOCAB)))
 
     def continued(idx: Tensor, tokens: int) -> Tensor:
         params = SampleParams(

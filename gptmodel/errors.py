@@ -21,6 +21,10 @@ class TrainingError(GptModelError):
     """Training cannot go on, by the numbers and not by a fault of the code."""
 
 
+class CompileError(TrainingError):
+    """The model does not compile, although a compiler was found."""
+
+
 class Interrupted(Exception):
     """A run stopped by a signal after its state was saved; carries the exit status, 128 + signal number."""
 

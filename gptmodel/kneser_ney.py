@@ -10,14 +10,12 @@ Shapes: B batch, T time, N positions, V vocab; G n-grams of an order, K contexts
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-COUNTED = frozenset({"kneser_ney.grams", "kneser_ney.counts"})
-"""Entries of a model's state that are whole numbers, as many as the training text has distinct n-grams."""
 DENSE = 1 << 21
 """Numbers in a table of whole distributions: contexts as few as this allows have theirs computed beforehand."""
 LARGEST = 1 << 53
@@ -29,38 +27,35 @@ def longest_order(vocab_size: int) -> int:
     return next(order for order in range(1, 64) if (vocab_size + 1) ** (order + 1) >= 1 << 63)
 
 
-class KneserNey(nn.Module):
+class KneserNey:
     """The probability of each next token by the counts of n-grams up to `order` in the training tokens.
 
-    `count` fills it; until then every token is as likely as another. A position in the block has at most `order` - 1
-    ids of context, those of the block alone. The buffers `grams` and `counts` (G,) are the distinct n-grams of the
-    longest order, as numbers in base V + 1, ascending, and how often each occurs: with V standing for what is before
-    the first token, every shorter n-gram is the end of one of them. The look-ups made of them are no part of a state,
-    and stay in main memory. ValueError for an `order` above `longest_order`.
+    A position in the block has at most `order` - 1 ids of context, those of the block alone. `grams` and `counts` (G,)
+    are the distinct n-grams of the longest order, as numbers in base V + 1, ascending, and how often each occurs: with
+    V standing for what is before the first token, every shorter n-gram is the end of one of them. Without any, every
+    token is as likely as another. `share` is the part of a mixture that the counts have. ValueError for an `order`
+    above `longest_order`, and for n-grams that cannot be looked up.
     """
 
-    grams: Tensor
-    counts: Tensor
-
-    def __init__(self, order: int, vocab_size: int) -> None:
-        super().__init__()
+    def __init__(self, order: int, vocab_size: int, share: float, grams: Tensor, counts: Tensor) -> None:
         if order > longest_order(vocab_size):
             raise ValueError(f"n-grams of {order} are too long for a vocabulary of {vocab_size}")
-        self.order = order
-        self.base = vocab_size + 1
-        self.register_buffer("grams", torch.empty(0, dtype=torch.int64))
-        self.register_buffer("counts", torch.empty(0, dtype=torch.int64))
-        self._levels: list[_Level] = []
+        self.order, self.base, self.share = order, vocab_size + 1, share
+        self.grams, self.counts = grams.cpu(), counts.cpu()
+        if len(grams) or len(counts):
+            self._check()
+        self._levels = list(_levels(self.grams, self.counts, order, self.base)) if len(grams) else []
 
-    def count(self, ids: Tensor) -> None:
-        """Count the n-grams of the training tokens `ids` (n,); all before are forgotten."""
-        padded = F.pad(ids.long().cpu(), (self.order - 1, 0), value=self.base - 1)  # (n + order - 1,)
+    @classmethod
+    def count(cls, order: int, vocab_size: int, share: float, ids: Tensor) -> Self:
+        """Return the counts of the n-grams in the training tokens `ids` (n,)."""
+        padded = F.pad(ids.long().cpu(), (order - 1, 0), value=vocab_size)  # (n + order - 1,)
         codes = torch.zeros(len(ids), dtype=torch.int64)
-        for place in range(self.order):
-            codes.mul_(self.base).add_(padded[place : place + len(ids)])
-        self._set(*torch.unique(codes, return_counts=True))
+        for place in range(order):
+            codes.mul_(vocab_size + 1).add_(padded[place : place + len(ids)])
+        return cls(order, vocab_size, share, *torch.unique(codes, return_counts=True))
 
-    def forward(self, idx: Tensor) -> Tensor:
+    def probabilities(self, idx: Tensor) -> Tensor:
         """Return the probability of each next token after idx (B, T) as (B, T, V), float32."""
         B, T = idx.shape
         ids = idx.cpu()
@@ -78,34 +73,20 @@ class KneserNey(nn.Module):
             level.refine(p[:, at], whole, level.longest)
         return p.to(idx.device)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Return itself: once counted nothing of it changes."""
-        return self
+    def mixed(self, logits: Tensor, p: Tensor) -> Tensor:
+        """Return the logarithm of `share` times p (..., V) and the rest of softmax(logits) (..., V)."""
+        rest = torch.log_softmax(logits, -1) + math.log1p(-self.share)
+        return torch.logaddexp(rest, (self.share * p).log().to(logits.dtype))
 
-    def _set(self, grams: Tensor, counts: Tensor) -> None:
-        self.grams, self.counts = grams, counts
-        self._levels = list(_levels(grams, counts, self.order, self.base)) if len(grams) else []
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-        """Take n-grams and counts, however many there are; ValueError for those that cannot be looked up."""
-        grams, counts = (state_dict[f"{prefix}{name}"].cpu().clone() for name in ("grams", "counts"))
-        if len(grams) or len(counts):
-            self._check(grams, counts)
-        self._set(grams, counts)
-
-    def _check(self, grams: Tensor, counts: Tensor) -> None:
+    def _check(self) -> None:
         """Raise ValueError unless the n-grams ascend, each ends in a token, and each occurs."""
+        grams, counts = self.grams, self.counts
         if len(grams) != len(counts) or grams[0] < 0 or grams[-1] >= self.base**self.order:
             raise ValueError("n-grams and counts do not fit together")
         if bool((grams[1:] <= grams[:-1]).any()) or bool((grams % self.base == self.base - 1).any()):
             raise ValueError("n-grams are not in order, or end in no token")
         if counts.min() < 1 or counts.max() > LARGEST // len(counts):
             raise ValueError("n-grams occur too seldom or too often")
-
-
-def mixed(logits: Tensor, p: Tensor, share: float) -> Tensor:
-    """Return the logarithm of `share` times p (..., V) and the rest of softmax(logits) (..., V)."""
-    return torch.logaddexp(torch.log_softmax(logits, -1) + math.log1p(-share), (share * p).log().to(logits.dtype))
 
 
 @dataclass(frozen=True)
@@ -156,19 +137,19 @@ def _levels(grams: Tensor, counts: Tensor, order: int, base: int) -> Iterator[_L
         longer, times, _ = distinct[-1]
         codes, number, before = torch.unique(longer % base**length, return_inverse=True, return_counts=True)
         distinct.append((codes, torch.bincount(number, times.double()).long(), before))
-    known = torch.zeros(1, dtype=torch.int64)  # the contexts that `below` is of
+    shorter_contexts = torch.zeros(1, dtype=torch.int64)  # those that `below` is of
     below: Tensor | None = torch.full((1, base - 1), 1.0 / (base - 1), dtype=torch.float64)  # before anything is seen
     for length in range(order):
         codes, times, before = distinct.pop()
         contexts, number, sizes = torch.unique_consecutive(codes // base, return_inverse=True, return_counts=True)
         tokens = codes % base  # (G,)
         if below is not None and len(contexts) * (base - 1) <= DENSE:
-            below = below[torch.searchsorted(known, contexts % base ** max(0, length - 1))]  # (K, V)
+            below = below[torch.searchsorted(shorter_contexts, contexts % base ** max(0, length - 1))]  # (K, V)
         else:
             below = None
         longest, _ = _smoothed(times, number, tokens, below)
         shorter, below = _smoothed(before, number, tokens, below)
-        known = contexts
+        shorter_contexts = contexts
         yield _Level(contexts, sizes.cumsum(0).int(), sizes.int(), tokens.int(), longest, shorter)
 
 
@@ -192,5 +173,5 @@ def _discounts(seen: Tensor) -> Tensor:
     """Return what is held back of a count of 0, 1, 2, and 3 or more (Chen and Goodman 1999, equation 26)."""
     once, twice, thrice, four = (max(1, int((seen == times).sum())) for times in (1, 2, 3, 4))
     part = once / (once + 2 * twice)
-    found = (0.0, 1 - 2 * part * twice / once, 2 - 3 * part * thrice / twice, 3 - 4 * part * four / thrice)
-    return torch.tensor(found, dtype=torch.float64).clamp(min=torch.zeros(4), max=torch.arange(4.0))
+    discounts = (0.0, 1 - 2 * part * twice / once, 2 - 3 * part * thrice / twice, 3 - 4 * part * four / thrice)
+    return torch.tensor(discounts, dtype=torch.float64).clamp(min=torch.zeros(4), max=torch.arange(4.0))

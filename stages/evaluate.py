@@ -30,8 +30,8 @@ def evaluate(
     """Score every token of both splits once and say whether the model overfits, underfits or is healthy."""
     chosen = read_params(params, settings)
 
-    from gptmodel.checkpoint.model_file import load_checkpoint
-    from gptmodel.compute.place import crew_of, pick_device
+    from gptmodel.checkpoint.model_file import load_model
+    from gptmodel.compute.place import Place
     from gptmodel.data.prepared import load_prepared
     from gptmodel.evaluation.history import read_history
     from gptmodel.evaluation.plots import plot_loss_by_position, plot_loss_curves
@@ -41,22 +41,24 @@ def evaluate(
     from stages.tracked import log_evaluation, run_tracker
 
     inputs = Inputs("evaluate", params)
-    device = pick_device(chosen.evaluate.device, "evaluate.device")
-    crew = crew_of(chosen.evaluate.threads, device)
-    checkpoint = load_checkpoint(model, device)
+    place = Place.of(chosen, "evaluate")
+    language_model = load_model(model, place.device)
     data = load_prepared(Layout().prepared)
-    checkpoint.check_tokenizer(data.tokenizer, data.folder)
-    source, target = Layout(model.parent.parent), Layout(out)
-    with run_tracker(source.run, mlflow=chosen.runtime.mlflow) as tracker:
-        history = read_history(source.history)
-        report = evaluate_model(checkpoint.model, data, device, chosen.evaluate.overfit_gap, crew)
+    language_model.check_tokenizer(data.tokenizer, data.folder)
+    training, target = Layout.around(model), Layout(out)
+    history = read_history(training.history) if training is not None and training.history.is_file() else []
+    with run_tracker(
+        training.run if training is not None and history else None, mlflow=chosen.runtime.mlflow
+    ) as tracker:
+        report = evaluate_model(language_model, data, chosen.evaluate.overfit_gap, place)
         inputs.check()
         write_json(target.metrics("evaluate"), report.metrics())
-        plot_loss_curves(target.plots / "loss_curves.png", history)
+        if history:
+            plot_loss_curves(target.plots / "loss_curves.png", history)
         plot_loss_by_position(
             target.plots / "loss_by_position.png", report.train.split.by_position(), report.val.split.by_position()
         )
-        log_evaluation(tracker, report.metrics(), history[-1].iteration, target)
+        log_evaluation(tracker, report.metrics(), history[-1].iteration if history else 0, target)
     for line in report.lines():
         typer.echo(line)
 

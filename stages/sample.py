@@ -42,20 +42,23 @@ def sample(
     chosen = read_params(params, settings)
     text = read_prompt(chosen.sample.prompt, prompt, prompt_file)
 
-    from gptmodel.checkpoint.model_file import load_checkpoint
-    from gptmodel.compute.place import pick_device, use_threads
+    from gptmodel.checkpoint.model_file import load_model
+    from gptmodel.compute.place import Place
     from gptmodel.files import atomic_write
     from gptmodel.project.inputs import Inputs
-    from gptmodel.sampling.generate import sample_texts
+    from gptmodel.sampling.generate import sample_pieces
     from stages.tracked import run_tracker
 
-    inputs = Inputs("sample", params)
-    use_threads(chosen.sample.threads)
-    device = pick_device(chosen.sample.device, "sample.device")
-    checkpoint = load_checkpoint(model, device)
-    target = Layout(out)
-    with run_tracker(Layout(model.parent.parent).run, mlflow=chosen.runtime.mlflow) as tracker:
-        texts = sample_texts(checkpoint.model, checkpoint.tokenizer, text, chosen.sample, device, show=_show)
+    inputs, target = Inputs("sample", params), Layout(out)
+    place = Place.of(chosen, "sample")
+    language_model = load_model(model, place.device)
+    training = Layout.around(model)
+    with run_tracker(training.run if training is not None else None, mlflow=chosen.runtime.mlflow) as tracker:
+        texts = [""] * chosen.sample.num_samples
+        for pieces in sample_pieces(language_model, text, chosen.sample, place):
+            texts = [grown + piece for grown, piece in zip(texts, pieces, strict=True)]
+            typer.echo(pieces[0], nl=False)
+            sys.stdout.flush()
         typer.echo()
         for number, other in enumerate(texts[1:], start=2):
             typer.echo(f"\n--- sample {number} of {len(texts)} ---\n{other}")
@@ -63,11 +66,6 @@ def sample(
         joined = "\n\n".join(f"--- sample {n} of {len(texts)} ---\n{t}" for n, t in enumerate(texts, start=1))
         atomic_write(target.samples, f"{joined}\n".encode())
         tracker.log_artifact(target.samples, "samples")
-
-
-def _show(text: str) -> None:
-    typer.echo(text, nl=False)
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

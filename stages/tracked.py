@@ -61,7 +61,7 @@ def _log_start(tracker: Tracker, run: "TrainingRun", params: "Params") -> None:
     }
     tracker.log_params({**settings, "vocab_size": run.data.tokenizer.vocab_size, "parameters": run.parameters})
     md5 = {f"data.{Path(name).stem}.md5": value for name, value in run.data.digests("md5").items()}
-    platform = {f"platform.{key}": value for key, value in run.platform.items()}
+    platform = {f"platform.{key}": value for key, value in run.place.fingerprint.items()}
     shown = {"mlflow.user": _user(), "mlflow.source.name": "stages/train.py"}
     tracker.set_tags({**git_tags(Path.cwd()), **md5, **platform, **shown, "fetch.source": params.fetch.source})
     tokens = len(run.data.train.ids) + len(run.data.val.ids)
@@ -87,10 +87,10 @@ def log_training(tracker: Tracker, result: "TrainResult", layout: Layout) -> Non
 
 
 @contextmanager
-def run_tracker(run_json: Path, *, mlflow: bool) -> Iterator[Tracker]:
-    """Add to the run of a trained model, leaving its status and times alone."""
+def run_tracker(run_json: Path | None, *, mlflow: bool) -> Iterator[Tracker]:
+    """Add to the run of a trained model, leaving its status and times alone; a model that stands alone has none."""
     tracker: Tracker = NullTracker()
-    if mlflow and run_json.is_file():
+    if mlflow and run_json is not None and run_json.is_file():
         tracker = _attached(run_json)
     try:
         yield tracker

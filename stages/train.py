@@ -17,9 +17,9 @@ def train(params: ParamsOption = PARAMS_FILE, settings: SettingsOption = None, o
     chosen = read_params(params, settings)
 
     from gptmodel.data.prepared import load_prepared
-    from gptmodel.errors import Interrupted, TrainingError
+    from gptmodel.errors import CompileError, Interrupted
     from gptmodel.project.inputs import Inputs
-    from gptmodel.training.loop import fit
+    from gptmodel.training.loop import Hooks, fit
     from gptmodel.training.run import TrainingRun
     from stages.progress import Reporter
     from stages.stopping import StopSignals
@@ -29,15 +29,14 @@ def train(params: ParamsOption = PARAMS_FILE, settings: SettingsOption = None, o
     data = load_prepared(Layout().prepared)
     with StopSignals() as stop, TrainingRun.open(project_root() / "runs", data, chosen) as run:
         note(run.summary())
-        if run.not_compiled:
+        if run.place.not_compiled:
             stop.check()  # it may have been Ctrl-C that ended the compiler
-            note(f"train.compile = true is ignored: {run.not_compiled}")
+            note(f"train.compile = true is ignored: {run.place.not_compiled}")
         with training_tracker(run, chosen) as tracker:
             reporter = Reporter(tracker, chosen, run.state.iteration)
-            with reporter.shown():
-                with stop.blamed(TrainingError):  # Ctrl-C ends a compiler at work too
-                    conditions = run.conditions(reporter, lambda: stop.received is not None)
-                finished = fit(run.state, conditions)
+            hooks = Hooks(observer=reporter, save=run.save, stopped=lambda: stop.received is not None)
+            with reporter.shown(), stop.blamed(CompileError):  # Ctrl-C ends a compiler at work too
+                finished = fit(run.state, run.splits, chosen, run.place, hooks)
             if not finished:
                 assert stop.received is not None
                 line = f"stopped at iteration {run.state.iteration}, the state is saved; run the same command to go on"

@@ -12,7 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from gptmodel.config import ModelParams, Params, SampleParams, TrainParams
+from gptmodel.kneser_ney import KneserNey
+from gptmodel.language_model import LanguageModel
 from gptmodel.nn.transformer import TransformerModel, build_model
+from gptmodel.tokenizers.base import Tokenizer
+from gptmodel.tokenizers.char import CharTokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
 VOCAB = 11
@@ -114,6 +118,19 @@ def generator(seed: int) -> torch.Generator:
 def small_model(seed: int = 0, vocab_size: int = VOCAB, *, fused: bool = True, **changes: Any) -> TransformerModel:
     """A small model as training starts with it."""
     return build_model(model_params(**changes), vocab_size, generator(seed), fused=fused)
+
+
+def language_model(
+    transformer: TransformerModel, counted: np.ndarray | None = None, tokenizer: Tokenizer | None = None
+) -> LanguageModel:
+    """A transformer with a tokenizer of as many characters and, if it has any, the counts of some ids."""
+    params, vocab_size = transformer.params, transformer.vocab_size
+    tokenizer = tokenizer or CharTokenizer(chr(97 + number) for number in range(vocab_size))
+    if not params.kneser_ney:
+        return LanguageModel(transformer, tokenizer)
+    ids = torch.from_numpy(token_ids(300, vocab_size) if counted is None else counted)
+    counts = KneserNey.count(params.kneser_ney, vocab_size, params.kneser_ney_share, ids)
+    return LanguageModel(transformer, tokenizer, counts)
 
 
 def scramble(module: M, seed: int = 0, std: float = 0.4) -> M:

@@ -316,9 +316,6 @@ PREPARED = {
         "the model was trained with another tokenizer than that of data/prepared: run `dvc repro`",
         prepared_anew("abc " * 99),
     ),
-    "evaluate without a history": Case(
-        "evaluate", "metrics/history.csv: no such file; run `dvc repro train` first", gone("metrics/history.csv")
-    ),
     "evaluate with another history": Case(
         "evaluate", "metrics/history.csv: not a history of training", put("metrics/history.csv", b"a,b\n1,2\n")
     ),

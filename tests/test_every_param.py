@@ -5,7 +5,6 @@ A key that is added without a case fails the first test. The runtime keys have c
 
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -14,20 +13,20 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from model_helpers import batch, scramble, small_model, small_params, small_values
-from training_helpers import trained
+from model_helpers import batch, language_model, scramble, small_model, small_params, small_values
+from training_helpers import trained, varied
 
-from gptmodel.compute.place import crew_of, pick_device, pick_dtype, use_threads
+from gptmodel.compute.compiler import find_compiler
+from gptmodel.compute.place import Place, pick_dtype
 from gptmodel.config import Params
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import load_prepared
 from gptmodel.data.sources import fetch_text
 from gptmodel.errors import GptModelError
 from gptmodel.evaluation.diagnosis import diagnose
-from gptmodel.sampling.generate import sample_texts
+from gptmodel.sampling.generate import sample_pieces
 from gptmodel.tokenizers.char import CharTokenizer
 from gptmodel.tracking.base import NullTracker
-from gptmodel.training.compiled import find_compiler
 
 Changes = dict[str, Any]
 MUON: Changes = {"optimizer": "muon", "muon_lr": 0.02, "muon_momentum": 0.9}
@@ -125,10 +124,7 @@ def shown_on_a_machine(section: str, params: Params) -> str:
     chosen = getattr(params, section)
     if section == "train" and chosen.compile:
         return outcome(find_compiler, params, torch.device("cpu"))
-    crew = crew_of(chosen.threads, torch.device("cpu"))
-    if section == "sample":
-        use_threads(chosen.threads)
-    return f"{crew.size} {torch.get_num_threads()} {outcome(pick_device, chosen.device, f'{section}.device')}"
+    return outcome(lambda: (Place.of(params, section).crew.size, torch.get_num_threads(), chosen.device))
 
 
 @cache  # the same small settings stand on one side of most cases
@@ -137,9 +133,9 @@ def shown_by_training(params: Params) -> str:
     values = params.model_dump(mode="json")
     dtype = pick_dtype(params.train.dtype, torch.device("cpu"))
 
-    state = trained(changed=lambda run: replace(run, dtype=dtype), model=values["model"], train=values["train"])
+    state = trained(changed=lambda run: varied(run, dtype=dtype), model=values["model"], train=values["train"])
     rows = [(row.iteration, row.tokens, row.learning_rate, row.train_loss, row.val_loss) for row in state.history]
-    return f"{rows} {[tensor.tolist() for tensor in state.model.state_dict().values()]}"
+    return f"{rows} {[tensor.tolist() for tensor in state.model.transformer.state_dict().values()]}"
 
 
 def shown(section: str, key: str, params: Params, folder: Path) -> str:  # noqa: PLR0911  # a case each
@@ -154,11 +150,9 @@ def shown(section: str, key: str, params: Params, folder: Path) -> str:  # noqa:
     if section == "evaluate":
         return diagnose(1.7, 2.0, 3.0, params.evaluate.overfit_gap).verdict
     if section == "sample":
-        letters = CharTokenizer("abcdefghij ")
-        model = scramble(small_model(vocab_size=11))
-        return outcome(
-            sample_texts, model, letters, params.sample.prompt, params.sample, torch.device("cpu"), lambda _: None
-        )
+        model = language_model(scramble(small_model(vocab_size=11)), tokenizer=CharTokenizer("abcdefghij "))
+        pieces = sample_pieces(model, params.sample.prompt, params.sample, Place.on("cpu"))
+        return outcome(lambda: ["".join(of_one) for of_one in zip(*pieces, strict=True)])
     (folder / "input.txt").write_text("hello, world\n" * 9, encoding="utf-8")
     if section == "fetch":
         (folder / "data").mkdir(exist_ok=True)

@@ -1,6 +1,5 @@
 """Counting against a second, slow implementation in plain Python, and what may be loaded as counts."""
 
-import copy
 import math
 from collections import Counter, defaultdict
 from itertools import pairwise
@@ -8,11 +7,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from model_helpers import VOCAB, batch, copied, scramble, small_model, token_ids
+from model_helpers import VOCAB, batch, language_model, scramble, small_model, token_ids
 
 from gptmodel import kneser_ney
-from gptmodel.kneser_ney import KneserNey, longest_order, mixed
+from gptmodel.kneser_ney import KneserNey, longest_order
 
+NONE = torch.empty(0, dtype=torch.int64)
 START = -1  # stands before the first token
 
 
@@ -54,12 +54,11 @@ class Slow:
 def test_probabilities_are_those_of_the_recursion(order: int, dense: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kneser_ney, "DENSE", dense)
     ids = token_ids(500)
-    counted = KneserNey(order, VOCAB)
+    counted = KneserNey.count(order, VOCAB, 0.5, torch.from_numpy(ids))
     slow = [Slow(longest, VOCAB, ids.tolist()) for longest in range(1, order + 1)]
-    counted.count(torch.from_numpy(ids))
     assert [level.longest.dense is not None for level in counted._levels] == [dense > 0] * order
     idx = torch.from_numpy(np.stack([ids[:9], ids[77:86], batch(1, 9)[0].numpy()]).astype(np.int64))  # (3, 9)
-    p = counted(idx)
+    p = counted.probabilities(idx)
     for row, found in zip(idx.tolist(), p, strict=True):
         for t in range(9):
             longest = slow[min(order, t + 2) - 1]  # with t + 1 ids of context n-grams can have t + 2 at most
@@ -73,72 +72,64 @@ def test_a_longer_order_tells_more_of_a_text_that_repeats() -> None:
     ids = token_ids(3000)
     losses = []
     for order in (1, 2, 3):
-        counted = KneserNey(order, VOCAB)
-        counted.count(torch.from_numpy(ids[:2500]))
+        counted = KneserNey.count(order, VOCAB, 0.5, torch.from_numpy(ids[:2500]))
         idx = torch.from_numpy(ids[2500:].astype(np.int64))
-        p = counted(idx[None, :-1])[0]  # (T, V)
+        p = counted.probabilities(idx[None, :-1])[0]  # (T, V)
         losses.append(-p[torch.arange(len(p)), idx[1:]].log().mean().item())
     assert losses[0] > losses[1] + 0.3
     assert losses[2] < losses[0]
 
 
 def test_a_position_depends_on_the_last_ids_up_to_its_own_and_on_no_other() -> None:
-    counted = KneserNey(4, VOCAB)
-    counted.count(torch.from_numpy(np.tile(token_ids(60), 3)))
+    counted = KneserNey.count(4, VOCAB, 0.5, torch.from_numpy(np.tile(token_ids(60), 3)))
     idx = torch.from_numpy(token_ids(60)[None, 10:20].astype(np.int64))
-    p = counted(idx)
+    p = counted.probabilities(idx)
     for at in range(10):
         changed = idx.clone()
         changed[0, at] = (idx[0, at] + 1) % VOCAB
-        same = (counted(changed) == p).all(-1)[0].tolist()  # (T,)
+        same = (counted.probabilities(changed) == p).all(-1)[0].tolist()  # (T,)
         assert same == [t < at or t > at + 2 for t in range(10)], at
 
 
 def test_without_counts_every_token_is_as_likely() -> None:
-    assert torch.equal(KneserNey(3, 5)(batch(2, 4, vocab_size=5)), torch.full((2, 4, 5), 0.2))
+    without = KneserNey(3, 5, 0.5, NONE, NONE)
+    assert torch.equal(without.probabilities(batch(2, 4, vocab_size=5)), torch.full((2, 4, 5), 0.2))
 
 
 def test_a_text_of_one_token_and_one_of_two_are_counted() -> None:
     for ids in ([3], [3, 3], [3, 4]):
-        counted = KneserNey(5, VOCAB)
-        counted.count(torch.tensor(ids))
-        p = counted(torch.tensor([[3, 3, 3]]))
+        counted = KneserNey.count(5, VOCAB, 0.5, torch.tensor(ids))
+        p = counted.probabilities(torch.tensor([[3, 3, 3]]))
         assert bool(p.isfinite().all())
         torch.testing.assert_close(p.sum(-1), torch.ones(1, 3))
 
 
-def test_the_model_predicts_the_stated_mixture_and_trains_without_it() -> None:
-    model = scramble(small_model(kneser_ney=3, kneser_ney_share=0.25))
+def test_the_model_predicts_the_stated_mixture_and_the_transformer_is_the_transformer_always() -> None:
+    mixed = language_model(scramble(small_model(kneser_ney=3, kneser_ney_share=0.25)))
     alone = scramble(small_model())
-    assert model.kneser_ney is not None
-    model.kneser_ney.count(torch.from_numpy(token_ids(300)))
+    assert mixed.counts is not None
     idx = batch()
-    assert torch.equal(model(idx), alone(idx))
-    expected = 0.75 * alone(idx).softmax(-1) + 0.25 * model.kneser_ney(idx)
-    torch.testing.assert_close(model.eval()(idx).softmax(-1), expected, rtol=1e-5, atol=1e-8)
+    for training in (True, False):
+        assert torch.equal(mixed.transformer.train(training)(idx), alone(idx))
+        expected = 0.75 * alone(idx).softmax(-1) + 0.25 * mixed.counts.probabilities(idx)
+        torch.testing.assert_close(mixed.predict(idx).softmax(-1), expected, rtol=1e-5, atol=1e-8)
 
 
 def test_a_share_far_from_the_neural_prediction_stays_finite() -> None:
     logits = torch.tensor([[-300.0, 0.0], [0.0, 300.0]])
     p = torch.tensor([[1e-9, 1.0], [1.0, 1e-30]])
     expected = torch.tensor([[math.log(0.3e-9), 0.0], [math.log(0.3), math.log(0.7)]])
-    torch.testing.assert_close(mixed(logits, p, 0.3), expected, rtol=1e-5, atol=1e-5)
+    counts = KneserNey(1, 2, 0.3, NONE, NONE)
+    torch.testing.assert_close(counts.mixed(logits, p), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_counts_travel_with_the_state_of_a_model() -> None:
-    model, other = (scramble(small_model(kneser_ney=3, kneser_ney_share=0.25)).eval() for _ in range(2))
-    assert model.kneser_ney is not None
-    model.kneser_ney.count(torch.from_numpy(token_ids(300)))
-    assert not torch.equal(model(batch()), other(batch()))
-    other.load_state_dict(copied(model.state_dict()))
-    assert torch.equal(model(batch()), other(batch()))
-    assert copy.deepcopy(model).kneser_ney is model.kneser_ney
-    other.load_state_dict(small_model(kneser_ney=3, kneser_ney_share=0.25).state_dict())
-    assert other.kneser_ney is not None
-    assert torch.equal(other.kneser_ney(batch()), torch.full((3, 8, VOCAB), 1 / VOCAB))  # as if never counted
-    grams = model.kneser_ney.grams.tolist()
+def test_counts_made_again_of_their_n_grams_are_the_same() -> None:
+    counted = KneserNey.count(3, VOCAB, 0.25, torch.from_numpy(token_ids(300)))
+    again = KneserNey(3, VOCAB, 0.25, counted.grams.clone(), counted.counts.clone())
+    assert torch.equal(again.probabilities(batch()), counted.probabilities(batch()))
+    grams = counted.grams.tolist()
     assert all(one < two for one, two in pairwise(grams))
-    assert int(model.kneser_ney.counts.sum()) == 300
+    assert int(counted.counts.sum()) == 300
 
 
 @pytest.mark.parametrize(
@@ -159,16 +150,16 @@ def test_counts_travel_with_the_state_of_a_model() -> None:
     ids=str,
 )
 def test_what_cannot_have_been_counted_is_not_loaded(grams: list[int], counts: list[int]) -> None:
-    counted = KneserNey(3, VOCAB)
-    state = {"grams": torch.tensor(grams, dtype=torch.int64), "counts": torch.tensor(counts, dtype=torch.int64)}
+    entries = (torch.tensor(entry, dtype=torch.int64) for entry in (grams, counts))
     with pytest.raises(ValueError, match="n-grams"):
-        counted.load_state_dict(state)
-    assert len(counted.grams) == 0
+        KneserNey(3, VOCAB, 0.5, *entries)
 
 
 @pytest.mark.parametrize(("vocab_size", "longest"), [(1, 62), (65, 10), (256, 7), (50257, 4)])
 def test_an_order_too_long_for_the_vocabulary_is_refused(vocab_size: int, longest: int) -> None:
     assert longest_order(vocab_size) == longest
-    assert KneserNey(longest, vocab_size)(torch.zeros(1, 1, dtype=torch.int64)).shape == (1, 1, vocab_size)
+    assert KneserNey(longest, vocab_size, 0.5, NONE, NONE).probabilities(
+        torch.zeros(1, 1, dtype=torch.int64)
+    ).shape == (1, 1, vocab_size)
     with pytest.raises(ValueError, match=f"{longest + 1} are too long for a vocabulary of {vocab_size}"):
-        KneserNey(longest + 1, vocab_size)
+        KneserNey(longest + 1, vocab_size, 0.5, NONE, NONE)

@@ -2,19 +2,31 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from model_helpers import VOCAB, generator, small_params, token_ids
+from model_helpers import VOCAB, generator, language_model, small_params, token_ids
 
-from gptmodel.compute.crew import ALONE
+from gptmodel.compute.place import Place
+from gptmodel.config import Params
+from gptmodel.data.batches import Splits
 from gptmodel.evaluation.history import Evaluation
 from gptmodel.nn.transformer import build_model
 from gptmodel.optim.factory import build_optimizer
-from gptmodel.training.loop import Conditions, fit
+from gptmodel.training.loop import Hooks, fit
 from gptmodel.training.state import TrainingState
 
 TRAIN_DATA, VAL_DATA = token_ids(400, seed=1), token_ids(90, seed=2)
+CPU = Place.on("cpu")
+
+
+class Run(NamedTuple):
+    """What `fit` takes beside a state."""
+
+    data: Splits
+    params: Params
+    place: Place
+    hooks: Hooks
 
 
 class Watcher:
@@ -35,41 +47,41 @@ class Watcher:
         if self.meddles:
             torch.rand(100)
 
+    def on_warning(self, line: str) -> None:
+        raise AssertionError(line)
+
 
 def new_state(seed: int = 0, **sections: dict[str, Any]) -> TrainingState:
-    """A model, an optimizer and a scaler before the first iteration."""
+    """A model, an optimizer and a scaler before the first iteration; `seed` is that of the first weights."""
     params = small_params(**sections)
-    model = build_model(params.model, VOCAB, generator(seed))
-    if model.kneser_ney is not None:
-        model.kneser_ney.count(torch.from_numpy(TRAIN_DATA))
+    transformer = build_model(params.model, VOCAB, generator(seed))
     return TrainingState(
-        model=model,
-        optimizer=build_optimizer(model, params.train),
+        model=language_model(transformer, TRAIN_DATA),
+        optimizer=build_optimizer(transformer, params.train),
         scaler=torch.amp.GradScaler("cpu", enabled=False),
     )
 
 
-def conditions(**sections: dict[str, Any]) -> Conditions:
-    """What a run is made under: never saved, never stopped."""
-    return Conditions(
-        train_data=TRAIN_DATA,
-        val_data=VAL_DATA,
-        params=small_params(**sections).train,
-        device=torch.device("cpu"),
-        dtype=torch.float32,
-        crew=ALONE,
-        beside=False,
-        observer=Watcher(),
-        save=lambda _: None,
-        snapshot_seconds=1e9,
-        stopped=lambda: False,
-    )
+def plain_run(**sections: dict[str, Any]) -> Run:
+    """A run that is never saved and never stopped."""
+    hooks = Hooks(observer=Watcher(), save=lambda _: None, stopped=lambda: False)
+    return Run(Splits(TRAIN_DATA, VAL_DATA), small_params(**sections), CPU, hooks)
 
 
-def trained(seed: int = 0, changed: Callable[[Conditions], Conditions] = replace, **sections: Any) -> TrainingState:
+def varied(run: Run, **changes: Any) -> Run:
+    """A run with other hooks, in another place, or with other seconds between two snapshots."""
+    data, params, place, hooks = run
+    if "snapshot_seconds" in changes:
+        runtime = params.runtime.model_copy(update={"snapshot_seconds": changes.pop("snapshot_seconds")})
+        params = params.model_copy(update={"runtime": runtime})
+    seen = {key: changes.pop(key) for key in ("observer", "save", "stopped") if key in changes}
+    return Run(data, params, replace(place, **changes), replace(hooks, **seen))
+
+
+def trained(seed: int = 0, changed: Callable[[Run], Run] = lambda run: run, **sections: Any) -> TrainingState:
     """The state after a whole run."""
     state = new_state(seed, **sections)
-    assert fit(state, changed(conditions(**sections)))
+    assert fit(state, *changed(plain_run(**sections)))
     return state
 
 

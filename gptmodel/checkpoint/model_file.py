@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,43 +20,33 @@ from gptmodel.checkpoint.archive import ArchiveError, load_archive
 from gptmodel.config import ModelParams
 from gptmodel.errors import CheckpointError, DataError
 from gptmodel.files import atomic_write, json_bytes
-from gptmodel.kneser_ney import COUNTED
+from gptmodel.kneser_ney import KneserNey, longest_order
+from gptmodel.language_model import LanguageModel
 from gptmodel.nn.transformer import TransformerModel
-from gptmodel.tokenizers.base import Tokenizer, tokenizer_from_json
+from gptmodel.tokenizers.base import tokenizer_from_json
 
 TABLE_BYTES = 256 << 20
 """What a model may compute at first from its config alone, unless its weights are larger still."""
 FORMAT = "gptmodel 1"
 KEYS = {"format", "weights", "config", "tokenizer", "provenance", "digest"}
+COUNTS = ("kneser_ney.grams", "kneser_ney.counts")
+"""Entries beside the weights that are whole numbers, as many as the training text has distinct n-grams."""
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A trained model with all that is needed to use it."""
-
-    model: TransformerModel
-    tokenizer: Tokenizer
-    provenance: dict[str, Any]  # digests of the data it was trained on, platform fingerprint, iterations
-
-    def check_tokenizer(self, tokenizer: Tokenizer, folder: Path) -> None:
-        """Raise CheckpointError unless the token ids in `folder` mean what the model learnt."""
-        if tokenizer.digest != self.tokenizer.digest:
-            raise CheckpointError(
-                f"the model was trained with another tokenizer than that of {folder}: run `dvc repro`"
-            )
-
-
-def save_checkpoint(path: Path, model: TransformerModel, tokenizer: Tokenizer, provenance: Mapping[str, Any]) -> None:
+def save_model(path: Path, model: LanguageModel, provenance: Mapping[str, Any]) -> None:
     """Write model.pth, whole or not at all."""
-    atomic_write(path, checkpoint_bytes(model, tokenizer, provenance))
+    atomic_write(path, model_bytes(model, provenance))
 
 
-def checkpoint_bytes(model: TransformerModel, tokenizer: Tokenizer, provenance: Mapping[str, Any]) -> memoryview:
+def model_bytes(model: LanguageModel, provenance: Mapping[str, Any]) -> memoryview:
     """Return the content of model.pth."""
-    weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    entries: dict[str, Tensor] = dict(model.transformer.state_dict())
+    if model.counts is not None:
+        entries |= dict(zip(COUNTS, (model.counts.grams, model.counts.counts), strict=True))
+    weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in entries.items()}
     texts = {
         "config": json_bytes(model.params.model_dump(mode="json")).decode(),
-        "tokenizer": json_bytes(tokenizer.to_json()).decode(),
+        "tokenizer": json_bytes(model.tokenizer.to_json()).decode(),
         "provenance": json_bytes(dict(provenance)).decode(),
     }
     buffer = io.BytesIO()  # torch.save puts a file's name into its bytes, but not a buffer's
@@ -65,7 +54,7 @@ def checkpoint_bytes(model: TransformerModel, tokenizer: Tokenizer, provenance: 
     return buffer.getbuffer()
 
 
-def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
+def load_model(path: Path, device: torch.device | str = "cpu") -> LanguageModel:
     """Read model.pth and check all of it; CheckpointError names the file and what is wrong."""
     content = _read(path)
     weights, texts = content["weights"], {key: content[key] for key in ("config", "tokenizer", "provenance")}
@@ -82,8 +71,8 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Checkpoin
     except (DataError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).removeprefix(f"{path}: ").partition("; run ")[0].split())[:200]
         raise CheckpointError(f"{path}: {reason}; train the model again") from None
-    model = _model(path, params, tokenizer.vocab_size, weights)
-    return Checkpoint(model.to(device), tokenizer, provenance if isinstance(provenance, dict) else {})
+    transformer, counts = _parts(path, params, tokenizer.vocab_size, weights)
+    return LanguageModel(transformer.to(device), tokenizer, counts, provenance if isinstance(provenance, dict) else {})
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -115,37 +104,39 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _model(path: Path, params: ModelParams, vocab_size: int, weights: dict[str, Tensor]) -> TransformerModel:
+def _parts(
+    path: Path, params: ModelParams, vocab_size: int, weights: dict[str, Tensor]
+) -> tuple[TransformerModel, KneserNey | None]:
     """Build the model only where the weights in the file prove its sizes: nothing large is allocated on a claim."""
+    if params.kneser_ney > longest_order(vocab_size):
+        reason = f"n-grams of {params.kneser_ney} are too long for a vocabulary of {vocab_size}"
+        raise CheckpointError(f"{path}: its config is wrong ({reason}); train the model again")
+    counts = [weights.pop(name) for name in COUNTS if params.kneser_ney and name in weights]
     fits = params.n_layer * params.n_head <= len(weights)
     if fits:
-        try:
-            with torch.device("meta"):
-                planned = TransformerModel(params, vocab_size)
-        except ValueError as error:
-            raise CheckpointError(f"{path}: its config is wrong ({error}); train the model again") from None
-        fits = _sizes(planned.state_dict()) == _sizes(weights)
-    if not fits:
+        with torch.device("meta"):
+            planned = TransformerModel(params, vocab_size)
+        fits = {name: tensor.shape for name, tensor in planned.state_dict().items()} == {
+            name: tensor.shape for name, tensor in weights.items()
+        }
+    if not fits or len(counts) != (2 if params.kneser_ney else 0) or any(entry.dim() != 1 for entry in counts):
         raise CheckpointError(f"{path}: its weights are not those of its config; train the model again")
     tables = sum(table.nbytes for table in planned.buffers())
     if tables > max(TABLE_BYTES, sum(tensor.nbytes for tensor in weights.values())):
         raise CheckpointError(f"{path}: block_size = {params.block_size} in its config is too large for its weights")
     with torch.random.fork_rng(devices=[]):
-        model = TransformerModel(params, vocab_size)
+        transformer = TransformerModel(params, vocab_size)
+    transformer.load_state_dict(weights)
+    if not counts:
+        return transformer.eval(), None
     try:
-        model.load_state_dict(weights)
+        return transformer.eval(), KneserNey(params.kneser_ney, vocab_size, params.kneser_ney_share, *counts)
     except ValueError as error:
         raise CheckpointError(f"{path}: its counts are wrong ({error}); train the model again") from None
-    return model.eval()
 
 
 def _dtype(name: str) -> torch.dtype:
-    return torch.int64 if name in COUNTED else torch.float32
-
-
-def _sizes(weights: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each entry, or the number of its dimensions where the text decides its size."""
-    return {name: (tensor.dim(),) if name in COUNTED else tuple(tensor.shape) for name, tensor in weights.items()}
+    return torch.int64 if name in COUNTS else torch.float32
 
 
 def _digest(weights: dict[str, Tensor], texts: Mapping[str, str]) -> str:

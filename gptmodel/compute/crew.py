@@ -32,17 +32,18 @@ class Crew:
 
         All have ended by then. The first call runs in the calling thread.
         """
-        if self._others is None:
-            return [call() for call in calls]
-        waiting = [self._others.submit(call) for call in calls[1:]]
+        results, futures = [], []
+        if self._others is not None:
+            futures = [self._others.submit(call) for call in calls[1:]]
         try:
-            first = [call() for call in calls[:1]]
+            for call in calls[: len(calls) - len(futures)]:
+                results.append(call())  # noqa: PERF401  # a comprehension would be one more frame above the model
         finally:
-            raised = [future.exception() for future in waiting]  # waits
-        for error in raised:
+            errors = [future.exception() for future in futures]  # waits
+        for error in errors:
             if error is not None:
                 raise error
-        return [*first, *(future.result() for future in waiting)]
+        return [*results, *(future.result() for future in futures)]
 
     def map(self, work: Callable[[Part], Result], parts: Iterable[Part]) -> list[Result]:
         """Return the result of each part, in their order, or raise what the first wrong one raised.

@@ -1,25 +1,97 @@
-"""Where a stage computes: device, dtype, threads, and the fingerprint of all that decides the bytes there."""
+"""Where a stage computes: device, dtype, threads and compiler, found once and handed down as one `Place`.
+
+What of it decides the bytes of a result is its fingerprint.
+"""
 
 import ctypes
 import hashlib
 import os
 import sys
+from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import torch
 
+from gptmodel.compute.compiler import find_compiler
 from gptmodel.compute.crew import ALONE, Crew
+from gptmodel.config import EvaluateParams, Params, SampleParams, TrainParams
 from gptmodel.errors import ConfigError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
 
 
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a stage computes. `Place.of` makes it from the settings; nothing changes it afterwards."""
+
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+    """Of the forward pass in a training."""
+    threads: int = 1
+    """As the settings have them: on a CPU the threads of the crew, elsewhere a part of the fingerprint only."""
+    crew: Crew = ALONE
+    compiler: str = ""
+    """What the C++ compiler says of itself, where a training is compiled by one."""
+    not_compiled: str = ""
+    """Why a training is not compiled although that was asked for."""
+    beside: bool = False
+    """Whether evaluations compute beside the iterations of a training, on cores that are idle: it changes no result."""
+    rank: int = 0
+    """Which of `world_size` processes this one is."""
+    world_size: int = 1
+
+    @classmethod
+    def of(cls, params: Params, stage: Literal["train", "evaluate", "sample"]) -> "Place":
+        """Return where a stage of these settings computes, and prepare this process for it.
+
+        Raises ConfigError for a device that is not there, and for dropout that would have to be compiled.
+        """
+        settings: TrainParams | EvaluateParams | SampleParams = getattr(params, stage)
+        device = pick_device(settings.device, f"{stage}.device")
+        if stage != "train":  # one text, grown token by token, leaves a crew nothing to share out
+            return cls(
+                device=device,
+                threads=settings.threads,
+                crew=_crew(settings.threads, device, whole=stage == "sample"),
+            )
+        compiler, not_compiled = find_compiler(params, device)
+        return cls(
+            device=device,
+            dtype=pick_dtype(params.train.dtype, device),
+            threads=settings.threads,
+            crew=_crew(settings.threads, device, whole=bool(compiler)),
+            compiler=compiler,
+            not_compiled=not_compiled,
+            beside=has_idle_cores(device, settings.threads),
+        )
+
+    @classmethod
+    def on(cls, device: str | torch.device) -> "Place":
+        """Return one thread's place on a device, in float32; nothing of this process is changed."""
+        return cls(device=torch.device(device))
+
+    @property
+    def fingerprint(self) -> dict[str, str]:
+        """What, beside code, data and settings, decides the bytes of a trained model."""
+        on_card = self.device.type == "cuda"
+        return {
+            "torch": torch.__version__,
+            "torch_build": hashlib.sha256(torch.__config__.show().encode()).hexdigest()[:12],
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            "threads": str(self.threads),
+            "device": torch.cuda.get_device_name(self.device) if on_card else self.device.type,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            **({"compiler": self.compiler} if self.compiler else {}),
+        }
+
+
 def pick_device(name: str, key: str) -> torch.device:
     """Turn auto, cpu, cuda or mps into a device that is there; `key` names the setting in the error."""
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        return torch.device("cuda" if there["cuda"] else "cpu")
-    if not there[name]:
+        return torch.device("cuda" if available["cuda"] else "cpu")
+    if not available[name]:
         raise ConfigError(f"{key} = {name}: this machine has none that torch can use; set {key} to auto or cpu")
     return torch.device(name)
 
@@ -36,37 +108,39 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     return dtype
 
 
-def use_threads(threads: int) -> None:
-    """Make torch compute with a fixed number of threads, by deterministic algorithms only, and keep freed memory."""
-    _keep_freed_memory()
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it before its first use
-    torch.set_num_threads(threads)
-    torch.set_deterministic_debug_mode("error")  # what use_deterministic_algorithms does, without importing inductor
-    # new memory need not be filled to be deterministic where every element is written, as it is here
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+def has_idle_cores(device: torch.device, threads: int) -> bool:
+    """Tell whether a CPU has as many cores again as threads train; only cores that this process may use count.
+
+    A GPU is busy with the iterations alone.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return device.type == "cpu" and cores >= 2 * threads
 
 
-def crew_of(threads: int, device: torch.device, *, whole: bool = False) -> Crew:
+def _crew(threads: int, device: torch.device, *, whole: bool) -> Crew:
     """Return `threads` threads that compute on a CPU with one torch thread each; elsewhere the device does the work.
 
-    `whole` returns one that computes with as many torch threads, which is the faster way for compiled code.
+    `whole` returns one that computes with as many torch threads: the faster way for compiled code and for sampling.
     """
     if whole and device.type == "cpu":
-        use_threads(threads)
+        _use_threads(threads)
         return Crew(1, partial(torch.set_num_threads, threads))
-    use_threads(1)
+    _use_threads(1)
     _set_malloc(M_ARENA_MAX, threads)  # with fewer they wait for each other, with more memory is wasted
     # a new thread computes with as many threads as there are cores until it is told otherwise
     return Crew(threads, partial(torch.set_num_threads, 1)) if device.type == "cpu" else ALONE
 
 
-def _keep_freed_memory() -> None:
-    """Have glibc keep what an iteration frees for the next one.
-
-    Otherwise each tensor of some size goes back to the system and is faulted in again, a fifth of an iteration.
-    """
+def _use_threads(threads: int) -> None:
+    """Make torch compute with a fixed number of threads, by deterministic algorithms only, and keep freed memory."""
+    # Otherwise each tensor of some size goes back to the system and is faulted in again, a fifth of an iteration.
     _set_malloc(M_MMAP_THRESHOLD, 1 << 30)
     _set_malloc(M_TRIM_THRESHOLD, (1 << 31) - 1)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it before its first use
+    torch.set_num_threads(threads)
+    torch.set_deterministic_debug_mode("error")  # what use_deterministic_algorithms does, without importing inductor
+    # new memory need not be filled to be deterministic where every element is written, as it is here
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def _set_malloc(parameter: int, value: int) -> None:
@@ -76,17 +150,3 @@ def _set_malloc(parameter: int, value: int) -> None:
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):  # not with musl
         library.mallopt(parameter, value)
-
-
-def platform_fingerprint(device: torch.device, dtype: torch.dtype, threads: int, compiler: str = "") -> dict[str, str]:
-    """Return what, beside code, data and params, decides the bytes of a trained model."""
-    build = hashlib.sha256(torch.__config__.show().encode()).hexdigest()[:12]
-    return {
-        "torch": torch.__version__,
-        "torch_build": build,
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": str(threads),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "dtype": str(dtype).removeprefix("torch."),
-        **({"compiler": compiler} if compiler else {}),
-    }

@@ -4,7 +4,7 @@ A training batch is a function of (seed, iteration); an evaluation draws no rand
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,13 @@ from torch import Tensor
 
 from gptmodel.compute.random import Stream, derived_generator
 from gptmodel.errors import DataError
+
+
+class Splits(NamedTuple):
+    """The token ids of both splits, (n,) each."""
+
+    train: NDArray[Any]
+    val: NDArray[Any]
 
 
 def get_batch(data: NDArray[Any], idx: int, bptt: int, device: str | torch.device = "cpu") -> tuple[Tensor, Tensor]:

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gptmodel.compute.crew import ALONE, Crew
+from gptmodel.compute.place import Place
 from gptmodel.data.batches import evaluation_batches
+from gptmodel.language_model import LanguageModel
 
 TOKENS_AT_ONCE = 4096  # tokens in a forward pass; fixed, since the last bits of logits depend on it
 
@@ -43,8 +44,8 @@ class SplitLoss:
 
     def by_position(self) -> np.ndarray:
         """Nats per token at each position that was scored, (at most block_size,)."""
-        there = self.counts > 0
-        means: np.ndarray = self.totals[there] / self.counts[there]
+        scored = self.counts > 0
+        means: np.ndarray = self.totals[scored] / self.counts[scored]
         return means
 
 
@@ -54,21 +55,21 @@ def bits_per_byte(total_nats: float, total_bytes: int) -> float:
 
 
 def split_loss(
-    model: nn.Module,
+    model: nn.Module | LanguageModel,
     data: np.ndarray,
     loss_fn: LossFn,
-    device: torch.device | str,
+    place: Place,
     *,
     max_blocks: int | None = None,
-    crew: Crew = ALONE,
 ) -> SplitLoss:
     """Score the tokens of `data`, each once, in consecutive blocks of the model's block_size.
 
     Every token but the first is scored, for the first has nothing before it: `len(data) - 1` in all. `max_blocks`
     bounds the work to that many blocks, spread evenly over the split. `loss_fn` gets logits (N, V) and targets (N,)
-    and returns the loss of each token, or their mean. The model is left in the mode it was in. The threads of the
-    crew take a batch of blocks each, and how many they are changes nothing.
+    and returns the loss of each token, or their mean. A module is left in the mode it was in. The threads of the
+    place's crew take a batch of blocks each, and how many they are changes nothing.
     """
+    network, predict = (model.transformer, model.predict) if isinstance(model, LanguageModel) else (model, model)
     block_size: int = model.params.block_size  # type: ignore[union-attr,assignment]
     totals = np.zeros(block_size)
     counts = np.zeros(block_size, dtype=np.int64)
@@ -78,36 +79,37 @@ def split_loss(
     def scored(batch: tuple[Tensor, Tensor]) -> tuple[int, np.ndarray]:
         idx, targets = batch
         B, T = idx.shape
-        losses = loss_fn(model(idx).flatten(0, 1), targets.flatten())  # (B * T,) or ()
+        losses = loss_fn(predict(idx).flatten(0, 1), targets.flatten())  # (B * T,) or ()
         sums: np.ndarray = losses.double().expand(B * T).view(B, T).sum(dim=0).cpu().numpy()  # (T,)
         return B, sums
 
-    was_training = model.training
-    model.eval()
+    was_training = network.training
+    network.eval()
     try:
-        for B, sums in crew.map(scored, evaluation_batches(data, at_once, block_size, max_blocks, device)):
+        for B, sums in place.crew.map(scored, evaluation_batches(data, at_once, block_size, max_blocks, place.device)):
             totals[: len(sums)] += sums
             counts[: len(sums)] += B
     finally:
-        model.train(was_training)
+        network.train(was_training)
     return SplitLoss(totals, counts)
 
 
 def estimate_loss(
-    model: nn.Module,
+    model: nn.Module | LanguageModel,
     train_data: np.ndarray,
     val_data: np.ndarray,
     loss_fn: LossFn,
-    device: torch.device | str,
+    device: str | torch.device | Place,
     *,
     max_blocks: int | None = None,
-    crew: Crew = ALONE,
 ) -> dict[str, float]:
     """Return the average negative log-likelihood per token, in nats, of both splits as {"train": ..., "val": ...}.
 
-    Whole splits by default; `max_blocks` bounds the blocks of each (see `split_loss`).
+    Whole splits by default; `max_blocks` bounds the blocks of each (see `split_loss`). `device` is the tutorial's, or a
+    whole place to compute in.
     """
+    place = device if isinstance(device, Place) else Place.on(device)
     return {
-        split: split_loss(model, data, loss_fn, device, max_blocks=max_blocks, crew=crew).mean
+        split: split_loss(model, data, loss_fn, place, max_blocks=max_blocks).mean
         for split, data in (("train", train_data), ("val", val_data))
     }

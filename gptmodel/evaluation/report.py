@@ -4,15 +4,15 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from gptmodel.compute.crew import ALONE, Crew
+from gptmodel.compute.place import Place
 from gptmodel.data.prepared import PreparedData, scored_bytes
 from gptmodel.errors import DataError
 from gptmodel.evaluation.diagnosis import Diagnosis, bigram_loss, diagnose
 from gptmodel.evaluation.loss import SplitLoss, bits_per_byte, split_loss
+from gptmodel.language_model import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,11 @@ class EvaluationReport:
         return lines
 
 
-def evaluate_model(
-    model: nn.Module, data: PreparedData, device: torch.device, overfit_gap: float, crew: Crew = ALONE
-) -> EvaluationReport:
+def evaluate_model(model: LanguageModel, data: PreparedData, overfit_gap: float, place: Place) -> EvaluationReport:
     """Score every token of both splits once, in blocks of the model's block_size, and judge the losses."""
     reports = []
     for tokens in (data.train, data.val):
-        split = split_loss(model, tokens.ids, _token_losses, device, crew=crew)
+        split = split_loss(model, tokens.ids, _token_losses, place)
         if split.tokens != len(tokens.ids) - 1:
             raise AssertionError(f"{split.tokens} tokens of {tokens.path} were scored, not {len(tokens.ids) - 1}")
         if not math.isfinite(split.total):
@@ -83,8 +81,7 @@ def evaluate_model(
     train, val = reports
     baseline = bigram_loss(data.train.ids, data.val.ids, data.tokenizer.vocab_size)
     diagnosis = diagnose(train.split.mean, val.split.mean, baseline, overfit_gap)
-    counted = bool(model.params.kneser_ney)  # type: ignore[union-attr]
-    return EvaluationReport(train, val, baseline, diagnosis, counted)
+    return EvaluationReport(train, val, baseline, diagnosis, counted=model.counts is not None)
 
 
 def _token_losses(logits: Tensor, targets: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from gptmodel.config import ModelParams
-from gptmodel.kneser_ney import KneserNey, mixed
 from gptmodel.nn.block import NORMS, Block
 from gptmodel.nn.dropout import Dropout
 from gptmodel.nn.embedding import NgramEmbedding, undrawn_embedding
@@ -55,17 +54,10 @@ class TransformerModel(nn.Module):
         # the residual path of pre-norm is not normalised
         self.ln_f = NORMS[params.norm_type](C) if params.norm == "pre" else None
         self.decoder = nn.Linear(C, vocab_size)
-        self.kneser_ney = KneserNey(params.kneser_ney, vocab_size) if params.kneser_ney else None
 
     def forward(self, idx: Tensor) -> Tensor:
-        """Map token ids (B, T), T at most block_size, to the logits of each next token (B, T, V).
-
-        In training mode they are the transformer's alone: it learns what it can, whatever the counts know.
-        """
-        logits = self.logits(self.embed(idx))  # (B, T, V)
-        if self.kneser_ney is not None and not self.training:
-            logits = mixed(logits, self.kneser_ney(idx), self.params.kneser_ney_share)  # (B, T, V)
-        return logits
+        """Map token ids (B, T), T at most block_size, to the logits of each next token (B, T, V)."""
+        return self.logits(self.embed(idx))  # (B, T, V)
 
     def embed(self, idx: Tensor) -> Tensor:
         """Return what goes into the first block for idx (B, T), as (B, T, C)."""

@@ -1,13 +1,22 @@
 """torch's fused AdamW without the way through Python to its kernel, a twentieth of an iteration of a small model."""
 
+from typing import Any
+
 import torch
+from torch import Tensor
+
+from gptmodel.optim.base import Optimizer
 
 
-class AdamW(torch.optim.AdamW):
+class AdamW(torch.optim.AdamW, Optimizer):
     """AdamW (Loshchilov and Hutter 2019), the same to the bit as torch's with `fused=True`, and sooner at its kernel.
 
     On a CPU, where every weight has a gradient at every step. Its state is torch's.
     """
+
+    def kept(self, weight: Tensor) -> dict[str, Any]:
+        step = torch.zeros((), device=weight.device)
+        return {"step": step, "exp_avg": torch.zeros_like(weight), "exp_avg_sq": torch.zeros_like(weight)}
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002  # torch's signature

@@ -1,21 +1,22 @@
 """The optimizer with its weight-decay groups, and the learning rate as a function of the iteration."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Set
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from gptmodel.compute.crew import ALONE, Crew
 from gptmodel.config import TrainParams
 from gptmodel.optim.adamw import AdamW
+from gptmodel.optim.base import Optimizer
 from gptmodel.optim.combined import Combined
 from gptmodel.optim.muon import Muon
+from gptmodel.optim.sgd import SGD
 from gptmodel.optim.tables import TableAdam
 
 
-def build_optimizer(model: nn.Module, params: TrainParams, crew: Crew = ALONE) -> torch.optim.Optimizer:
+def build_optimizer(model: nn.Module, params: TrainParams, crew: Crew = ALONE) -> Optimizer:
     """Return the optimizer over all parameters of `model`.
 
     sgd is plain stochastic gradient descent, as in the tutorial; adamw is Loshchilov and Hutter 2019; muon is for the
@@ -25,44 +26,63 @@ def build_optimizer(model: nn.Module, params: TrainParams, crew: Crew = ALONE) -
     The `share` of a group is its learning rate as a share of `learning_rate`. Where several optimizers are at work, the
     threads of `crew` share them out.
     """
-    tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    sparse = [module.weight for module in model.modules() if isinstance(module, nn.Embedding) and module.sparse]
-    left: list[Tensor] = [p for p in model.parameters() if not any(p is table for table in sparse)]
-    parts: list[torch.optim.Optimizer] = []
-    if params.optimizer == "sgd":
-        groups = [*_groups(left, tables, params), {"params": sparse, "share": _table_share(params)}]
-        return torch.optim.SGD([group for group in groups if group["params"]], lr=params.learning_rate)
-    if params.optimizer == "muon":
-        assert params.muon_lr is not None
-        assert params.muon_momentum is not None
-        settings = {"lr": params.muon_lr, "momentum": params.muon_momentum, "weight_decay": params.weight_decay}
-        for groups in _matrices(model, params.muon_lr / params.learning_rate):
-            parts.append(Muon(groups, **settings))
-            taken = {id(p) for group in groups for p in group["params"]}
-            left = [p for p in left if id(p) not in taken]
-    assert params.beta1 is not None
-    assert params.beta2 is not None
-    betas = (params.beta1, params.beta2)
-    parts.append(AdamW(_groups(left, tables, params), lr=params.learning_rate, betas=betas, fused=True))
-    if sparse:
-        group = {"params": sparse, "share": _table_share(params)}
-        parts.append(TableAdam([group], lr=params.learning_rate, betas=betas, floor=params.ngram_floor))
+    parts = OPTIMIZERS[params.optimizer](model, params)
     return parts[0] if len(parts) == 1 else Combined(parts, crew)
 
 
-def _table_share(params: TrainParams) -> float:
-    """Return the share of the tables with sparse gradients."""
-    return 1.0 if params.ngram_lr is None else params.ngram_lr / params.learning_rate
+def _sgd(model: nn.Module, params: TrainParams) -> list[Optimizer]:
+    groups = [*_groups(model, params), _sparse_group(model, params)]
+    return [SGD([group for group in groups if group["params"]], lr=params.learning_rate)]
 
 
-def _groups(parameters: Sequence[Tensor], tables: set[int], params: TrainParams) -> list[dict[str, Any]]:
-    """Return the group of the matrices, which decay, and that of all else."""
-    decayed = [p for p in parameters if p.dim() >= 2 and id(p) not in tables]
-    others = [p for p in parameters if p.dim() < 2 or id(p) in tables]
+def _adamw(model: nn.Module, params: TrainParams, taken: Set[int] = frozenset()) -> list[Optimizer]:
+    """Return AdamW for all weights but those whose ids are `taken`, and its lazy form where gradients are sparse."""
+    assert params.beta1 is not None
+    assert params.beta2 is not None
+    betas = (params.beta1, params.beta2)
+    parts: list[Optimizer] = [AdamW(_groups(model, params, taken), lr=params.learning_rate, betas=betas, fused=True)]
+    sparse = _sparse_group(model, params)
+    if sparse["params"]:
+        parts.append(TableAdam([sparse], lr=params.learning_rate, betas=betas, floor=params.ngram_floor))
+    return parts
+
+
+def _muon(model: nn.Module, params: TrainParams) -> list[Optimizer]:
+    assert params.muon_lr is not None
+    assert params.muon_momentum is not None
+    settings = {"lr": params.muon_lr, "momentum": params.muon_momentum, "weight_decay": params.weight_decay}
+    parts = [Muon(groups, **settings) for groups in _matrices(model, params.muon_lr / params.learning_rate)]
+    taken = {id(p) for part in parts for group in part.param_groups for p in group["params"]}
+    return [*parts, *_adamw(model, params, taken)]
+
+
+OPTIMIZERS: dict[str, Callable[[nn.Module, TrainParams], list[Optimizer]]] = {
+    "sgd": _sgd,
+    "adamw": _adamw,
+    "muon": _muon,
+}
+"""What `train.optimizer` can be: each makes the optimizers that share out a model, those with the most work first."""
+
+
+def _groups(model: nn.Module, params: TrainParams, taken: Set[int] = frozenset()) -> list[dict[str, Any]]:
+    """Return the group of the matrices, which decay, and that of all else, without sparse tables and what is taken."""
+    embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+    tables = {id(module.weight) for module in embeddings}
+    elsewhere = {id(module.weight) for module in embeddings if module.sparse} | taken
+    weights = [p for p in model.parameters() if id(p) not in elsewhere]
+    decayed = [p for p in weights if p.dim() >= 2 and id(p) not in tables]
+    others = [p for p in weights if p.dim() < 2 or id(p) in tables]
     return [
         {"params": decayed, "weight_decay": params.weight_decay, "share": 1.0},
         {"params": others, "weight_decay": 0.0, "share": 1.0},
     ]
+
+
+def _sparse_group(model: nn.Module, params: TrainParams) -> dict[str, Any]:
+    """Return the group of the tables whose gradients are sparse."""
+    tables = [module.weight for module in model.modules() if isinstance(module, nn.Embedding) and module.sparse]
+    share = 1.0 if params.ngram_lr is None else params.ngram_lr / params.learning_rate
+    return {"params": tables, "share": share}
 
 
 def _matrices(model: nn.Module, share: float) -> list[list[dict[str, Any]]]:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gptmodel.optim.base import Optimizer
+
 # Coefficients of the quintic that is iterated (Jordan et al. 2024): they lift small singular values fast, and leave
 # all of them near 1 rather than at 1.
 A, B, C = 3.4445, -4.7750, 2.0315
@@ -27,7 +29,7 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     return x.mT if tall else x
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(Optimizer):
     """Momentum, orthogonalised by Newton-Schulz (Jordan et al. 2024), with decoupled weight decay.
 
     For matrices of hidden layers only. A group with `rows` holds matrices that are several of that many rows, one
@@ -38,6 +40,21 @@ class Muon(torch.optim.Optimizer):
     def __init__(self, groups: Iterable[dict[str, Any]], *, lr: float, momentum: float, weight_decay: float) -> None:
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "rows": None})
 
+    def kept(self, weight: Tensor) -> dict[str, Any]:
+        return {"momentum_buffer": torch.zeros_like(weight)}
+
+    def scratch(self) -> int:
+        """Return the numbers a step works with: an update of each matrix, and Newton-Schulz on the largest shape.
+
+        Of that shape there are the updates put together, their result before and after an iteration and that of the
+        shape before, and three products, each a quarter of the size where one side is four times the other.
+        """
+        sizes: defaultdict[tuple[int, int], int] = defaultdict(int)
+        for group in self.param_groups:
+            for p in group["params"]:
+                sizes[group["rows"] or p.size(0), p.size(1)] += p.numel()
+        return sum(sizes.values()) + max(sizes.values(), default=0) * 19 // 4
+
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002  # torch's signature
         """Update every matrix that has a gradient; matrices of one shape go through Newton-Schulz together."""
@@ -46,9 +63,9 @@ class Muon(torch.optim.Optimizer):
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                if "momentum_buffer" not in self.state[p]:
-                    self.state[p]["momentum_buffer"] = torch.zeros_like(p)
-                buffer = self.state[p]["momentum_buffer"]
+                if not (state := self.state[p]):
+                    state |= self.kept(p)
+                buffer = state["momentum_buffer"]
                 buffer.lerp_(p.grad, 1.0 - group["momentum"])
                 update = p.grad.lerp(buffer, group["momentum"])  # Nesterov's look ahead
                 p.mul_(1.0 - group["lr"] * group["weight_decay"])

@@ -6,11 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gptmodel.optim.base import Optimizer
+
 EPSILON = 1e-8  # under the floor: a gradient of zeros has no size
 MEMORY = 0.99  # of the size of gradients
 
 
-class TableAdam(torch.optim.Optimizer):
+class TableAdam(Optimizer):
     """Adam (Kingma and Ba 2015) that updates a row, and its averages, when the row has a gradient.
 
     Plain Adam moves a row by the learning rate at each visit, however small its gradient: an n-gram that occurs three
@@ -27,6 +29,9 @@ class TableAdam(torch.optim.Optimizer):
     ) -> None:
         super().__init__(groups, {"lr": lr, "betas": betas, "floor": floor})
 
+    def kept(self, weight: Tensor) -> dict[str, Any]:
+        return {"step": 0, "exp_avg": torch.zeros_like(weight), "exp_avg_sq": torch.zeros_like(weight), "size": 0.0}
+
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002  # torch's signature
         """Update the rows that have a gradient."""
@@ -37,7 +42,7 @@ class TableAdam(torch.optim.Optimizer):
 
     def _update(self, p: Tensor, group: dict[str, Any]) -> None:
         if not (state := self.state[p]):
-            state |= {"step": 0, "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p), "size": 0.0}
+            state |= self.kept(p)
         rows, grad = p.grad.indices()[0], p.grad.values()  # type: ignore[union-attr]  # (n,), (n, C)
         state["step"] += 1
         state["size"] = MEMORY * state["size"] + (1.0 - MEMORY) * grad.square().mean().sqrt().item()

@@ -5,33 +5,33 @@ is compiled stays, in the cache of torch's compiler: the training that is planne
 """
 
 import importlib
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional as F
 
-from gptmodel.checkpoint.model_file import checkpoint_bytes
-from gptmodel.compute.crew import Crew
-from gptmodel.compute.place import crew_of, pick_device, pick_dtype, platform_fingerprint, use_threads
+from gptmodel.checkpoint.model_file import model_bytes
+from gptmodel.compute.compiler import find_compiler
+from gptmodel.compute.place import Place, pick_device
 from gptmodel.compute.random import Stream, torch_generator
-from gptmodel.config import Params, SampleParams
+from gptmodel.config import Params
+from gptmodel.data.batches import Splits
 from gptmodel.evaluation.history import Evaluation
 from gptmodel.evaluation.loss import TOKENS_AT_ONCE, split_loss
-from gptmodel.nn.transformer import TransformerModel
+from gptmodel.language_model import LanguageModel
 from gptmodel.planning.text import PlannedText
 from gptmodel.sampling.generate import generate
-from gptmodel.training.compiled import compiled, find_compiler
-from gptmodel.training.loop import Conditions, fit
-from gptmodel.training.memory import memory_errors, memory_needed
-from gptmodel.training.run import check_order, first_state
+from gptmodel.training.compiled import compiled
+from gptmodel.training.loop import Hooks, fit
+from gptmodel.training.memory import memory_errors
+from gptmodel.training.run import find_place, first_state
 from gptmodel.training.snapshot import snapshot_bytes
 from gptmodel.training.state import TrainingState
-from gptmodel.training.step import Forward
 
 WARM_UP, LEAST = 3, 5  # iterations or passes thrown away; and timed, however long they take
 NEVER = 1 << 40
@@ -88,27 +88,25 @@ def measure(params: Params, text: PlannedText, seconds: float) -> Measured:
     Raises ConfigError for a device that is not there, and TrainingError when memory would not do or the first losses
     are not finite.
     """
-    device = pick_device(params.train.device, "train.device")
-    compiler, libraries = _compiler(params, device)
-    crew = crew_of(params.train.threads, device, whole=bool(compiler))
-    dtype = pick_dtype(params.train.dtype, device)
-    check_order(params, text.tokenizer.vocab_size)
-    memory, beside = memory_needed(params, text.tokenizer.vocab_size, text.train_tokens, device)
+    started = time.perf_counter()
+    if params.train.compile:
+        importlib.import_module("torch._inductor.compile_fx")
+    libraries = time.perf_counter() - started
+    place, memory = find_place(params, text.tokenizer.vocab_size, (text.train_tokens, text.val_tokens))
     with memory_errors(lambda: "while measuring"):
         started = time.perf_counter()
-        state = first_state(params, text.tokenizer.vocab_size, text.ids, device, dtype, crew)
+        state = first_state(params, text.tokenizer, text.ids, place)
         built = time.perf_counter() - started
-        forward, compiling = _compiled(state.model, params, device, dtype) if compiler else (None, 0.0)
-        iterations = _iterations(state, params, text, (device, dtype, crew, forward), seconds)
-        passes = _passes(state.model, text, device, crew, seconds / 2)
-        platform = platform_fingerprint(device, dtype, params.train.threads, compiler)
+        compiling = _fill_compilers_cache(state.model, params, place) if place.compiler else 0.0
+        begun, iterations = _iterations(state, params, text, place, seconds)
+        passes = _passes(state.model, text, place, seconds / 2)
         snapshot, snapshot_seconds = _snapshot(state)
         return Measured(
-            platform=platform,
-            parameters=sum(p.numel() for p in state.model.parameters()),
+            platform=place.fingerprint,
+            parameters=sum(p.numel() for p in state.model.transformer.parameters()),
             memory=memory,
-            beside=beside,
-            build_seconds=libraries + built + compiling,
+            beside=place.beside,
+            build_seconds=libraries + built + (compiling + begun if place.compiler else 0.0),
             iterations=len(iterations),
             iteration_seconds=median(iterations),
             spread=(float(np.quantile(iterations, 0.25)), float(np.quantile(iterations, 0.75))),
@@ -116,90 +114,70 @@ def measure(params: Params, text: PlannedText, seconds: float) -> Measured:
             block_seconds=median(passes),
             snapshot_seconds=snapshot_seconds,
             snapshot_bytes=snapshot,
-            model_bytes=_model_bytes(state, params, text, platform),
+            model_bytes=_model_bytes(state, params, place),
             evaluate_block_seconds=_evaluate_stage(state.model, params, text, median(passes), seconds / 2),
-            token_seconds=_sampling(state.model, params.sample, seconds / 8),
+            token_seconds=_sampling(state.model, params, seconds / 8),
         )
 
 
-def _compiler(params: Params, device: torch.device) -> tuple[str, float]:
-    """Return what the compiler says of itself, "" for none, and the seconds that importing torch's part of it takes."""
-    started = time.perf_counter()
-    if params.train.compile:
-        importlib.import_module("torch._inductor.compile_fx")
-    libraries = time.perf_counter() - started
-    return find_compiler(params, device)[0], libraries
-
-
-def _compiled(
-    model: TransformerModel, params: Params, device: torch.device, dtype: torch.dtype
-) -> tuple[Forward, float]:
-    """Return the compiled model and the seconds that a training takes to find it in the compiler's cache."""
-    compiled(model, params, device, dtype)
+def _fill_compilers_cache(model: LanguageModel, params: Params, place: Place) -> float:
+    """Compile once, and return the seconds that a later training takes to try the compiler out from its cache."""
+    compiled(model.transformer, params.train.batch_size, place)
     torch.compiler.reset()
     started = time.perf_counter()
-    find_compiler(params, device)
-    return compiled(model, params, device, dtype), time.perf_counter() - started
+    find_compiler(params, place.device)
+    return time.perf_counter() - started
 
 
 def _iterations(
-    state: TrainingState,
-    params: Params,
-    text: PlannedText,
-    place: tuple[torch.device, torch.dtype, Crew, Forward | None],
-    seconds: float,
-) -> list[float]:
-    """Return the seconds of each timed iteration, done by `fit` without an evaluation."""
+    state: TrainingState, params: Params, text: PlannedText, place: Place, seconds: float
+) -> tuple[float, list[float]]:
+    """Return the seconds until the first iteration began, and those of each timed one; `fit` does no evaluation."""
     clock = _Clock(seconds)
     row = Evaluation(iteration=0, tokens=0, seconds=0.0, learning_rate=0.0, train_loss=0.0, val_loss=0.0)
     state.history = [row]  # the evaluation before the first iteration was done, as it were
-    run = Conditions(
-        train_data=text.ids,
-        val_data=text.ids,
-        params=params.train.model_copy(update={"max_iters": NEVER, "eval_interval": NEVER}),
-        device=place[0],
-        dtype=place[1],
-        crew=place[2],
-        beside=False,
-        observer=clock,
-        save=lambda _: None,
-        snapshot_seconds=float("inf"),
-        stopped=clock.enough,
-        forward=place[3],
+    endless = params.model_copy(
+        update={
+            "train": params.train.model_copy(update={"max_iters": NEVER, "eval_interval": NEVER}),
+            "runtime": params.runtime.model_copy(update={"snapshot_seconds": math.inf}),
+        }
     )
-    fit(state, run)
-    return clock.times()
+    hooks = Hooks(observer=clock, save=lambda _: None, stopped=clock.enough)
+    started = time.perf_counter()
+    fit(state, Splits(text.ids, text.ids), endless, replace(place, beside=False), hooks)
+    times = clock.times()
+    return clock.ends[0] - started - median(times), times
 
 
-def _passes(model: nn.Module, text: PlannedText, device: torch.device, crew: Crew, seconds: float) -> list[float]:
+def _passes(model: LanguageModel, text: PlannedText, place: Place, seconds: float) -> list[float]:
     """Return the seconds of a block in each timed round of forward passes, one for each thread of the crew."""
-    block_size: int = model.params.block_size  # type: ignore[union-attr,assignment]
-    blocks = min(max(1, TOKENS_AT_ONCE // block_size) * crew.size, (len(text.ids) - 1) // block_size)
-    times = _timed(lambda: split_loss(model, text.ids, F.cross_entropy, device, max_blocks=blocks, crew=crew), seconds)
+    block_size = model.params.block_size
+    blocks = min(max(1, TOKENS_AT_ONCE // block_size) * place.crew.size, (len(text.ids) - 1) // block_size)
+    times = _timed(lambda: split_loss(model, text.ids, F.cross_entropy, place, max_blocks=blocks), seconds)
     return [time / blocks for time in times]
 
 
-def _evaluate_stage(model: nn.Module, params: Params, text: PlannedText, known: float, seconds: float) -> float:
+def _evaluate_stage(
+    model: LanguageModel, params: Params, text: PlannedText, in_training: float, seconds: float
+) -> float:
     """Return the seconds of a block in the evaluate stage: those of the training, if it computes in the same place."""
-    train, chosen = params.train, params.evaluate
-    device = pick_device(chosen.device, "evaluate.device")
-    if (chosen.threads, device) == (train.threads, pick_device(train.device, "train.device")):
-        return known
-    return median(_passes(model.to(device), text, device, crew_of(chosen.threads, device), seconds))
+    place = Place.of(params, "evaluate")
+    if (place.threads, place.device) == (params.train.threads, pick_device(params.train.device, "train.device")):
+        return in_training
+    model.transformer.to(place.device)
+    return median(_passes(model, text, place, seconds))
 
 
-def _sampling(model: TransformerModel, params: SampleParams, seconds: float) -> tuple[float, float]:
+def _sampling(model: LanguageModel, params: Params, seconds: float) -> tuple[float, float]:
     """Return the seconds of a token while keys and values are kept, and of one past block_size, where none are."""
-    use_threads(params.threads)
-    device = pick_device(params.device, "sample.device")
-    model.to(device)
-    block_size = model.params.block_size
+    place, sample, block_size = Place.of(params, "sample"), params.sample, model.params.block_size
+    model.transformer.to(place.device)
 
     def seconds_after(length: int, count: int) -> float:
-        few = params.model_copy(update={"max_new_tokens": count})
-        idx = torch.zeros(params.num_samples, length, dtype=torch.int64, device=device)  # (B, T)
-        generator = torch_generator(params.seed, Stream.SAMPLING, device=device)
-        times = _timed(lambda: [part.tolist() for part in generate(model, idx, few, generator)], seconds)
+        few = sample.model_copy(update={"max_new_tokens": count})
+        idx = torch.zeros(sample.num_samples, length, dtype=torch.int64, device=place.device)  # (B, T)
+        generator = torch_generator(sample.seed, Stream.SAMPLING, device=place.device)
+        times = _timed(lambda: [new.tolist() for new in generate(model, idx, few, generator)], seconds)
         return median(times) / count
 
     return seconds_after(1, min(16, block_size)), seconds_after(block_size, 4)
@@ -221,8 +199,8 @@ def _snapshot(state: TrainingState) -> tuple[int, float]:
     return len(head) + len(content), time.perf_counter() - started
 
 
-def _model_bytes(state: TrainingState, params: Params, text: PlannedText, platform: dict[str, str]) -> int:
+def _model_bytes(state: TrainingState, params: Params, place: Place) -> int:
     """Return the size of model.pth, with digests as long as the real ones."""
     data = dict.fromkeys(("tokenizer.json", "train.bin", "val.bin"), DIGEST)
-    provenance = {"data": data, "platform": platform, "train": params.train.model_dump(mode="json")}
-    return len(checkpoint_bytes(state.model, text.tokenizer, provenance))
+    provenance = {"data": data, "platform": place.fingerprint, "train": params.train.model_dump(mode="json")}
+    return len(model_bytes(state.model, provenance))

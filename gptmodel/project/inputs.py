@@ -1,4 +1,4 @@
-"""A stage's inputs, hashed at its start and its end: DVC hashes them afterwards only, and would record a false link."""
+"""A stage's inputs by their digests: the code that decides its result, and what it read, before and after it ran."""
 
 import hashlib
 from pathlib import Path
@@ -6,20 +6,23 @@ from typing import Any
 
 import yaml
 
+import gptmodel
 from gptmodel.errors import ConfigError, DataError
 from gptmodel.files import digest
 from gptmodel.project.layout import Layout
 
 PIPELINE_FILE = Path("dvc.yaml")
+CODE = ("gptmodel", "stages", "requirements.txt")
 
 
 class Inputs:
-    """What dvc.yaml names for a stage, as it was when the stage began; nothing outside a project with a dvc.yaml."""
+    """What dvc.yaml names for a stage, as it was when the stage began; nothing outside a project with a dvc.yaml.
+
+    DVC hashes inputs after a stage only, and would record a false link where one changed meanwhile.
+    """
 
     def __init__(self, stage: str, params_file: Path) -> None:
-        described: dict[str, Any] = {}
-        if PIPELINE_FILE.is_file():
-            described = yaml.safe_load(PIPELINE_FILE.read_text(encoding="utf-8"))["stages"][stage]
+        described = _described(PIPELINE_FILE, stage)
         self.stage, self.params_file = stage, params_file
         self.sections = described.get("params", [])
         self.files = _digests(described.get("deps", []))
@@ -27,12 +30,35 @@ class Inputs:
 
     def check(self) -> None:
         """Raise an error if anything changed meanwhile; to be called before a result is written."""
-        for path, found in _digests(list(self.files)).items():
-            if found != self.files[path]:
+        for path, now in _digests(list(self.files)).items():
+            if now != self.files[path]:
                 raise DataError(f"{path}: changed while {self.stage} ran; run it again")
         for section, values in _settings(self.params_file, self.sections).items():
             if values != self.settings[section]:
                 raise ConfigError(f"{self.params_file}: section {section} changed while {self.stage} ran; run it again")
+
+
+def code_digest(stage: str) -> str:
+    """Return the digest of the code that decides a stage's result: what dvc.yaml has of it among the dependencies.
+
+    The dvc.yaml is that of the checkout which this code runs from; an installed package has none, and counts whole.
+    """
+    assert gptmodel.__file__ is not None
+    checkout = Path(gptmodel.__file__).parents[1]
+    described = _described(checkout / PIPELINE_FILE, stage)
+    deps = [dep for dep in described.get("deps", ["gptmodel", "stages"]) if Path(dep).parts[0] in CODE]
+    sha = hashlib.sha256()
+    for dep in sorted(deps):
+        sha.update(f"{dep} {_digest(checkout / dep)}\n".encode())
+    return sha.hexdigest()
+
+
+def _described(pipeline: Path, stage: str) -> dict[str, Any]:
+    """Return what a dvc.yaml says of a stage; nothing where there is no such file."""
+    if not pipeline.is_file():
+        return {}
+    described: dict[str, Any] = yaml.safe_load(pipeline.read_text(encoding="utf-8"))["stages"][stage]
+    return described
 
 
 def _digests(paths: list[str]) -> dict[str, str]:

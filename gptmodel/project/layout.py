@@ -11,6 +11,12 @@ class Layout:
 
     root: Path = Path()
 
+    @classmethod
+    def around(cls, model: Path) -> "Layout | None":
+        """Return the layout that a model file has its place in; None for a file that stands alone."""
+        layout = cls(model.parent.parent)
+        return layout if layout.model == model else None
+
     @property
     def text(self) -> Path:
         return self.root / "data" / "input.txt"

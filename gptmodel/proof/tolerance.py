@@ -27,19 +27,18 @@ SMALL = 0.01
 
 def platform_of(model: Path) -> dict[str, str]:
     """Return where a model was trained, by its own word; GptModelError or KeyError when it cannot be told."""
-    from gptmodel.checkpoint.model_file import load_checkpoint
+    from gptmodel.checkpoint.model_file import load_model
 
-    platform = load_checkpoint(model).provenance["platform"]
+    platform = load_model(model).provenance["platform"]
     return {str(key): str(value) for key, value in platform.items()}
 
 
 def platform_here() -> dict[str, str]:
     """Return what of the fingerprint does not depend on the settings of a training."""
-    from gptmodel.compute.place import pick_device, pick_dtype, platform_fingerprint
+    from gptmodel.compute.place import Place
 
-    device = pick_device("cpu", "device")
-    found = platform_fingerprint(device, pick_dtype("float32", device), threads=1)
-    return {key: found[key] for key in ("torch", "torch_build", "cpu_capability")}
+    fingerprint = Place.on("cpu").fingerprint
+    return {key: fingerprint[key] for key in ("torch", "torch_build", "cpu_capability")}
 
 
 def explained(path: str, platforms: Mapping[str, Mapping[str, str]]) -> Iterator[str]:

@@ -1,24 +1,22 @@
 """Drawing tokens from a model one after the other. Shapes: B batch, T time, V vocab."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+from gptmodel.compute.place import Place
 from gptmodel.compute.random import Stream, torch_generator
 from gptmodel.config import SampleParams
 from gptmodel.errors import CheckpointError, DataError
-from gptmodel.nn.transformer import TransformerModel
+from gptmodel.language_model import LanguageModel
 from gptmodel.sampling.incremental import IncrementalModel
 from gptmodel.sampling.logits import next_probabilities
-from gptmodel.tokenizers.base import Tokenizer
 
 
 @torch.inference_mode()
-def generate(
-    model: TransformerModel, idx: Tensor, params: SampleParams, generator: torch.Generator
-) -> Iterator[Tensor]:
+def generate(model: LanguageModel, idx: Tensor, params: SampleParams, generator: torch.Generator) -> Iterator[Tensor]:
     """Continue token ids (B, T) of any length T > 0, yielding the next ids (B,) `params.max_new_tokens` times.
 
     The model sees the last block_size ids, and the tokens are those of a loop that gives it all of them each time:
@@ -26,7 +24,8 @@ def generate(
     stays what it was (see `gptmodel.sampling.kv_cache`). The logits are that loop's but for the last bits of rounding.
     Random numbers come from `generator` alone, which is on the device of idx.
     """
-    reader, block_size = IncrementalModel(model.eval()), model.params.block_size
+    model.transformer.eval()
+    reader, block_size = IncrementalModel(model), model.params.block_size
     cache = reader.new_cache(idx.size(0))
     new = idx[:, -block_size:]
     for _ in range(params.max_new_tokens):
@@ -49,28 +48,20 @@ def _drawn(logits: Tensor, params: SampleParams, generator: torch.Generator) -> 
     return (probabilities / waiting).argmax(dim=-1, keepdim=True)  # (B, 1)
 
 
-def sample_texts(
-    model: TransformerModel,
-    tokenizer: Tokenizer,
-    prompt: str,
-    params: SampleParams,
-    device: torch.device,
-    show: Callable[[str], None],
-) -> list[str]:
-    """Return `num_samples` continuations with their prompt; the first is handed to `show` piece by piece.
+def sample_pieces(model: LanguageModel, prompt: str, params: SampleParams, place: Place) -> Iterator[list[str]]:
+    """Yield the next piece of each of `num_samples` texts that grow together: first the prompt, then what follows.
 
-    Raises DataError for an empty prompt and for a character the model does not know.
+    The pieces of a text, joined, are the text. A piece is empty while a character lacks some of its tokens. Raises
+    DataError for an empty prompt and for a character that the model does not know.
     """
+    tokenizer = model.tokenizer
     ids = tokenizer.encode(prompt, params.on_unknown)
     if not ids:
         raise DataError("the prompt is empty: give at least one character")
-    idx = torch.tensor([ids] * params.num_samples, device=device)  # (B, T)
-    generator = torch_generator(params.seed, Stream.SAMPLING, device=device)
-    show(tokenizer.decode(ids))
-    stream, drawn = tokenizer.stream(), []
-    for following in generate(model, idx, params, generator):
-        drawn.append(following)
-        show(stream.push(int(following[0])))
-    show(stream.finish())
-    tokens = torch.stack(drawn, dim=1)  # (B, max_new_tokens)
-    return [tokenizer.decode(ids + row) for row in tokens.tolist()]
+    idx = torch.tensor([ids] * params.num_samples, device=place.device)  # (B, T)
+    generator = torch_generator(params.seed, Stream.SAMPLING, device=place.device)
+    streams = [tokenizer.stream() for _ in range(params.num_samples)]
+    yield ["".join(map(stream.push, ids)) for stream in streams]
+    for new in generate(model, idx, params, generator):
+        yield [stream.push(token) for stream, token in zip(streams, new.tolist(), strict=True)]
+    yield [stream.finish() for stream in streams]

@@ -1,11 +1,11 @@
-"""The lean twin of `TransformerModel.forward` for inference: reads ids as they come, gives the next id's logits alone.
+"""The lean twin of `LanguageModel.predict` for inference: reads ids as they come, gives the next id's logits alone.
 
 At the sizes of a laptop one new position costs less in arithmetic than in calls of torch, so each block is a handful of
 calls on weights looked up once; a walk through nn.Module takes about twice the time. Where many positions are read at
 once, the last block attends and feeds forward for the last of them only.
 
 It shares the weights of its model (the tutorial's heads are put together in a copy), gives no gradients, and has to
-compute what `forward` does under every switch of `ModelParams`; a test goes through all of them.
+compute what `predict` does under every switch of `ModelParams`; a test goes through all of them.
 
 Shapes: B batch, T new ids, S ids so far, C n_embd, nh heads, hs head size, V vocab.
 """
@@ -16,12 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gptmodel.kneser_ney import mixed
+from gptmodel.language_model import LanguageModel
 from gptmodel.nn.attention import MultiHeadAttention
 from gptmodel.nn.block import Block
 from gptmodel.nn.embedding import Rotary
 from gptmodel.nn.fused import FusedMultiHeadAttention
-from gptmodel.nn.transformer import TransformerModel
 from gptmodel.sampling.kv_cache import KVCache
 
 Function = Callable[[Tensor], Tensor]
@@ -30,10 +29,11 @@ Function = Callable[[Tensor], Tensor]
 class IncrementalModel:
     """A model in eval mode as a function of new ids and of what a `KVCache` holds of those before them."""
 
-    def __init__(self, model: TransformerModel) -> None:
+    def __init__(self, language_model: LanguageModel) -> None:
+        model = language_model.transformer
         if model.training:
             raise ValueError("the model is in training mode: call its eval() first")
-        self._model = model
+        self._language_model, self._model = language_model, model
         self._encoder = model.encoder.weight.detach()  # (V, C)
         self._position = model.position.weight.detach() if model.position is not None else None  # (block_size, C)
         self._blocks = [_Block(block, model.params.n_head) for block in model.blocks]  # type: ignore[arg-type]
@@ -59,10 +59,10 @@ class IncrementalModel:
         logits = self._decoder(x if self._ln_f is None else self._ln_f(x))  # (B, V)
         if cap := self._model.params.logit_softcap:
             logits = cap * torch.tanh(logits / cap)
-        if (counted := self._model.kneser_ney) is not None:
-            p = counted(cache.idx[:, -counted.order :])[:, -1]  # (B, V)
-            logits = mixed(logits, p, self._model.params.kneser_ney_share)
-        return logits
+        if (counts := self._language_model.counts) is None:
+            return logits
+        p = counts.probabilities(cache.idx[:, -counts.order :])[:, -1]  # (B, V)
+        return counts.mixed(logits, p)
 
     def _embed(self, idx: Tensor, start: int, seen: Tensor) -> Tensor:
         """Return what the first block gets of idx (B, T), the last of the ids `seen` (B, S), as (B * T, C)."""

@@ -5,31 +5,23 @@ order and in the thread that trains.
 """
 
 import copy
-import os
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
-from gptmodel.compute.crew import Crew
+from gptmodel.compute.place import Place
 from gptmodel.evaluation.history import Evaluation
-from gptmodel.nn.transformer import TransformerModel
+from gptmodel.language_model import LanguageModel
 
 A_MOMENT = 0.001  # seconds, between the two splits of an evaluation
-Evaluate = Callable[[TransformerModel, Crew], Evaluation]
+Evaluate = Callable[[LanguageModel, Place], Evaluation]
 Tell = Callable[[Evaluation], None]
-
-
-def has_idle_cores(device: torch.device, threads: int) -> bool:
-    """Whether evaluations can compute beside the iterations: on a CPU that has as many cores again as threads train.
-
-    The cores are those this process may use. A GPU is busy with the iterations alone.
-    """
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return device.type == "cpu" and there >= 2 * threads
 
 
 class Evaluator(Protocol):
@@ -43,17 +35,17 @@ class Evaluator(Protocol):
 
 
 @contextmanager
-def evaluator(model: TransformerModel, crew: Crew, tell: Tell, *, beside: bool) -> Iterator[Evaluator]:
-    """Provide an evaluator of `model` by the threads of `crew`, or by as many others.
+def evaluator(model: LanguageModel, place: Place, tell: Tell) -> Iterator[Evaluator]:
+    """Provide an evaluator of `model` by the threads of the place's crew, or by as many others beside them.
 
     It tells what is under way at the end of the block, however that ends: so a row is told, or what is wrong with it
     raised, before what goes wrong in a later iteration.
     """
-    if not beside:
-        yield _InTurn(model, crew, tell)
+    if not place.beside:
+        yield _InTurn(model, place, tell)
         return
-    with ThreadPoolExecutor(1, "evaluation", crew.begin) as thread:
-        evaluations = _Beside(model, crew.double(), tell, thread)
+    with ThreadPoolExecutor(1, "evaluation", place.crew.begin) as thread:
+        evaluations = _Beside(model, replace(place, crew=place.crew.double()), tell, thread)
         try:
             yield evaluations
         finally:
@@ -63,11 +55,11 @@ def evaluator(model: TransformerModel, crew: Crew, tell: Tell, *, beside: bool) 
 class _InTurn:
     """Evaluates at once: the training waits."""
 
-    def __init__(self, model: TransformerModel, crew: Crew, tell: Tell) -> None:
-        self._model, self._crew, self._tell = model, crew, tell
+    def __init__(self, model: LanguageModel, place: Place, tell: Tell) -> None:
+        self._model, self._place, self._tell = model, place, tell
 
     def start(self, evaluate: Evaluate) -> None:
-        self._tell(evaluate(self._model, self._crew))
+        self._tell(evaluate(self._model, self._place))
 
     def collect(self, *, wait: bool) -> None: ...
 
@@ -78,21 +70,22 @@ class _Beside:
     Where the next one is due before the last is done, the thread that trains takes a share of what is left.
     """
 
-    def __init__(self, model: TransformerModel, crew: Crew, tell: Tell, thread: Executor) -> None:
-        self._model, self._crew, self._tell, self._thread = model, crew, tell, thread
-        self._copy = copy.deepcopy(model)
+    def __init__(self, model: LanguageModel, place: Place, tell: Tell, thread: Executor) -> None:
+        self._weights: list[Tensor] = list(model.transformer.parameters())
+        self._copy = replace(model, transformer=copy.deepcopy(model.transformer))
+        self._place, self._tell, self._thread = place, tell, thread
         self._pending: Future[Evaluation] | None = None
 
     def start(self, evaluate: Evaluate) -> None:
         self.collect(wait=True)
         with torch.no_grad():
-            torch._foreach_copy_(list(self._copy.parameters()), list(self._model.parameters()))
-        self._pending = self._thread.submit(evaluate, self._copy, self._crew)
+            torch._foreach_copy_([*self._copy.transformer.parameters()], self._weights)
+        self._pending = self._thread.submit(evaluate, self._copy, self._place)
 
     def collect(self, *, wait: bool) -> None:
         pending = self._pending
         while wait and pending is not None and not pending.done():  # rather than being idle, this thread lends a hand
-            self._crew.join()
+            self._place.crew.join()
             futures.wait([pending], timeout=A_MOMENT)
         if pending is not None and pending.done():
             self._pending = None

@@ -4,38 +4,49 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
+from gptmodel.compute.place import Place
 from gptmodel.config import ModelParams, Params, TrainParams
 from gptmodel.errors import TrainingError
 from gptmodel.evaluation.loss import TOKENS_AT_ONCE
 from gptmodel.nn.fused import SHORT_BLOCK
 from gptmodel.nn.transformer import TransformerModel
-from gptmodel.training.evaluator import has_idle_cores
+from gptmodel.optim.factory import build_optimizer
 from gptmodel.units import size
 
 BASE_BYTES = 335 << 20  # the interpreter with torch, before a model
 COMPILER_BYTES = 140 << 20  # torch's compiler, and what it makes
 COUNTED_BYTES = 20  # of a training token in the counts of one order of n-grams
-MOMENTS = {"sgd": 0, "adamw": 2, "muon": 2}  # averages of each weight; Muon has 1 of a block's matrices
 
 
-def memory_needed(params: Params, vocab_size: int, train_tokens: int, device: torch.device) -> tuple[int, bool]:
-    """Return about how many bytes a training needs, and whether evaluations compute beside its iterations.
+def place_in_memory(params: Params, vocab_size: int, train_tokens: int, place: Place) -> tuple[Place, int]:
+    """Return where a training computes, given the machine's main memory, and about how many bytes it needs there.
 
-    They do where cores are idle and there is memory for both at once. Raises TrainingError when the machine's main
-    memory is smaller than what is needed there without that.
+    Evaluations compute beside the iterations only where there is memory for both at once. Raises TrainingError when
+    the main memory is smaller than what is needed there without that.
     """
-    beside = has_idle_cores(device, params.train.threads)
     estimate = partial(estimate_bytes, params.model, params.train, vocab_size, train_tokens)
-    needed = estimate(beside=beside)
-    if beside and needed > _main_memory():
-        beside, needed = False, estimate(beside=False)
-    if device.type == "cpu":
+    needed = estimate(beside=place.beside)
+    if place.beside and needed > _main_memory():
+        place, needed = replace(place, beside=False), estimate(beside=False)
+    if place.device.type == "cpu":
         check_memory(needed)
-    return needed, beside
+    return place, needed
+
+
+class _Numbers(NamedTuple):
+    """How many numbers there are of each kind; an exact multiple of what a layer has, plus the rest of the model."""
+
+    weights: int
+    tables: int  # weights whose gradients are sparse
+    averages: int  # that the optimizer keeps
+    scratch: int  # that it works with in a step
 
 
 def estimate_bytes(model: ModelParams, train: TrainParams, vocab_size: int, train_tokens: int, *, beside: bool) -> int:
@@ -44,23 +55,21 @@ def estimate_bytes(model: ModelParams, train: TrainParams, vocab_size: int, trai
     Weights, gradients and the optimizer's averages, where a table of n-grams has a gradient for the rows of a batch
     only; the larger of what backward keeps of a batch and what an evaluation's forward pass needs, or, `beside` the
     iterations, both, a pass for each thread, and the weights that are evaluated (a thread that trains scores too, but
-    keeps nothing of a batch then); Muon's work space; the larger of a snapshot, and model.pth with the copy it is made
-    of; and the counts of n-grams, if any. What one of these frees is in pieces that seldom serve for another, so they
-    add up.
+    keeps nothing of a batch then); the optimizer's work space; the larger of a snapshot, and model.pth with the copy it
+    is made of; and the counts of n-grams, if any. What one of these frees is in pieces that seldom serve for another,
+    so they add up.
     """
-    parameters, tables = _count(model, vocab_size)
-    matrices = 12 * model.n_layer * model.n_embd**2 if train.optimizer == "muon" else 0
-    moments = MOMENTS[train.optimizer] * parameters - matrices
-    resident = parameters + (parameters - tables) + moments
-    saving = max(parameters + moments, 2 * parameters)
-    kept, scored = _kept(model, train, vocab_size), _scored(model, vocab_size)
-    working = parameters + max(kept, scored) + train.threads * scored if beside else max(kept, scored)
-    counted = COUNTED_BYTES * model.kneser_ney * train_tokens
+    numbers = _count(model, train, vocab_size)
+    resident = 2 * numbers.weights - numbers.tables + numbers.averages
+    saving = max(numbers.weights + numbers.averages, 2 * numbers.weights)
+    batch, scored = _batch(model, train, vocab_size), _scored(model, vocab_size)
+    working = numbers.weights + max(batch, scored) + train.threads * scored if beside else max(batch, scored)
+    counts = COUNTED_BYTES * model.kneser_ney * train_tokens
     base = BASE_BYTES + (COMPILER_BYTES if train.compile else 0)
-    return base + 4 * (resident + working + _muon_work(matrices) + saving) + counted
+    return base + 4 * (resident + working + numbers.scratch + saving) + counts
 
 
-def _kept(model: ModelParams, train: TrainParams, vocab_size: int) -> int:
+def _batch(model: ModelParams, train: TrainParams, vocab_size: int) -> int:
     """Return the numbers that backward keeps of a batch.
 
     A layer keeps about 20 widths of each token: its inputs, q, k, v, the attention's output and projection, two sums,
@@ -85,28 +94,26 @@ def _scored(model: ModelParams, vocab_size: int) -> int:
     return max(TOKENS_AT_ONCE, model.block_size) * each
 
 
-def _muon_work(matrices: int) -> int:
-    """Return the numbers Muon works with: an update of each matrix, and Newton-Schulz on those of the largest shape.
-
-    Those are a third of all (the feed-forward's, upwards or downwards); of them there are the updates put together,
-    their result before and after a step and that of the shape before, and three products of a quarter of the size.
-    """
-    return matrices + matrices // 3 * 19 // 4
-
-
-def _count(model: ModelParams, vocab_size: int) -> tuple[int, int]:
-    """Return the number of weights, and of those in tables with sparse gradients.
-
-    From models of one and two layers: as many as are asked for may be too many.
-    """
+def _count(model: ModelParams, train: TrainParams, vocab_size: int) -> _Numbers:
+    """Count the numbers of a model and its optimizer, from models of one and two layers: more may be too many."""
     try:
         with torch.device("meta"):
             small = [TransformerModel(model.model_copy(update={"n_layer": n}), vocab_size) for n in (1, 2)]
     except RuntimeError:  # a tensor with more bytes than torch can count
-        return 1 << 62, 0
-    one, two = (sum(p.numel() for p in each.parameters()) for each in small)
-    tables = 0 if small[0].ngrams is None else sum(p.numel() for p in small[0].ngrams.parameters())
-    return one + (model.n_layer - 1) * (two - one), tables
+        return _Numbers(1 << 62, 0, 0, 0)
+    one, two = (_numbers(each, train) for each in small)
+    return _Numbers(*(first + (model.n_layer - 1) * (second - first) for first, second in zip(one, two, strict=True)))
+
+
+def _numbers(model: TransformerModel, train: TrainParams) -> _Numbers:
+    optimizer = build_optimizer(model, train)
+    kept = [value for p in model.parameters() for value in optimizer.kept(p).values() if isinstance(value, Tensor)]
+    return _Numbers(
+        weights=sum(p.numel() for p in model.parameters()),
+        tables=0 if model.ngrams is None else sum(p.numel() for p in model.ngrams.parameters()),
+        averages=sum(value.numel() for value in kept),
+        scratch=optimizer.scratch(),
+    )
 
 
 @contextmanager

@@ -4,10 +4,9 @@ Everything a run needs to go on after a kill lies in `runs/<fingerprint>/`: snap
 journal. The fingerprint covers what decides the result, so a change of any of it starts a new run.
 """
 
-import hashlib
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,23 +17,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import gptmodel
-from gptmodel.checkpoint.model_file import save_checkpoint
-from gptmodel.compute.crew import ALONE, Crew
-from gptmodel.compute.place import crew_of, pick_device, pick_dtype, platform_fingerprint
+from gptmodel.checkpoint.model_file import save_model
+from gptmodel.compute.place import Place
 from gptmodel.compute.random import Stream, torch_generator
 from gptmodel.config import Params
+from gptmodel.data.batches import Splits
 from gptmodel.data.corpus import check_splits
 from gptmodel.data.prepared import PreparedData
 from gptmodel.errors import ConfigError, TrainingError
 from gptmodel.evaluation.history import history_csv
 from gptmodel.files import atomic_write, remove_leftovers, write_json
-from gptmodel.kneser_ney import longest_order
+from gptmodel.kneser_ney import KneserNey, longest_order
+from gptmodel.language_model import LanguageModel
 from gptmodel.nn.transformer import build_model
 from gptmodel.optim.factory import build_optimizer
-from gptmodel.training.compiled import compiled, find_compiler
-from gptmodel.training.loop import Conditions, Observer
-from gptmodel.training.memory import memory_errors, memory_needed
+from gptmodel.project.inputs import code_digest
+from gptmodel.tokenizers.base import Tokenizer
+from gptmodel.training.memory import memory_errors, place_in_memory
 from gptmodel.training.snapshot import SnapshotStore, fingerprint
 from gptmodel.training.state import TrainingState
 from gptmodel.units import size
@@ -54,43 +53,31 @@ class TrainResult:
 
 
 class TrainingRun:
-    """A run that holds its lock. Use `TrainingRun.open`."""
+    """A run that holds its lock, continued from its newest snapshot if it has one. Use `TrainingRun.open`."""
 
-    def __init__(self, folder: Path, data: PreparedData, params: Params, platform: dict[str, str]) -> None:
-        self.folder = folder
-        self.data = data
-        self.params = params
-        self.platform = platform
+    def __init__(self, folder: Path, data: PreparedData, params: Params, place: Place, memory: int) -> None:
+        self.folder, self.data, self.params, self.place = folder, data, params, place
+        self.memory = memory  # bytes, estimated
         self.digests = data.digests()
-        self.state: TrainingState
-        self.device: torch.device
-        self.dtype: torch.dtype
-        self.crew: Crew
-        self.memory = 0  # bytes, estimated
-        self.beside = False  # whether evaluations compute beside the iterations
-        self.compiler = ""  # what it says of itself, if there is one
-        self.not_compiled = ""  # why not, if that was asked for
         self.journal_key = self._journal_key()
         self._snapshots = SnapshotStore(folder)
+        self.state = first_state(params, data.tokenizer, data.train.ids, place)
+        snapshot = self._snapshots.load_newest(self._goes_on_from)
+        if snapshot is not None:
+            self.state.load_state_dict(snapshot)
 
     @classmethod
     @contextmanager
     def open(cls, runs: Path, data: PreparedData, params: Params) -> Iterator["TrainingRun"]:
-        """Open the run of these inputs, continued from its newest snapshot if it has one.
+        """Open the run of these inputs, and keep others from opening it until the block ends.
 
         Raises ConfigError for a device that is not there, n-grams too long for the vocabulary or dropout that would be
         compiled, DataError when a split is shorter than a block, and TrainingError when memory would not do or the same
         run is under way already.
         """
-        device = pick_device(params.train.device, "train.device")
-        compiler, not_compiled = find_compiler(params, device)
-        crew = crew_of(params.train.threads, device, whole=bool(compiler))
-        dtype = pick_dtype(params.train.dtype, device)
-        check_splits(len(data.train.ids), len(data.val.ids), params.model.block_size)
-        check_order(params, data.tokenizer.vocab_size)
-        memory, beside = memory_needed(params, data.tokenizer.vocab_size, len(data.train.ids), device)
-        platform = platform_fingerprint(device, dtype, params.train.threads, compiler)
-        name = _name(data, params, platform)
+        splits = len(data.train.ids), len(data.val.ids)
+        place, memory = find_place(params, data.tokenizer.vocab_size, splits)
+        name = _name(data, params, place)
         folder = runs / name
         folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(runs / f"{name}.lock")
@@ -103,32 +90,22 @@ class TrainingRun:
             ) from None
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            run = cls(folder, data, params, platform)
-            run.device, run.dtype, run.crew = device, dtype, crew
-            run.memory, run.beside = memory, beside
-            run.compiler, run.not_compiled = compiler, not_compiled
             with memory_errors(lambda: "before or after the iterations"):
-                run._restore()
-                yield run
+                yield cls(folder, data, params, place, memory)
         finally:
             lock.release()
 
-    def _restore(self) -> None:
-        vocab_size, ids = self.data.tokenizer.vocab_size, self.data.train.ids
-        self.state = first_state(self.params, vocab_size, ids, self.device, self.dtype, self.crew)
-        last = self.params.train.max_iters
-        snapshot = self._snapshots.load_newest(lambda found: self.state.fits(found) and found["iteration"] <= last)
-        if snapshot is not None:
-            self.state.load_state_dict(snapshot)
+    def _goes_on_from(self, snapshot: dict[str, Any]) -> bool:
+        return self.state.fits(snapshot) and snapshot["iteration"] <= self.params.train.max_iters
 
     def _journal_key(self) -> str:
         """Return the key of the tracking journal, the same one after every kill."""
         path = self.folder / "journal"
-        known = path.read_bytes() if path.is_file() else b""
-        if not re.fullmatch(rb"[0-9a-f]{32}", known):
-            known = uuid.uuid4().hex.encode()
-            atomic_write(path, known)
-        return known.decode()
+        key = path.read_bytes() if path.is_file() else b""
+        if not re.fullmatch(rb"[0-9a-f]{32}", key):
+            key = uuid.uuid4().hex.encode()
+            atomic_write(path, key)
+        return key.decode()
 
     @property
     def tokens_per_iteration(self) -> int:
@@ -138,35 +115,22 @@ class TrainingRun:
     @property
     def parameters(self) -> int:
         """Weights of the model."""
-        return sum(p.numel() for p in self.state.model.parameters())
+        return sum(p.numel() for p in self.state.model.transformer.parameters())
 
     def summary(self) -> str:
         """Return one line on what is about to be trained, where, and from which iteration."""
         train = self.params.train
         start = f", continued from iteration {self.state.iteration}" if self.state.iteration else ""
-        platform = ", ".join(f"{key} {value}" for key, value in self.platform.items())
+        platform = ", ".join(f"{key} {value}" for key, value in self.place.fingerprint.items())
         return (
             f"training {self.parameters:,} parameters for {train.max_iters:,} iterations "
             f"of {self.tokens_per_iteration:,} tokens{start}, in about {size(self.memory)} of memory ({platform})"
         )
 
-    def conditions(self, observer: Observer, stopped: Callable[[], bool]) -> Conditions:
-        """Return what `fit` needs beside the state, compiling the model if that was asked for."""
-        forward = compiled(self.state.model, self.params, self.device, self.dtype) if self.compiler else None
-        return Conditions(
-            train_data=self.data.train.ids,
-            val_data=self.data.val.ids,
-            params=self.params.train,
-            device=self.device,
-            dtype=self.dtype,
-            crew=self.crew,
-            beside=self.beside,
-            observer=observer,
-            save=self.save,
-            snapshot_seconds=self.params.runtime.snapshot_seconds,
-            stopped=stopped,
-            forward=forward,
-        )
+    @property
+    def splits(self) -> Splits:
+        """The token ids that are trained on and validated with."""
+        return Splits(self.data.train.ids, self.data.val.ids)
 
     def save(self, state: TrainingState) -> None:
         """Write a snapshot."""
@@ -187,7 +151,7 @@ class TrainingRun:
         )
         for path in (model, metrics, history):
             remove_leftovers(path)
-        save_checkpoint(model, state.model, self.data.tokenizer, self.provenance())
+        save_model(model, state.model, self.provenance())
         write_json(metrics, asdict(result))
         atomic_write(history, history_csv(state.history).encode())
         return result
@@ -195,55 +159,49 @@ class TrainingRun:
     def provenance(self) -> dict[str, Any]:
         """Return what model.pth says of its origin; nothing of it differs between two runs of the same inputs."""
         train = self.params.train.model_dump(mode="json")
-        return {"data": self.digests, "platform": self.platform, "train": train}
+        return {"data": self.digests, "platform": self.place.fingerprint, "train": train}
 
     def forget(self) -> None:
         """Remove the snapshots: the run has ended and its files are written."""
         self._snapshots.clear()
 
 
-def check_order(params: Params, vocab_size: int) -> None:
-    """Raise ConfigError when the vocabulary is too large for n-grams as long as are to be counted."""
-    asked, longest = params.model.kneser_ney, longest_order(vocab_size)
-    if asked > longest:
-        raise ConfigError(f"model.kneser_ney = {asked}: {longest} at most with a vocabulary of {vocab_size}; lower it")
+def find_place(params: Params, vocab_size: int, splits: tuple[int, int]) -> tuple[Place, int]:
+    """Return where a training computes, and about how many bytes it needs there; `splits` are the tokens of each.
+
+    Raises what `TrainingRun.open` does of settings that this machine, the text or the vocabulary cannot serve.
+    """
+    place = Place.of(params, "train")
+    check_splits(*splits, params.model.block_size)
+    order, longest = params.model.kneser_ney, longest_order(vocab_size)
+    if order > longest:
+        raise ConfigError(f"model.kneser_ney = {order}: {longest} at most with a vocabulary of {vocab_size}; lower it")
+    return place_in_memory(params, vocab_size, splits[0], place)
 
 
-def first_state(
-    params: Params,
-    vocab_size: int,
-    train_ids: NDArray[Any],
-    device: torch.device,
-    dtype: torch.dtype,
-    crew: Crew = ALONE,
-) -> TrainingState:
-    """Return a training before its first iteration, the n-grams of the train split (n,) counted."""
-    model = build_model(params.model, vocab_size, torch_generator(params.train.seed, Stream.WEIGHTS)).to(device)
-    if model.kneser_ney is not None:
-        model.kneser_ney.count(torch.from_numpy(train_ids.astype(np.int64)))
-    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-    return TrainingState(model=model, optimizer=build_optimizer(model, params.train, crew), scaler=scaler)
+def first_state(params: Params, tokenizer: Tokenizer, train_ids: NDArray[Any], place: Place) -> TrainingState:
+    """Return a training before its first iteration, the n-grams of the train split (n,) counted if asked."""
+    generator = torch_generator(params.train.seed, Stream.WEIGHTS)
+    transformer = build_model(params.model, tokenizer.vocab_size, generator).to(place.device)
+    counts = None
+    if params.model.kneser_ney:
+        ids = torch.from_numpy(train_ids.astype(np.int64))
+        counts = KneserNey.count(params.model.kneser_ney, tokenizer.vocab_size, params.model.kneser_ney_share, ids)
+    return TrainingState(
+        model=LanguageModel(transformer, tokenizer, counts),
+        optimizer=build_optimizer(transformer, params.train, place.crew),
+        scaler=torch.amp.GradScaler(place.device.type, enabled=place.dtype == torch.float16),
+    )
 
 
-def _name(data: PreparedData, params: Params, platform: dict[str, str]) -> str:
+def _name(data: PreparedData, params: Params, place: Place) -> str:
     """Return the fingerprint of everything that decides the result."""
     return fingerprint(
         {
             "model": params.model.model_dump(mode="json"),
             "train": params.train.model_dump(mode="json"),
             "data": data.digests(),
-            "code": _code_digest(),
-            "platform": platform,
+            "code": code_digest("train"),
+            "platform": place.fingerprint,
         }
     )
-
-
-def _code_digest() -> str:
-    """Return the digest of the library's source."""
-    assert gptmodel.__file__ is not None
-    folder = Path(gptmodel.__file__).parent
-    sha = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        sha.update(f"{path.relative_to(folder)} {path.stat().st_size}\n".encode())
-        sha.update(path.read_bytes())
-    return sha.hexdigest()

@@ -1,5 +1,22 @@
 """One training iteration, and nothing else: no data, no logging, no clock.
 
+The tutorial's iteration is six lines:
+
+    logits = model(idx)                                                   # forward
+    loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()                                                      # update
+    total_loss += loss.item()
+
+`training_step` does the same, and beside it:
+- the threads of a crew take a part of the batch each, and the gradients are added in the order of the parts: how many
+  threads there are changes the result, and which of them is the first does not;
+- the gradients come from `torch.autograd.grad`, so that threads do not add to one `.grad` at the same time: new ones
+  take the place of the old, and nothing has to be set to zero;
+- dropout draws its random numbers from a generator that is made for the iteration and the part;
+- nothing is updated when the loss or the gradient is not finite; a large gradient is clipped if asked.
+
 Shapes: B batch, T time, V vocab.
 """
 
@@ -8,15 +25,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gptmodel.compute.crew import ALONE, Crew
+from gptmodel.compute.place import Place
 from gptmodel.compute.random import Stream, derived_seed, torch_generator
+from gptmodel.config import Params
 from gptmodel.errors import TrainingError
 from gptmodel.nn.dropout import dropping_by
+from gptmodel.optim.factory import learning_rate_at
 
 Forward = Callable[[Tensor], Tensor]
 """A model, or what computes in its place: idx (B, T) -> logits (B, T, V)."""
@@ -31,6 +51,17 @@ class Update:
     grad_clip: float  # largest norm; 0 = off
     dropout_seed: int | None = None  # None where the model has no dropout
 
+    @classmethod
+    def at(cls, iteration: int, params: Params) -> Self:
+        """Return what the settings say of an iteration, counted from 0."""
+        drops = params.model.dropout > 0.0 or params.model.ngram_dropout > 0.0
+        return cls(
+            iteration=iteration,
+            learning_rate=learning_rate_at(iteration, params.train),
+            grad_clip=params.train.grad_clip,
+            dropout_seed=params.train.seed if drops else None,
+        )
+
 
 def training_step(
     model: Forward,
@@ -38,19 +69,25 @@ def training_step(
     scaler: torch.amp.GradScaler,
     batch: tuple[Tensor, Tensor],
     update: Update,
-    *,
-    dtype: torch.dtype = torch.float32,
-    crew: Crew = ALONE,
+    place: Place,
 ) -> float:
     """Run forward and backward on idx and targets (B, T) and update the weights; return the loss in nats.
 
-    Each thread of the crew takes a part of the B sequences, and the gradients are added in the order of the parts: how
-    many threads there are changes the result, and which of them is the first does not. A loss or a gradient that is
-    not finite raises TrainingError before anything is updated.
+    A loss or a gradient that is not finite raises TrainingError before anything is updated.
     """
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]  # faster than asking the model
-    parts = _parts(model, weights, scaler, batch, update, dtype=dtype, crew=crew)
-    losses, gradients = zip(*parts, strict=True)
+    tokens, crew, device = batch[1].numel(), place.crew, place.device.type
+
+    def gradient(number: int, idx: Tensor, targets: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        half = torch.autocast(device, dtype=place.dtype, enabled=place.dtype != torch.float32)
+        with _dropout(update, number, place), half:
+            logits = model(idx)  # (B', T, V)
+            loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum") / tokens
+        return loss.detach(), torch.autograd.grad(scaler.scale(loss), weights)
+
+    parts = zip(*(tensor.tensor_split(min(crew.size, len(tensor))) for tensor in batch), strict=True)
+    done = crew.together([partial(gradient, number, *part) for number, part in enumerate(parts)])
+    losses, gradients = zip(*done, strict=True)
     loss = torch.stack(losses).sum().item()
     if not math.isfinite(loss):
         raise _not_finite("loss", loss, update)
@@ -68,45 +105,19 @@ def training_step(
     return loss
 
 
-def _parts(
-    model: Forward,
-    weights: list[nn.Parameter],
-    scaler: torch.amp.GradScaler,
-    batch: tuple[Tensor, Tensor],
-    update: Update,
-    *,
-    dtype: torch.dtype,
-    crew: Crew,
-) -> list[tuple[Tensor, tuple[Tensor, ...]]]:
-    """Return for each part of the batch its share of the mean loss, and the gradient of that in each weight."""
-    tokens, half = batch[1].numel(), dtype != torch.float32
-
-    def gradient(number: int, idx: Tensor, targets: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        with (
-            _dropout(update, number, crew.size, idx.device),
-            torch.autocast(idx.device.type, dtype=dtype, enabled=half),
-        ):
-            logits = model(idx)  # (B', T, V)
-            loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum") / tokens
-        return loss.detach(), torch.autograd.grad(scaler.scale(loss), weights)
-
-    parts = zip(*(tensor.tensor_split(min(crew.size, len(tensor))) for tensor in batch), strict=True)
-    return crew.together([partial(gradient, number, *part) for number, part in enumerate(parts)])
-
-
 @contextmanager
-def _dropout(update: Update, part: int, parts: int, device: torch.device) -> Iterator[None]:
+def _dropout(update: Update, part: int, place: Place) -> Iterator[None]:
     """Make the random numbers of dropout a function of the seed, the iteration and the part of the batch."""
     if update.dropout_seed is None:
         yield
         return
-    seed, stream, counter = update.dropout_seed, Stream.DROPOUT, update.iteration * parts + part
-    if device.type == "cpu":
+    seed, stream, counter = update.dropout_seed, Stream.DROPOUT, update.iteration * place.crew.size + part
+    if place.device.type == "cpu":
         with dropping_by(torch_generator(seed, stream, counter)):
             yield
         return
     # `torch.manual_seed` would seed the generators of all devices, which takes as long as a small kernel
-    (torch.cuda if device.type == "cuda" else torch.mps).manual_seed(derived_seed(seed, stream, counter))
+    (torch.cuda if place.device.type == "cuda" else torch.mps).manual_seed(derived_seed(seed, stream, counter))
     yield
 
 

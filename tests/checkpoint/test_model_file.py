@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from model_helpers import batch, equal_states, scramble, small_model, token_ids
+from model_helpers import batch, equal_states, language_model, scramble, small_model
 
-from gptmodel.checkpoint.model_file import _digest, load_checkpoint, save_checkpoint
+from gptmodel.checkpoint.model_file import _digest, load_model, save_model
 from gptmodel.errors import CheckpointError
 from gptmodel.tokenizers.base import Tokenizer
 from gptmodel.tokenizers.byte import ByteTokenizer
@@ -32,7 +32,7 @@ def written(path: Path, tokenizer: Tokenizer = LETTERS, *, fused: bool = True, *
     plain = small_model(vocab_size=tokenizer.vocab_size, fused=False, **changes)
     model = small_model(1, tokenizer.vocab_size, fused=fused, **changes)
     model.load_state_dict(scramble(plain).state_dict())
-    save_checkpoint(path, model, tokenizer, PROVENANCE)
+    save_model(path, language_model(model, tokenizer=tokenizer), PROVENANCE)
     return path
 
 
@@ -59,7 +59,7 @@ def rewritten(path: Path, change: Callable[[dict[str, Any]], None], *, digest: b
 def refusal(path: Path) -> str:
     """The message with which a file is refused."""
     with pytest.raises(CheckpointError) as raised:
-        load_checkpoint(path)
+        load_model(path)
     message = str(raised.value)
     assert message.startswith(f"{path}: ")
     assert "\n" not in message
@@ -74,33 +74,33 @@ def refusal(path: Path) -> str:
 def test_a_checkpoint_gives_back_the_model_and_all_that_belongs_to_it(
     tmp_path: Path, tokenizer: Tokenizer, changes: dict[str, Any]
 ) -> None:
-    model = scramble(small_model(vocab_size=tokenizer.vocab_size, **changes)).eval()
-    if model.kneser_ney is not None:
-        model.kneser_ney.count(torch.from_numpy(token_ids(300, tokenizer.vocab_size)))
-    save_checkpoint(tmp_path / "model.pth", model, tokenizer, PROVENANCE)
-    loaded = load_checkpoint(tmp_path / "model.pth")
-    assert equal_states(loaded.model.state_dict(), model.state_dict())
-    assert loaded.model.params == model.params
-    assert not loaded.model.training
+    transformer = scramble(small_model(vocab_size=tokenizer.vocab_size, **changes)).eval()
+    model = language_model(transformer, tokenizer=tokenizer)
+    save_model(tmp_path / "model.pth", model, PROVENANCE)
+    loaded = load_model(tmp_path / "model.pth")
+    assert equal_states(loaded.transformer.state_dict(), transformer.state_dict())
+    assert loaded.params == transformer.params
+    assert not loaded.transformer.training
+    assert (loaded.counts is None) == (not changes.get("kneser_ney"))
     assert loaded.tokenizer.to_json() == tokenizer.to_json()
     assert loaded.provenance == PROVENANCE
     idx = batch(vocab_size=tokenizer.vocab_size)
-    assert torch.equal(loaded.model(idx), model(idx))
+    assert torch.equal(loaded.predict(idx), model.predict(idx))
 
 
 def test_equal_models_give_equal_bytes_under_any_name_from_either_form(tmp_path: Path) -> None:
     one = written(tmp_path / "model.pth").read_bytes()
     assert written(tmp_path / "another name.bin").read_bytes() == one
     assert written(tmp_path / "reference.pth", fused=False).read_bytes() == one
-    trained = load_checkpoint(tmp_path / "model.pth")
-    save_checkpoint(tmp_path / "again.pth", trained.model, trained.tokenizer, dict(reversed(PROVENANCE.items())))
+    trained = load_model(tmp_path / "model.pth")
+    save_model(tmp_path / "again.pth", trained, dict(reversed(PROVENANCE.items())))
     assert (tmp_path / "again.pth").read_bytes() == one
     assert written(tmp_path / "other.pth", norm="pre").read_bytes() != one
 
 
 def test_loading_leaves_the_default_generator_alone(path: Path) -> None:
     before = torch.get_rng_state()
-    load_checkpoint(path)
+    load_model(path)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -108,8 +108,8 @@ def test_loading_imports_no_compiler(tmp_path: Path) -> None:
     """On the meta device some operations import torch._dynamo, which takes a second."""
     path = written(tmp_path / "model.pth", position="rotary", ngram_orders=(2,), block_size=8)
     code = (
-        "import sys; from pathlib import Path; from gptmodel.checkpoint.model_file import load_checkpoint\n"
-        "load_checkpoint(Path(sys.argv[1])); sys.exit('torch._dynamo' in sys.modules)"
+        "import sys; from pathlib import Path; from gptmodel.checkpoint.model_file import load_model\n"
+        "load_model(Path(sys.argv[1])); sys.exit('torch._dynamo' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(path)], check=True)
 
@@ -138,7 +138,7 @@ def test_a_checkpoint_is_plain_tensors_and_text(path: Path) -> None:
 )
 def test_counts_that_no_text_has_are_refused(tmp_path: Path, grams: Any, counts: Any, reason: str) -> None:
     path = written(tmp_path / "model.pth", **COUNTING)
-    load_checkpoint(path)
+    load_model(path)
 
     def change(content: dict[str, Any]) -> None:
         content["weights"] |= {
@@ -170,7 +170,7 @@ def test_a_part_of_another_model_is_refused(path: Path, tmp_path: Path, key: str
     other = written(tmp_path / "other.pth", CharTokenizer("ABCDEFGHIJ\n"), scale_embedding=False)
     rewritten(other, lambda content: content.update(provenance="{}\n"), digest=True)
     rewritten(other, lambda content: content["weights"]["decoder.bias"].add_(1.0), digest=True)
-    load_checkpoint(other)
+    load_model(other)
     rewritten(path, swap(key, other))
     assert "do not belong together" in refusal(path)
 
@@ -308,13 +308,13 @@ def refused_or_the_same(path: Path, damaged: bytes, original: bytes) -> bool:
     """Whether a damaged file is refused; if it is taken, it has to hold just what the original does."""
     path.write_bytes(damaged)
     try:
-        loaded = load_checkpoint(path)
+        loaded = load_model(path)
     except CheckpointError:
         return True
     path.write_bytes(original)
-    whole = load_checkpoint(path)
-    assert equal_states(loaded.model.state_dict(), whole.model.state_dict())
-    assert loaded.model.params == whole.model.params
+    whole = load_model(path)
+    assert equal_states(loaded.transformer.state_dict(), whole.transformer.state_dict())
+    assert loaded.params == whole.params
     assert loaded.tokenizer.to_json() == whole.tokenizer.to_json()
     assert loaded.provenance == whole.provenance
     return False
@@ -377,7 +377,7 @@ def test_each_false_of_the_pickle_may_turn_true(path: Path) -> None:
 
 
 def test_another_tokenizer_is_refused_by_the_folder_it_came_from(path: Path, tmp_path: Path) -> None:
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_model(path)
     checkpoint.check_tokenizer(CharTokenizer("abcdefghij\n"), tmp_path)
     for other in (CharTokenizer("abcdefghik\n"), ByteTokenizer()):
         with pytest.raises(CheckpointError, match="another tokenizer") as raised:

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,11 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gptmodel.compute.crew import ALONE, Crew
+from gptmodel.compute.place import Place
 from gptmodel.errors import DataError
 from gptmodel.evaluation import loss as loss_module
 from gptmodel.evaluation.loss import SplitLoss, bits_per_byte, estimate_loss, split_loss
 from gptmodel.nn.transformer import TransformerModel
 
+CPU = Place.on("cpu")
 MODEL = scramble(small_model(block_size=8))
 
 
@@ -38,7 +41,7 @@ def by_hand(model: TransformerModel, data: np.ndarray) -> list[float]:
 @pytest.mark.parametrize("n", [2, 3, 8, 9, 10, 16, 17, 100, 129])
 def test_every_token_but_the_first_is_scored_once(n: int) -> None:
     data = token_ids(n)
-    split = split_loss(MODEL, data, per_token, "cpu")
+    split = split_loss(MODEL, data, per_token, CPU)
     assert split.tokens == n - 1
     expected = by_hand(MODEL, data)
     assert split.total == pytest.approx(sum(expected), rel=1e-6)
@@ -57,11 +60,11 @@ def test_the_loss_does_not_depend_on_how_many_tokens_are_scored_at_once(
     seen: list[int] = []
     monkeypatch.setattr(loss_module, "TOKENS_AT_ONCE", at_once)
     for loss_fn in (per_token, nn.CrossEntropyLoss()):
-        split = split_loss(MODEL, data, loss_fn, "cpu")
+        split = split_loss(MODEL, data, loss_fn, CPU)
         assert split.tokens == 149
         assert split.total == pytest.approx(expected, rel=1e-6)
     handle = MODEL.register_forward_hook(lambda _module, args, _out: seen.append(args[0].numel()))
-    split_loss(MODEL, data, per_token, "cpu")
+    split_loss(MODEL, data, per_token, CPU)
     handle.remove()
     assert max(seen) <= max(at_once, 8)
     assert sum(seen) == 149
@@ -82,7 +85,7 @@ def scored(n: int, max_blocks: int | None, monkeypatch: pytest.MonkeyPatch) -> n
         def forward(self, idx: Tensor) -> Tensor:
             return torch.zeros(*idx.shape, 1)
 
-    split = split_loss(Positions(), np.arange(n, dtype=np.uint16), spy, "cpu", max_blocks=max_blocks)
+    split = split_loss(Positions(), np.arange(n, dtype=np.uint16), spy, CPU, max_blocks=max_blocks)
     assert split.tokens == len(targets) == len(set(targets))
     return np.array(targets)
 
@@ -110,15 +113,15 @@ def test_estimate_loss_is_the_tutorials() -> None:
     assert list(losses) == ["train", "val"]
     assert losses == pytest.approx(estimate_loss(MODEL, train, val, per_token, torch.device("cpu")), rel=1e-6)
     bounded = estimate_loss(MODEL, train, val, per_token, "cpu", max_blocks=3)
-    assert bounded["train"] == split_loss(MODEL, train, per_token, "cpu", max_blocks=3).mean != losses["train"]
+    assert bounded["train"] == split_loss(MODEL, train, per_token, CPU, max_blocks=3).mean != losses["train"]
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_the_model_is_left_as_it_was(training: bool) -> None:
     model = scramble(small_model(dropout=0.5)).train(training)
     before, state = copied(model.state_dict()), torch.get_rng_state()
-    first = split_loss(model, token_ids(100), per_token, "cpu")
-    again = split_loss(model, token_ids(100), per_token, "cpu")
+    first = split_loss(model, token_ids(100), per_token, CPU)
+    again = split_loss(model, token_ids(100), per_token, CPU)
     assert first.total == again.total  # no dropout
     assert model.training is training
     assert all(module.training is training for module in model.modules())
@@ -133,14 +136,14 @@ def test_the_mode_comes_back_after_an_error() -> None:
 
     model = small_model().train()
     with pytest.raises(RuntimeError, match="on purpose"):
-        split_loss(model, token_ids(100), broken, "cpu")
+        split_loss(model, token_ids(100), broken, CPU)
     assert model.training
 
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_a_split_without_a_target_is_an_error(n: int) -> None:
     with pytest.raises(DataError, match="at least 2"):
-        split_loss(MODEL, token_ids(5)[:n], per_token, "cpu")
+        split_loss(MODEL, token_ids(5)[:n], per_token, CPU)
 
 
 def test_sums_are_exact_where_float32_would_not_be(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +159,7 @@ def test_sums_are_exact_where_float32_would_not_be(monkeypatch: pytest.MonkeyPat
     def tenth(_logits: Tensor, targets: Tensor) -> Tensor:
         return torch.full((len(targets),), 0.1)
 
-    split = split_loss(Zeros(), np.zeros(10_001, dtype=np.uint8), tenth, "cpu")
+    split = split_loss(Zeros(), np.zeros(10_001, dtype=np.uint8), tenth, CPU)
     assert split.total == pytest.approx(10_000 * float(np.float32(0.1)), rel=1e-12)
 
 
@@ -175,7 +178,7 @@ def test_a_split_loss_adds_up() -> None:
 def test_the_number_of_threads_changes_no_bit(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gptmodel.evaluation.loss.TOKENS_AT_ONCE", 2 * MODEL.params.block_size)
     data = token_ids(20 * MODEL.params.block_size + 4)
-    alone, shared = (split_loss(MODEL, data, per_token, "cpu", crew=crew) for crew in (ALONE, Crew(size)))
+    alone, shared = (split_loss(MODEL, data, per_token, replace(CPU, crew=crew)) for crew in (ALONE, Crew(size)))
     assert np.array_equal(alone.totals, shared.totals)
     assert np.array_equal(alone.counts, shared.counts)
     assert shared.tokens == len(data) - 1

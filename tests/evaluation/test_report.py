@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from model_helpers import scramble, small_model
+from model_helpers import language_model, scramble, small_model
 from torch.nn import functional as F
 
+from gptmodel.compute.place import Place
 from gptmodel.config import PrepareParams
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import PreparedData, load_prepared
@@ -16,6 +17,7 @@ from gptmodel.evaluation.diagnosis import bigram_loss
 from gptmodel.evaluation.loss import split_loss
 from gptmodel.evaluation.report import evaluate_model
 
+CPU = Place.on("cpu")
 TEXT = "It was a bright cold day, déjà vu, and the clocks were striking thirteen.\n" * 6
 
 
@@ -28,14 +30,14 @@ def data(request: pytest.FixtureRequest, tmp_path: Path) -> PreparedData:
 
 def test_the_metrics_are_those_of_both_splits(data: PreparedData) -> None:
     model = scramble(small_model(vocab_size=data.tokenizer.vocab_size))
-    metrics = evaluate_model(model, data, torch.device("cpu"), 0.1).metrics()
+    metrics = evaluate_model(language_model(model), data, 0.1, CPU).metrics()
     assert set(metrics) == {"train", "val", "bigram_loss", "gap", "verdict"}
     for name, tokens in (("train", data.train), ("val", data.val)):
         found = metrics[name]
         assert set(found) == {"loss", "perplexity", "bits_per_byte", "tokens"}
         ids = tokens.ids.tolist()
         assert found["tokens"] == len(ids) - 1
-        loss = split_loss(model, tokens.ids, F.cross_entropy, "cpu").mean
+        loss = split_loss(model, tokens.ids, F.cross_entropy, CPU).mean
         assert found["loss"] == pytest.approx(loss, rel=1e-6)
         assert found["perplexity"] == pytest.approx(math.exp(found["loss"]), rel=1e-12)
         scored = len(data.tokenizer.decode(ids).encode()) - len(data.tokenizer.decode(ids[:1]).encode())
@@ -46,14 +48,12 @@ def test_the_metrics_are_those_of_both_splits(data: PreparedData) -> None:
 
 
 def test_a_train_loss_of_which_counts_know_the_text_is_said_to_flatter(data: PreparedData) -> None:
-    vocab_size, device = data.tokenizer.vocab_size, torch.device("cpu")
-    model = scramble(small_model(vocab_size=vocab_size, kneser_ney=4, kneser_ney_share=0.9))
-    assert model.kneser_ney is not None
-    model.kneser_ney.count(torch.from_numpy(data.train.ids.copy()))
-    report = evaluate_model(model, data, device, 0.1)
+    vocab_size = data.tokenizer.vocab_size
+    transformer = scramble(small_model(vocab_size=vocab_size, kneser_ney=4, kneser_ney_share=0.9))
+    report = evaluate_model(language_model(transformer, data.train.ids.copy()), data, 0.1, CPU)
     assert report.train.split.mean < report.val.split.mean
     assert "flatters" in report.lines()[-1]
-    plain = evaluate_model(scramble(small_model(vocab_size=vocab_size)), data, device, 0.1)
+    plain = evaluate_model(language_model(scramble(small_model(vocab_size=vocab_size))), data, 0.1, CPU)
     assert plain.train.split.mean > 2 * report.train.split.mean
     assert "flatters" not in "".join(plain.lines())
 
@@ -63,7 +63,7 @@ def test_losses_that_are_no_number_are_an_error_that_names_the_split(data: Prepa
     with torch.no_grad():
         model.decoder.bias[0] = math.nan
     with pytest.raises(DataError, match=r"train\.bin.*nan"):
-        evaluate_model(model, data, torch.device("cpu"), 0.1)
+        evaluate_model(language_model(model), data, 0.1, CPU)
 
 
 def test_a_val_split_that_is_foretold_to_the_letter_is_judged_too(tmp_path: Path) -> None:
@@ -73,6 +73,6 @@ def test_a_val_split_that_is_foretold_to_the_letter_is_judged_too(tmp_path: Path
     model = small_model(vocab_size=2)
     with torch.no_grad():
         model.decoder.bias[0] = 1000.0
-    report = evaluate_model(model, load_prepared(tmp_path / "prepared"), torch.device("cpu"), 0.1)
+    report = evaluate_model(language_model(model), load_prepared(tmp_path / "prepared"), 0.1, CPU)
     assert report.metrics()["val"] == {"loss": 0.0, "perplexity": 1.0, "bits_per_byte": 0.0, "tokens": 39}
     assert report.diagnosis.gap < 0

@@ -20,6 +20,7 @@ if __name__ == "__main__":
 
 from model_helpers import batch, generator, model_params, train_params  # noqa: E402
 
+from gptmodel.compute.place import Place  # noqa: E402
 from gptmodel.nn.transformer import build_model  # noqa: E402
 from gptmodel.optim.factory import build_optimizer  # noqa: E402
 from gptmodel.training.step import Update, training_step  # noqa: E402
@@ -60,7 +61,7 @@ def one_iteration(name: str) -> dict[str, Any]:
     before = {key: value.detach().clone() for key, value in model.named_parameters()}
     update = Update(iteration=0, learning_rate=params.learning_rate, grad_clip=params.grad_clip)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    loss = training_step(model, build_optimizer(model, params), scaler, (idx, targets), update)
+    loss = training_step(model, build_optimizer(model, params), scaler, (idx, targets), update, Place.on("cpu"))
     parameters = {}
     for key, value in model.named_parameters():
         assert value.grad is not None

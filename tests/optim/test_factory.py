@@ -11,6 +11,7 @@ from torch import nn
 from gptmodel.config import TrainParams
 from gptmodel.optim.adamw import AdamW
 from gptmodel.optim.factory import build_optimizer, learning_rate_at
+from gptmodel.optim.sgd import SGD
 
 HALF = 0.5 * math.sqrt(2.0)
 SCHEDULES = [
@@ -92,7 +93,7 @@ def test_every_parameter_is_updated_once_and_linear_matrices_alone_decay(
 
 def test_the_settings_reach_the_optimizer() -> None:
     sgd = build_optimizer(small_model(), train_params(optimizer="sgd", learning_rate=0.7, beta1=None, beta2=None))
-    assert type(sgd) is torch.optim.SGD
+    assert type(sgd) is SGD
     assert {(group["lr"], group["momentum"], group["nesterov"]) for group in sgd.param_groups} == {(0.7, 0, False)}
     adamw = build_optimizer(small_model(), train_params(learning_rate=0.7, beta1=0.5, beta2=0.6))
     assert type(adamw) is AdamW

@@ -57,13 +57,13 @@ def test_the_history_has_a_row_for_each_evaluation(finished: Project) -> None:
 def test_the_model_file_holds_no_code_and_all_it_needs(finished: Project) -> None:
     import torch
 
-    from gptmodel.checkpoint.model_file import load_checkpoint
+    from gptmodel.checkpoint.model_file import load_model
 
     path = finished.root / "models/model.pth"
     assert isinstance(torch.load(path, weights_only=True), dict)
-    checkpoint = load_checkpoint(path, torch.device("cpu"))
+    checkpoint = load_model(path, torch.device("cpu"))
     assert (
-        sum(weight.numel() for weight in checkpoint.model.parameters())
+        sum(weight.numel() for weight in checkpoint.transformer.parameters())
         == (finished.read_json("metrics/train.json")["parameters"])
     )
     assert checkpoint.tokenizer.digest == finished.read_json("metrics/prepare.json")["tokenizer_digest"]

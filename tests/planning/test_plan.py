@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from model_helpers import copied, equal_states, small_params, token_ids
-from training_helpers import TRAIN_DATA, Watcher, conditions, new_state, trained
+from training_helpers import CPU, TRAIN_DATA, Watcher, new_state, plain_run, trained
 
 from gptmodel.config import Params
 from gptmodel.data.corpus import prepare
@@ -21,7 +21,7 @@ from gptmodel.planning.measure import LEAST, Measured, measure
 from gptmodel.planning.plan import PLOTS_SECONDS, evaluated_tokens, evaluation_count, make_plan
 from gptmodel.planning.text import PlannedText, find_text
 from gptmodel.tokenizers.byte import ByteTokenizer
-from gptmodel.training.loop import fit
+from gptmodel.training.loop import Hooks, fit
 from gptmodel.training.run import TrainingRun
 
 MUON = {"muon_lr": 0.02, "muon_momentum": 0.95}
@@ -71,7 +71,7 @@ def test_the_evaluations_are_as_many_as_a_training_does(max_iters: int, eval_int
 @pytest.mark.parametrize("max_blocks", [None, 1, 2, 11, 50])
 def test_the_tokens_of_an_evaluation_are_those_it_scores(tokens: int, max_blocks: int | None) -> None:
     model, losses = new_state().model, lambda logits, _: logits[:, 0]
-    scored = split_loss(model, token_ids(tokens), losses, "cpu", max_blocks=max_blocks).tokens
+    scored = split_loss(model, token_ids(tokens), losses, CPU, max_blocks=max_blocks).tokens
     assert evaluated_tokens(tokens, 8, max_blocks) == scored
 
 
@@ -95,7 +95,8 @@ def test_the_sizes_are_those_of_the_files_of_a_real_run(tmp_path: Path, sections
     prepare(tmp_path / "input.txt", tmp_path / "prepared", params.prepare)
     assert plan.prepared == sum(path.stat().st_size for path in (tmp_path / "prepared").iterdir())
     with TrainingRun.open(tmp_path / "runs", load_prepared(tmp_path / "prepared"), params) as run:
-        assert fit(run.state, run.conditions(Watcher(), lambda: False))
+        hooks = Hooks(observer=Watcher(), save=run.save, stopped=lambda: False)
+        assert fit(run.state, run.splits, params, run.place, hooks)
         snapshots = sorted(run.folder.glob("snapshot-*"))
         result = run.finish(tmp_path / "model.pth", tmp_path / "train.json", tmp_path / "history.csv")
     assert measured.parameters == result.parameters
@@ -110,7 +111,7 @@ def test_a_plan_neither_writes_nor_disturbs_a_run(tmp_path: Path, monkeypatch: p
     (tmp_path / "input.txt").write_text("a rose is a rose\n" * 30, encoding="utf-8")
     sections: dict[str, Any] = {"model": {"dropout": 0.3}, "train": {"threads": 1}}
     params = small_params(**sections)
-    before, weights = listing(tmp_path), copied(trained(**sections).model.state_dict())
+    before, weights = listing(tmp_path), copied(trained(**sections).model.transformer.state_dict())
     state = new_state(**sections)
     random = torch.get_rng_state()
     text = find_text(params.fetch, params.prepare, tmp_path / "prepared", tmp_path / "input.txt")
@@ -118,8 +119,8 @@ def test_a_plan_neither_writes_nor_disturbs_a_run(tmp_path: Path, monkeypatch: p
     assert torch.equal(torch.get_rng_state(), random)
     assert listing(tmp_path) == before
     assert measured.iterations >= LEAST
-    assert fit(state, conditions(**sections))
-    assert equal_states(state.model.state_dict(), weights)
+    assert fit(state, *plain_run(**sections))
+    assert equal_states(state.model.transformer.state_dict(), weights)
 
 
 def arithmetic(params: Params, train: int = 800, val: int = 81, measured: Measured = MEASURED) -> Any:
@@ -223,8 +224,10 @@ def test_what_a_plan_compiled_is_in_the_cache_when_the_training_comes(monkeypatc
         return lambda idx: model.logits(model.embed(idx))
 
     monkeypatch.setattr("time.perf_counter", lambda: real() + waited)
-    monkeypatch.setattr("gptmodel.planning.measure.find_compiler", lambda *_: ("a compiler", ""))
-    monkeypatch.setattr("gptmodel.planning.measure.compiled", compile_once)
+    for place in ("planning.measure", "compute.place"):
+        monkeypatch.setattr(f"gptmodel.{place}.find_compiler", lambda *_: ("a compiler", ""))
+    for place in ("planning.measure", "training.loop"):
+        monkeypatch.setattr(f"gptmodel.{place}.compiled", compile_once)
     found = measure(small_params(train={"compile": True}), planned_text(800, 80), 0.0)
     assert 1.0 <= found.build_seconds < 500
     assert found.platform["compiler"] == "a compiler"

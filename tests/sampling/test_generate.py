@@ -4,12 +4,14 @@ from typing import Any
 
 import pytest
 import torch
-from model_helpers import VOCAB, batch, generator, sample_params, scramble, small_model
+from model_helpers import VOCAB, batch, generator, language_model, sample_params, scramble, small_model
 from torch import Tensor
 
+from gptmodel.compute.place import Place
+from gptmodel.compute.random import Stream, torch_generator
 from gptmodel.errors import CheckpointError, DataError
 from gptmodel.nn.transformer import TransformerModel
-from gptmodel.sampling.generate import generate, sample_texts
+from gptmodel.sampling.generate import generate, sample_pieces
 from gptmodel.sampling.incremental import IncrementalModel
 from gptmodel.sampling.kv_cache import KVCache
 from gptmodel.sampling.logits import next_probabilities
@@ -17,7 +19,7 @@ from gptmodel.tokenizers.base import Tokenizer
 from gptmodel.tokenizers.byte import ByteTokenizer
 from gptmodel.tokenizers.char import CharTokenizer
 
-MODEL = scramble(small_model())
+MODEL = language_model(scramble(small_model()))
 LETTERS = CharTokenizer("abcdefghij ")
 
 
@@ -46,9 +48,8 @@ def test_one_seed_gives_one_continuation() -> None:
 def test_the_likeliest_tokens_are_those_of_a_plain_loop(T: int) -> None:
     ids = batch(1, T)[0].tolist()
     found = continued(torch.tensor([ids]), temperature=0.0, max_new_tokens=20)[0]
-    MODEL.eval()
     for _ in range(20):
-        scores = MODEL(torch.tensor([ids[-8:]]))[0, -1]
+        scores = MODEL.predict(torch.tensor([ids[-8:]]))[0, -1]
         ids.append(int(scores.argmax()))
     assert found == ids[T:]
 
@@ -57,7 +58,7 @@ def test_draws_are_those_of_a_plain_loop() -> None:
     ids, source = batch(2, 3), generator(5)
     found = continued(ids, 5, temperature=0.7, top_k=4, max_new_tokens=15)
     for _ in range(15):
-        scores = MODEL.eval()(ids[:, -8:])[:, -1] / 0.7
+        scores = MODEL.predict(ids[:, -8:])[:, -1] / 0.7
         least = scores.sort(dim=1, descending=True).values[:, 3:4]
         chances = scores.masked_fill(scores < least, float("-inf")).softmax(dim=1)
         ids = torch.cat((ids, torch.multinomial(chances, 1, generator=source)), dim=1)
@@ -122,7 +123,7 @@ def test_tokens_are_those_of_a_loop_without_a_cache(case: dict[str, Any], T: int
     for number, drawing in enumerate(DRAWING):
         idx, source = batch(3, T, seed=number), generator(number)
         params = sample_params(max_new_tokens=20, **drawing)
-        found = torch.stack(list(generate(model, idx, params, generator(number))), dim=1)
+        found = torch.stack(list(generate(language_model(model), idx, params, generator(number))), dim=1)
         for _ in range(20):
             logits = model(idx[:, -block_size:])[:, -1].detach()
             following = logits.argmax(dim=1, keepdim=True)
@@ -143,7 +144,7 @@ def test_an_output_that_is_not_finite_is_an_error(drawing: dict[str, Any]) -> No
         with torch.no_grad():
             model.decoder.bias[3] = value
         with pytest.raises(CheckpointError, match="not finite"):
-            next(generate(model, batch(2, 4), sample_params(**drawing), generator(1)))
+            next(generate(language_model(model), batch(2, 4), sample_params(**drawing), generator(1)))
 
 
 def test_the_prompt_is_left_as_it_was() -> None:
@@ -157,7 +158,7 @@ def test_random_numbers_come_from_the_generator_alone_and_dropout_is_off() -> No
     model = scramble(small_model(dropout=0.5)).train()
     before = torch.get_rng_state()
     found = [
-        torch.stack(list(generate(model.train(), batch(2, 4), sample_params(), generator(1)))).tolist()
+        torch.stack(list(generate(language_model(model.train()), batch(2, 4), sample_params(), generator(1)))).tolist()
         for _ in range(2)
     ]
     assert found[0] == found[1]
@@ -168,22 +169,33 @@ def test_random_numbers_come_from_the_generator_alone_and_dropout_is_off() -> No
 def texts(
     prompt: str = "abc", tokenizer: Tokenizer = LETTERS, shown: list[str] | None = None, **changes: Any
 ) -> list[str]:
-    model = scramble(small_model(vocab_size=tokenizer.vocab_size))
-    show = [].append if shown is None else shown.append
-    return sample_texts(model, tokenizer, prompt, sample_params(**changes), torch.device("cpu"), show)
+    """The whole samples; `shown` gets the pieces of the first."""
+    model = language_model(scramble(small_model(vocab_size=tokenizer.vocab_size)), tokenizer=tokenizer)
+    pieces = []
+    for step in sample_pieces(model, prompt, sample_params(**changes), Place.on("cpu")):
+        pieces.append(step)
+        if shown is not None:
+            shown.append(step[0])
+    return ["".join(of_one) for of_one in zip(*pieces, strict=True)]
 
 
 @pytest.mark.parametrize("tokenizer", [LETTERS, ByteTokenizer()], ids=lambda tokenizer: tokenizer.kind)
 @pytest.mark.parametrize("num_samples", [1, 3])
-def test_what_is_shown_is_just_the_first_sample(tokenizer: Tokenizer, num_samples: int) -> None:
-    """Random bytes are seldom UTF-8: the pieces shown have to be those of the whole text all the same."""
+@pytest.mark.parametrize("prompt", ["abc", "ab\udcc3"])
+def test_the_pieces_of_a_sample_are_its_text(tokenizer: Tokenizer, num_samples: int, prompt: str) -> None:
+    """Random bytes are seldom UTF-8, and a prompt may end within a character: the pieces are the whole text's."""
+    if tokenizer is LETTERS and prompt != "abc":
+        pytest.skip("half of a character has no id")
     shown: list[str] = []
-    found = texts(tokenizer=tokenizer, shown=shown, num_samples=num_samples, max_new_tokens=60)
-    assert len(found) == num_samples
-    assert "".join(shown) == found[0]
+    samples = texts(prompt, tokenizer, shown, num_samples=num_samples, max_new_tokens=60)
+    model = language_model(scramble(small_model(vocab_size=tokenizer.vocab_size)), tokenizer=tokenizer)
+    params = sample_params(num_samples=num_samples, max_new_tokens=60)
+    ids = tokenizer.encode(prompt)
+    drawn = generate(model, torch.tensor([ids] * num_samples), params, torch_generator(params.seed, Stream.SAMPLING))
+    assert samples == [tokenizer.decode(ids + row) for row in torch.stack(list(drawn), dim=1).tolist()]
+    assert "".join(shown) == samples[0]
     assert len(shown) > 20
-    assert all(text.startswith("abc") and len(text) > 3 for text in found)
-    assert len(set(found)) == num_samples
+    assert len(set(samples)) == num_samples
 
 
 def test_samples_are_a_function_of_the_seed() -> None:

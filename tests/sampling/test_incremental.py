@@ -5,11 +5,10 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 import torch
-from model_helpers import batch, scramble, small_model, token_ids
+from model_helpers import batch, language_model, scramble, small_model
 from torch import Tensor
 
 from gptmodel.config import ModelParams
-from gptmodel.nn.transformer import TransformerModel
 from gptmodel.sampling.incremental import IncrementalModel
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-11}
@@ -52,15 +51,12 @@ def single_switches() -> Iterator[dict[str, Any]]:
 
 def reader(case: dict[str, Any], fused: bool = True, dtype: torch.dtype = torch.float32) -> IncrementalModel:
     model = scramble(small_model(fused=fused, **case))
-    if model.kneser_ney is not None:
-        model.kneser_ney.count(torch.from_numpy(token_ids(300)))
-    return IncrementalModel(model.to(dtype).eval())
+    return IncrementalModel(language_model(model.to(dtype).eval()))
 
 
 def plain(model: IncrementalModel, idx: Tensor) -> Tensor:
     """The forward pass over all of idx (B, T): the logits behind each prefix (B, T, V)."""
-    whole: TransformerModel = model._model
-    return whole(idx).detach()
+    return model._language_model.predict(idx).detach()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -108,7 +104,7 @@ def test_n_grams_reach_back_over_the_border_of_a_call(orders: list[int], T: int)
         for block in model.blocks:
             block.sa.proj.weight.zero_()
     idx = batch(4, 8)
-    incremental = IncrementalModel(model)
+    incremental = IncrementalModel(language_model(model))
     for back in range(1, 8):  # change an id so far back
         changed = idx.clone()
         changed[:, T - back] = (idx[:, T - back] + 1) % 11
@@ -164,4 +160,4 @@ def test_more_than_block_size_ids_are_an_error() -> None:
 
 def test_a_model_in_training_mode_is_an_error() -> None:
     with pytest.raises(ValueError, match="training mode"):
-        IncrementalModel(small_model().train())
+        IncrementalModel(language_model(small_model().train()))

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from model_helpers import VOCAB, scramble, small_model
+from model_helpers import VOCAB, language_model, scramble, small_model
 
-from gptmodel.checkpoint.model_file import _digest, save_checkpoint
+from gptmodel.checkpoint.model_file import _digest, save_model
 from gptmodel.tokenizers.char import CharTokenizer
 from gptmodel.training.snapshot import MAGIC
 
@@ -24,7 +24,7 @@ assert LETTERS.vocab_size == VOCAB
 def model_bytes(folder: Path, **changes: Any) -> bytes:
     """A good model.pth."""
     path = folder / "good.pth"
-    save_checkpoint(path, scramble(small_model(**changes)), LETTERS, {"train": {"seed": 7}})
+    save_model(path, language_model(scramble(small_model(**changes)), tokenizer=LETTERS), {"train": {"seed": 7}})
     return path.read_bytes()
 
 

@@ -21,7 +21,7 @@ from model_helpers import equal_states
 from training_helpers import new_state, trained
 
 from gptmodel.checkpoint.archive import ArchiveError, load_archive
-from gptmodel.checkpoint.model_file import load_checkpoint
+from gptmodel.checkpoint.model_file import load_model
 from gptmodel.data.prepared import load_prepared
 from gptmodel.data.sources import PLAYS, read_plays
 from gptmodel.data.tokens import TokenWriter, open_tokens
@@ -48,8 +48,15 @@ def plain(value: Any) -> Any:
 
 
 def read_model(path: Path) -> Any:
-    loaded = load_checkpoint(path)
-    return plain(dict(loaded.model.state_dict())), loaded.model.params, loaded.tokenizer.to_json(), loaded.provenance
+    loaded = load_model(path)
+    counts = loaded.counts and [plain(loaded.counts.grams), plain(loaded.counts.counts)]
+    return (
+        plain(dict(loaded.transformer.state_dict())),
+        counts,
+        loaded.params,
+        loaded.tokenizer.to_json(),
+        loaded.provenance,
+    )
 
 
 def read_snapshot(path: Path) -> Any:
@@ -301,9 +308,10 @@ def check_state(store: SnapshotStore, changed: dict[str, Any], optimizer: str) -
     again = fresh.state_dict()
     assert equal_states(again["model"], changed["model"])
     assert isinstance(fresh.iteration, int)
-    for weight in fresh.model.parameters():
+    model = fresh.model.transformer
+    for weight in model.parameters():
         weight.grad = torch.zeros_like(weight)
-        if fresh.model.ngrams is not None and any(weight is table.weight for table in fresh.model.ngrams.tables):
+        if model.ngrams is not None and any(weight is table.weight for table in model.ngrams.tables):
             weight.grad = weight.grad.to_sparse(1)
     fresh.optimizer.step()
 

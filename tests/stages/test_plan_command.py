@@ -11,7 +11,7 @@ from attempts import ROOT, Attempt
 from model_helpers import small_values
 from projects import Project
 
-from gptmodel.training.evaluator import has_idle_cores
+from gptmodel.compute.place import has_idle_cores
 
 
 def plan(folder: Path, *arguments: str) -> Attempt:

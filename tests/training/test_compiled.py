@@ -8,11 +8,13 @@ import pytest
 import torch
 from model_helpers import VOCAB, batch, scramble, small_model, small_params
 
+from gptmodel.compute.compiler import find_compiler
+from gptmodel.compute.place import Place
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import PreparedData, load_prepared
 from gptmodel.errors import ConfigError
-from gptmodel.training.compiled import compiled, find_compiler
-from gptmodel.training.loop import fit
+from gptmodel.training.compiled import compiled
+from gptmodel.training.loop import Hooks, fit
 from gptmodel.training.run import TrainingRun
 
 CPU = torch.device("cpu")
@@ -57,12 +59,16 @@ class Silent:
         raise AssertionError(line)
 
 
+def hooks(run: TrainingRun, stopped: Callable[[], bool] = lambda: False) -> Hooks:
+    return Hooks(observer=Silent(), save=run.save, stopped=stopped)
+
+
 def trained(folder: Path, data: PreparedData, stopped: Callable[[], bool] = lambda: False, **train: Any) -> bytes:
     """The bytes of model.pth after a training in `folder`; nothing when it was stopped."""
     params = small_params(train={"compile": True, "threads": 2, **train})
     with TrainingRun.open(folder / "runs", data, params) as run:
-        assert run.not_compiled == ""
-        if not fit(run.state, run.conditions(Silent(), stopped)):
+        assert run.place.not_compiled == ""
+        if not fit(run.state, run.splits, params, run.place, hooks(run, stopped)):
             return b""
         run.finish(folder / "model.pth", folder / "train.json", folder / "history.csv")
     return (folder / "model.pth").read_bytes()
@@ -86,7 +92,7 @@ def test_dropout_is_refused() -> None:
 def test_logits_and_gradients_are_those_of_the_model(switches: dict[str, Any]) -> None:
     model = scramble(small_model(**{**switches, "ngram_dropout": 0.0} if switches else {}), std=0.2).train()
     idx = batch()
-    forward = compiled(model, small_params(model=switches), CPU, torch.float32)
+    forward = compiled(model, 3, Place.on(CPU))
     mine, theirs = forward(idx), model(idx)  # (B, T, V)
     assert mine.shape == (3, 8, VOCAB)
     torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
@@ -122,11 +128,11 @@ def test_bytes_are_the_same_compiled_anew_or_resumed(tmp_path: Path, data: Prepa
 @pytest.mark.usefixtures("_fresh_compiler")
 def test_the_compiler_is_part_of_the_platform(tmp_path: Path, data: PreparedData) -> None:
     with TrainingRun.open(tmp_path / "runs", data, small_params(train={"compile": True})) as run:
-        assert run.not_compiled == ""
-        assert run.platform["compiler"]
-        assert run.crew.size == 1
+        assert run.place.not_compiled == ""
+        assert run.place.fingerprint["compiler"]
+        assert run.place.crew.size == 1
     with TrainingRun.open(tmp_path / "runs", data, small_params()) as run:
-        assert "compiler" not in run.platform
+        assert "compiler" not in run.place.fingerprint
 
 
 @pytest.mark.thorough
@@ -138,8 +144,8 @@ def test_without_a_compiler_training_goes_on_without(
 
     monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("no-such-compiler",))
     with TrainingRun.open(tmp_path / "runs", data, small_params(train={"compile": True, "threads": 2})) as run:
-        assert run.not_compiled.startswith("torch cannot compile here (")
-        assert "a C++ compiler, such as g++" in run.not_compiled
-        assert "compiler" not in run.platform
-        assert run.crew.size == 2
-        assert fit(run.state, run.conditions(Silent(), lambda: False))
+        assert run.place.not_compiled.startswith("torch cannot compile here (")
+        assert "a C++ compiler, such as g++" in run.place.not_compiled
+        assert "compiler" not in run.place.fingerprint
+        assert run.place.crew.size == 2
+        assert fit(run.state, run.splits, run.params, run.place, hooks(run))

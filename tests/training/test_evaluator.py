@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import wait
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,17 @@ from typing import Any
 import pytest
 import torch
 from model_helpers import equal_states, small_params
-from training_helpers import Watcher, conditions, new_state, rows_without_time, trained
+from training_helpers import Run, Watcher, new_state, plain_run, rows_without_time, trained, varied
 
 from gptmodel.compute.crew import Crew
+from gptmodel.compute.place import has_idle_cores
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import load_prepared
 from gptmodel.errors import TrainingError
 from gptmodel.evaluation import loss
+from gptmodel.language_model import LanguageModel
 from gptmodel.training import evaluator, loop
-from gptmodel.training.evaluator import has_idle_cores
-from gptmodel.training.loop import Conditions, fit
+from gptmodel.training.loop import fit
 from gptmodel.training.run import TrainingRun
 from gptmodel.training.state import TrainingState
 
@@ -93,8 +93,8 @@ def never_before_it_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "estimate_loss", estimated)
 
 
-def beside(**changes: Any) -> Conditions:
-    return replace(conditions(**SETTINGS), **{"beside": True, **changes})
+def beside(**changes: Any) -> Run:
+    return varied(plain_run(**SETTINGS), **{"beside": True, **changes})
 
 
 def at_the_second(monkeypatch: pytest.MonkeyPatch, outcome: Callable[[], dict[str, float]]) -> None:
@@ -147,8 +147,8 @@ def test_the_thread_that_trains_takes_its_share_instead_of_waiting(monkeypatch: 
             time.sleep(0.005)
             scorers.append(threading.get_ident())
 
-    state.model.register_forward_hook(scored)
-    assert fit(state, beside()) is True
+    state.model.transformer.register_forward_hook(scored)
+    assert fit(state, *beside()) is True
     own = scorers.count(threading.get_ident())
     assert 0 < own < len(scorers) == 4 * 2 * 6  # evaluations, splits, eval_iters * batch_size blocks of each
     assert rows_without_time(state) == rows_without_time(trained(**SETTINGS))
@@ -158,7 +158,7 @@ def test_the_thread_that_trains_takes_its_share_instead_of_waiting(monkeypatch: 
 def test_weights_and_history_are_those_of_evaluating_in_turn(pace: str, interval: int, size: int) -> None:
     sections = {**SETTINGS, "train": {"max_iters": 8, "eval_interval": interval}}
     found, in_turn = (
-        trained(changed=lambda run, beside=beside: replace(run, beside=beside, crew=Crew(size)), **sections)
+        trained(changed=lambda run, beside=beside: varied(run, beside=beside, crew=Crew(size)), **sections)
         for beside in (True, False)
     )
     assert same(found, in_turn)
@@ -171,8 +171,8 @@ def test_weights_and_history_are_those_of_evaluating_in_turn(pace: str, interval
 def test_rows_are_told_in_order_by_the_thread_that_trains(pace: str) -> None:
     diary, in_turn = Diary(), Diary()
     state = new_state(**SETTINGS)
-    assert fit(state, beside(observer=diary))
-    trained(changed=lambda run: replace(run, observer=in_turn), **SETTINGS)
+    assert fit(state, *beside(observer=diary))
+    trained(changed=lambda run: varied(run, observer=in_turn), **SETTINGS)
     assert diary.rows == state.history
     assert diary.threads == {threading.get_ident()}
     for kind in ("iteration", "row"):
@@ -190,7 +190,7 @@ def test_a_snapshot_lacks_no_row_and_is_resumed_to_the_same_end(
     snapshots: list[dict[str, Any]] = []
     monkeypatch.setattr(loop.time, "monotonic", lambda: 10.0 * state.iteration)
     run = beside(snapshot_seconds=15.0, save=lambda s: snapshots.append(copy.deepcopy(s.state_dict())))
-    assert fit(state, run)
+    assert fit(state, *run)
     assert [snapshot["iteration"] for snapshot in snapshots] == [2, 4, 6]
     assert same(state, end)
     for snapshot in snapshots:
@@ -199,7 +199,7 @@ def test_a_snapshot_lacks_no_row_and_is_resumed_to_the_same_end(
         for resumed_beside in (False, True):
             resumed = new_state(1, **SETTINGS)
             resumed.load_state_dict(copy.deepcopy(snapshot))
-            assert fit(resumed, beside(beside=resumed_beside))
+            assert fit(resumed, *beside(beside=resumed_beside))
             assert same(resumed, end)
 
 
@@ -210,10 +210,10 @@ def test_a_stop_saves_the_row_of_an_evaluation_under_way(pace: str, end: Trainin
     run = beside(
         stopped=lambda: state.iteration == last, save=lambda s: saved.append([row.iteration for row in s.history])
     )
-    assert fit(state, run) is False
+    assert fit(state, *run) is False
     assert state.iteration == last
     assert saved == [[n for n in (0, 3, 6) if n <= last]]
-    assert fit(state, beside()) is True
+    assert fit(state, *beside()) is True
     assert same(state, end)
 
 
@@ -233,7 +233,7 @@ def test_a_row_has_the_time_when_it_was_due_and_the_training_the_time_it_waited(
     monkeypatch.setattr(loop, "estimate_loss", estimated)
     monkeypatch.setattr(loop.time, "perf_counter", lambda: clock[0])
     state = new_state(**SETTINGS)
-    assert fit(state, beside(beside=not in_turn))
+    assert fit(state, *beside(beside=not in_turn))
     assert [row.seconds for row in state.history] == due
     assert state.seconds == 40
 
@@ -255,7 +255,7 @@ def test_what_goes_wrong_in_an_evaluation_is_raised_with_its_iteration(
     at_the_second(monkeypatch, outcome)
     state, saved = new_state(**SETTINGS), []
     with pytest.raises(TrainingError, match=line):
-        fit(state, beside(save=saved.append))
+        fit(state, *beside(save=saved.append))
     assert [row.iteration for row in state.history] == [0]
     assert state.iteration == 6 if pace == "slow" else 3 <= state.iteration <= 6
     assert saved == []
@@ -274,7 +274,7 @@ class Failing(Watcher):
 def test_when_the_training_fails_the_evaluation_under_way_is_told_first() -> None:
     failing, state = Failing(), new_state(**SETTINGS)
     with pytest.raises(TrainingError, match="the loss is nan"):
-        fit(state, beside(observer=failing))
+        fit(state, *beside(observer=failing))
     assert [row.iteration for row in failing.rows] == [0, 3]
 
 
@@ -282,7 +282,7 @@ def test_when_the_training_fails_the_evaluation_under_way_is_told_first() -> Non
 def test_of_two_failures_the_one_of_the_earlier_iteration_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     at_the_second(monkeypatch, lambda: {"train": float("inf"), "val": 1.0})
     with pytest.raises(TrainingError, match=r"the losses are inf .* after iteration 3") as caught:
-        fit(new_state(**SETTINGS), beside(observer=Failing()))
+        fit(new_state(**SETTINGS), *beside(observer=Failing()))
     assert str(caught.value.__context__) == "the loss is nan"
 
 
@@ -297,8 +297,8 @@ def test_the_thread_computes_as_the_training_does(monkeypatch: pytest.MonkeyPatc
     default: list[int] = []
     estimate = loop.estimate_loss
 
-    def spy(model: torch.nn.Module, *args: Any, **options: Any) -> dict[str, float]:
-        gradients = any(p.grad is not None for p in model.parameters())
+    def spy(model: LanguageModel, *args: Any, **options: Any) -> dict[str, float]:
+        gradients = any(p.grad is not None for p in model.transformer.parameters())
         main = threading.current_thread() is threading.main_thread()
         seen.append((most_threads(), torch.are_deterministic_algorithms_enabled(), gradients, main))
         return estimate(model, *args, **options)
@@ -312,7 +312,7 @@ def test_the_thread_computes_as_the_training_does(monkeypatch: pytest.MonkeyPatc
     torch.set_num_threads(default[0] + 1)
     crew = Crew(2, partial(torch.set_num_threads, default[0] + 1))
     try:
-        assert fit(new_state(**SETTINGS), replace(beside(), crew=crew))
+        assert fit(new_state(**SETTINGS), *varied(beside(), crew=crew))
     finally:
         torch.set_num_threads(before[0])
     assert seen == [(default[0] + 1, True, False, False)] * 4
@@ -347,4 +347,4 @@ def test_a_run_evaluates_beside_its_iterations_where_cores_are_idle(
     (tmp_path / "input.txt").write_text("a rose is a rose\n" * 30, encoding="utf-8")
     prepare(tmp_path / "input.txt", tmp_path / "prepared", params.prepare)
     with TrainingRun.open(tmp_path / "runs", load_prepared(tmp_path / "prepared"), params) as run:
-        assert run.conditions(Watcher(), lambda: False).beside is expected
+        assert run.place.beside is expected

@@ -1,6 +1,5 @@
 """The loop: when it evaluates, what it trains on, and that watching it changes nothing."""
 
-from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -8,14 +7,24 @@ import pytest
 import torch
 from model_helpers import copied, equal_states, small_model, train_params
 from torch.nn import functional as F
-from training_helpers import TRAIN_DATA, VAL_DATA, Watcher, conditions, new_state, rows_without_time, trained
+from training_helpers import (
+    CPU,
+    TRAIN_DATA,
+    VAL_DATA,
+    Run,
+    Watcher,
+    new_state,
+    plain_run,
+    rows_without_time,
+    trained,
+    varied,
+)
 
-from gptmodel.compute.crew import Crew
 from gptmodel.data.batches import training_batch
 from gptmodel.evaluation.loss import split_loss
 from gptmodel.optim.factory import build_optimizer, learning_rate_at
 from gptmodel.training import loop
-from gptmodel.training.loop import Conditions, fit
+from gptmodel.training.loop import fit
 from gptmodel.training.step import Update, training_step
 
 
@@ -28,7 +37,7 @@ def test_evaluations_come_at_0_every_eval_interval_and_at_the_end(
 ) -> None:
     sections = {"train": {"max_iters": max_iters, "eval_interval": eval_interval}}
     watcher, state = Watcher(), new_state(**sections)
-    assert fit(state, replace(conditions(**sections), observer=watcher)) is True
+    assert fit(state, *varied(plain_run(**sections), observer=watcher)) is True
     assert [row.iteration for row in watcher.rows] == expected
     assert state.history == watcher.rows
     assert [iteration for iteration, _ in watcher.losses] == list(range(1, max_iters + 1))
@@ -49,9 +58,9 @@ def test_each_iteration_trains_on_its_batch_at_its_learning_rate() -> None:
         idx, targets = training_batch(TRAIN_DATA, params.seed, t, params.batch_size, 8)
         update = Update(iteration=t, learning_rate=learning_rate_at(t, params), grad_clip=params.grad_clip)
         losses.append(
-            training_step(model, optimizer, torch.amp.GradScaler("cpu", enabled=False), (idx, targets), update)
+            training_step(model, optimizer, torch.amp.GradScaler("cpu", enabled=False), (idx, targets), update, CPU)
         )
-    assert equal_states(state.model.state_dict(), model.state_dict())
+    assert equal_states(state.model.transformer.state_dict(), model.state_dict())
     assert len(set(losses)) == params.max_iters
 
 
@@ -61,8 +70,8 @@ def test_the_model_learns_and_the_rows_are_its_losses() -> None:
     first, last = state.history
     assert last.train_loss < first.train_loss - 0.5
     for split, data in (("train_loss", TRAIN_DATA), ("val_loss", VAL_DATA)):
-        assert getattr(last, split) == split_loss(state.model, data, F.cross_entropy, "cpu").mean
-    assert first.val_loss == split_loss(small_model(), VAL_DATA, F.cross_entropy, "cpu").mean
+        assert getattr(last, split) == split_loss(state.model, data, F.cross_entropy, CPU).mean
+    assert first.val_loss == split_loss(small_model(), VAL_DATA, F.cross_entropy, CPU).mean
 
 
 def test_an_evaluation_scores_eval_iters_batches_and_the_learning_rate_is_that_of_the_iteration(
@@ -70,7 +79,7 @@ def test_an_evaluation_scores_eval_iters_batches_and_the_learning_rate_is_that_o
 ) -> None:
     asked = []
 
-    def spy(*args: Any, max_blocks: int, crew: Crew) -> dict[str, float]:
+    def spy(*args: Any, max_blocks: int) -> dict[str, float]:
         asked.append(max_blocks)
         assert args[1] is TRAIN_DATA
         assert args[2] is VAL_DATA
@@ -86,18 +95,18 @@ def test_an_evaluation_scores_eval_iters_batches_and_the_learning_rate_is_that_o
 def test_dropout_is_on_in_training_and_off_in_evaluation() -> None:
     modes: list[tuple[bool, int]] = []
     state = new_state(model={"dropout": 0.3})
-    state.model.register_forward_hook(lambda module, args, _: modes.append((module.training, len(args[0]))))
-    fit(state, conditions(model={"dropout": 0.3}))
+    state.model.transformer.register_forward_hook(lambda module, args, _: modes.append((module.training, len(args[0]))))
+    fit(state, *plain_run(model={"dropout": 0.3}))
     assert sum(training for training, _ in modes) == 6
     assert {size for training, size in modes if training} == {3}
     assert not all(training for training, _ in modes)
-    assert state.model.training
+    assert state.model.transformer.training
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_torchs_own_generator_is_left_as_it_was(dropout: float) -> None:
     before = torch.get_rng_state()
-    fit(new_state(model={"dropout": dropout}), conditions(model={"dropout": dropout}))
+    fit(new_state(model={"dropout": dropout}), *plain_run(model={"dropout": dropout}))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -106,20 +115,20 @@ def test_dropout_masks_are_a_function_of_seed_and_iteration() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(123)
         same = trained(model={"dropout": 0.3})
-    assert equal_states(one.model.state_dict(), same.model.state_dict())
+    assert equal_states(one.model.transformer.state_dict(), same.model.transformer.state_dict())
     without = trained(model={"dropout": 0.0})
-    assert not equal_states(one.model.state_dict(), without.model.state_dict())
+    assert not equal_states(one.model.transformer.state_dict(), without.model.transformer.state_dict())
     other = trained(model={"dropout": 0.3}, train={"seed": 8})
-    assert not equal_states(one.model.state_dict(), other.model.state_dict())
+    assert not equal_states(one.model.transformer.state_dict(), other.model.transformer.state_dict())
 
 
 def test_each_iteration_has_dropout_masks_of_its_own() -> None:
     masks: list[torch.Tensor] = []
     state = new_state(model={"dropout": 0.3})
-    state.model.dropout.register_forward_hook(
+    state.model.transformer.dropout.register_forward_hook(
         lambda module, _, out: masks.append(out == 0) if module.training else None
     )
-    fit(state, conditions(model={"dropout": 0.3}))
+    fit(state, *plain_run(model={"dropout": 0.3}))
     assert len(masks) == 6
     assert not any(torch.equal(one, other) for one, other in combinations(masks, 2))
 
@@ -148,33 +157,33 @@ WATCHING: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 def test_watching_does_not_change_a_weight(watching: str) -> None:
     train, changes = WATCHING[watching]
     plain = trained(model={"dropout": 0.2})
-    watched = trained(changed=lambda run: replace(run, **changes), model={"dropout": 0.2}, train=train)
-    assert equal_states(plain.model.state_dict(), watched.model.state_dict())
+    watched = trained(changed=lambda run: varied(run, **changes), model={"dropout": 0.2}, train=train)
+    assert equal_states(plain.model.transformer.state_dict(), watched.model.transformer.state_dict())
 
 
 def test_a_run_is_saved_when_stopped_and_says_so() -> None:
     saved: list[int] = []
     state = new_state()
 
-    def changed(run: Conditions, stop_at: int) -> Conditions:
-        return replace(run, stopped=lambda: state.iteration == stop_at, save=lambda s: saved.append(s.iteration))
+    def changed(run: Run, stop_at: int) -> Run:
+        return varied(run, stopped=lambda: state.iteration == stop_at, save=lambda s: saved.append(s.iteration))
 
-    assert fit(state, changed(conditions(), 4)) is False
+    assert fit(state, *changed(plain_run(), 4)) is False
     assert (state.iteration, saved) == (4, [4])
-    assert fit(state, changed(conditions(), -1)) is True
+    assert fit(state, *changed(plain_run(), -1)) is True
     assert saved == [4]
     assert rows_without_time(state) == rows_without_time(trained())
-    assert equal_states(state.model.state_dict(), trained().model.state_dict())
+    assert equal_states(state.model.transformer.state_dict(), trained().model.transformer.state_dict())
 
 
 def test_a_stop_after_the_last_iteration_is_no_stop() -> None:
     state = new_state()
-    assert fit(state, replace(conditions(), stopped=lambda: state.iteration == 6)) is True
+    assert fit(state, *varied(plain_run(), stopped=lambda: state.iteration == 6)) is True
 
 
 def test_snapshots_are_due_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     saved: list[int] = []
     state = new_state()
     monkeypatch.setattr(loop.time, "monotonic", lambda: 10.0 * state.iteration)
-    fit(state, replace(conditions(), snapshot_seconds=20.0, save=lambda s: saved.append(s.iteration)))
+    fit(state, *varied(plain_run(), snapshot_seconds=20.0, save=lambda s: saved.append(s.iteration)))
     assert saved == [2, 4]

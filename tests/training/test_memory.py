@@ -3,17 +3,18 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from model_helpers import ROOT
 
+from gptmodel.compute.place import Place
 from gptmodel.config import Params, PrepareParams
 from gptmodel.data.corpus import prepare
 from gptmodel.errors import TrainingError
 from gptmodel.training import memory
-from gptmodel.training.memory import BASE_BYTES, check_memory, estimate_bytes, memory_needed
+from gptmodel.training.memory import BASE_BYTES, check_memory, estimate_bytes, place_in_memory
 from gptmodel.units import size
 
 
@@ -55,17 +56,15 @@ def test_an_evaluation_beside_the_iterations_counts_with_its_weights_where_there
         wide, params.train, 65, 1000, beside=False
     )
     assert difference > 4 * 2 * 12 * 4096**2
-    monkeypatch.setattr(memory, "has_idle_cores", lambda _device, threads: threads == 1)
-    device = torch.device("cpu")
-    for there, expected in ((beside, (beside, True)), (beside - 1, (alone, False)), (alone, (alone, False))):
-        monkeypatch.setattr(memory, "_main_memory", lambda there=there: there)
-        one = params.model_copy(update={"train": params.train.model_copy(update={"threads": 1})})
-        assert memory_needed(one, 65, 1000, device) == expected
-        two = params.model_copy(update={"train": params.train.model_copy(update={"threads": 2})})
-        assert memory_needed(two, 65, 1000, device) == (alone, False)
+    in_turn = Place.on("cpu")
+    both = replace(in_turn, beside=True)
+    for main_memory, expected in ((beside, (both, beside)), (beside - 1, (in_turn, alone)), (alone, (in_turn, alone))):
+        monkeypatch.setattr(memory, "_main_memory", lambda main_memory=main_memory: main_memory)
+        assert place_in_memory(params, 65, 1000, both) == expected
+        assert place_in_memory(params, 65, 1000, in_turn) == (in_turn, alone)
     monkeypatch.setattr(memory, "_main_memory", lambda: alone - 1)
     with pytest.raises(TrainingError, match="of memory, and this machine has"):
-        memory_needed(one, 65, 1000, device)
+        place_in_memory(params, 65, 1000, both)
 
 
 def test_sizes_are_shown_in_words() -> None:
@@ -79,16 +78,17 @@ import time
 from pathlib import Path
 from gptmodel.config import load_params
 from gptmodel.data.prepared import load_prepared
-from gptmodel.training.loop import fit
+from gptmodel.training.loop import Hooks, fit
 from gptmodel.training.run import TrainingRun
 from tests.training_helpers import Watcher
 
 data, target = load_prepared(Path(sys.argv[1], "prepared")), Path(sys.argv[1])
 params = load_params(Path("params.yaml"), sys.argv[2:])
 with TrainingRun.open(target / "runs", data, params) as run:
-    assert run.beside
+    assert run.place.beside
     time.monotonic = lambda: run.state.iteration
-    fit(run.state, run.conditions(Watcher(), lambda: False))
+    hooks = Hooks(observer=Watcher(), save=run.save, stopped=lambda: False)
+    fit(run.state, run.splits, params, run.place, hooks)
     run.finish(target / "model.pth", target / "train.json", target / "history.csv")
 # not ru_maxrss: Linux counts the process that started this one into that
 print(run.memory, int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024)

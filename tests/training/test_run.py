@@ -38,16 +38,15 @@ def test_the_n_grams_of_the_train_split_are_counted_before_the_first_iteration(
     tmp_path: Path, data: PreparedData
 ) -> None:
     with TrainingRun.open(tmp_path / "runs", data, small_params(model=COUNTING)) as run:
-        counted = run.state.model.kneser_ney
-        assert counted is not None
-        assert int(counted.counts.sum()) == len(data.train.ids)
+        counts = run.state.model.counts
+        assert counts is not None
+        assert int(counts.counts.sum()) == len(data.train.ids)
 
 
 @pytest.mark.usefixtures("_every_warning_is_an_error")
 def test_without_counts_there_are_none(tmp_path: Path, data: PreparedData) -> None:
     with TrainingRun.open(tmp_path / "runs", data, small_params()) as run:
-        assert run.state.model.kneser_ney is None
-        assert not [name for name in run.state.model.state_dict() if "kneser" in name]
+        assert run.state.model.counts is None
 
 
 def test_an_order_too_long_for_the_vocabulary_is_told_before_anything_is_made(

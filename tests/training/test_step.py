@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,11 +13,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gptmodel.compute.crew import ALONE, Crew
+from gptmodel.compute.place import Place
 from gptmodel.errors import TrainingError
 from gptmodel.nn.transformer import TransformerModel
 from gptmodel.optim.factory import build_optimizer
 from gptmodel.training.step import Update, training_step
 
+CPU = Place.on("cpu")
 GOLDEN: dict[str, Any] = json.loads(make.FILE.read_text(encoding="utf-8"))
 WHEN_TO_EDIT = (
     "one iteration has other numbers than tests/golden/one_iteration.json. That is legitimate only after a deliberate "
@@ -53,7 +56,8 @@ def step(
     optimizer = build_optimizer(model, params)
     update = Update(**({"iteration": 41, "learning_rate": 1.0, "grad_clip": 0.0} | changes))
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    return training_step(model, optimizer, scaler, pair, update, crew=crew), optimizer
+    place = replace(CPU, crew=crew)
+    return training_step(model, optimizer, scaler, pair, update, place), optimizer
 
 
 def test_the_update_is_the_gradient_of_the_mean_loss_and_the_loss_is_that_before_the_update() -> None:
@@ -74,9 +78,9 @@ def test_gradients_do_not_add_up_over_iterations_and_each_has_its_learning_rate(
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     for _ in range(2):
         update = Update(iteration=0, learning_rate=0.0, grad_clip=0.0)
-        training_step(twice, optimizer, scaler, pair, update)
+        training_step(twice, optimizer, scaler, pair, update, CPU)
     assert equal_states(twice.state_dict(), once.state_dict())  # a learning rate of 0 changes nothing
-    training_step(twice, optimizer, scaler, pair, Update(iteration=2, learning_rate=1.0, grad_clip=0.0))
+    training_step(twice, optimizer, scaler, pair, Update(iteration=2, learning_rate=1.0, grad_clip=0.0), CPU)
     step(once, pair)
     assert equal_states(twice.state_dict(), once.state_dict())
 
@@ -89,12 +93,12 @@ def test_nothing_is_updated_when_the_loss_is_not_finite(wrong: float, optimizer:
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     pair = (batch(seed=1), batch(seed=2))
     update = Update(iteration=41, learning_rate=0.125, grad_clip=1.0)
-    training_step(model, chosen, scaler, pair, update)  # so that the optimizer has a state
+    training_step(model, chosen, scaler, pair, update, CPU)  # so that the optimizer has a state
     with torch.no_grad():
         model.decoder.bias[0] = wrong
     weights, state = copied(model.state_dict()), str(chosen.state_dict()["state"])
     with pytest.raises(TrainingError) as raised:
-        training_step(model, chosen, scaler, pair, update)
+        training_step(model, chosen, scaler, pair, update, CPU)
     message = str(raised.value)
     assert "iteration 41" in message
     assert "learning rate of 0.125" in message
@@ -156,7 +160,7 @@ def test_bfloat16_is_used_where_asked() -> None:
         optimizer = build_optimizer(model, train_params())
         update = Update(iteration=0, learning_rate=0.1, grad_clip=0.0)
         scaler = torch.amp.GradScaler("cpu", enabled=False)
-        losses[dtype] = training_step(model, optimizer, scaler, pair, update, dtype=dtype)
+        losses[dtype] = training_step(model, optimizer, scaler, pair, update, replace(CPU, dtype=dtype))
         assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
     assert losses[torch.bfloat16] != losses[torch.float32]
     assert losses[torch.bfloat16] == pytest.approx(losses[torch.float32], rel=0.02)
