@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from committed_project import ENVIRONMENT, call, good, gptmodel, set_params
 from filelock import FileLock
-from verify_helpers import ENVIRONMENT, call, good, gptmodel, set_params
 
 
 def findings(project: Path, *words: str) -> tuple[int, list[str]]:
