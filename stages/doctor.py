@@ -12,19 +12,16 @@ MendOption = Annotated[bool, typer.Option("--mend", help="Repair what is safe to
 
 def doctor(mend: MendOption = False) -> None:
     """Examine the project and this machine: what is wrong, what a kill left behind, and how to mend it."""
-    from gptmodel.doctor.environment import environment
-    from gptmodel.doctor.leftovers import leftovers
+    from gptmodel.doctor.examination import examine
 
-    root = project_root().resolve()
     problems = mendable = 0
-    for check in (*environment, *leftovers):
-        for finding in check(root):
-            typer.echo(f"{finding.status:<7}  {finding.text}")
-            if mend and finding.mend is not None:
-                typer.echo(f"mended   {finding.mend()}")
-                continue
-            problems += finding.status == "problem"
-            mendable += finding.mend is not None
+    for finding in examine(project_root()):
+        typer.echo(f"{finding.status:<7}  {finding.text}")
+        if mend and finding.mend is not None:
+            typer.echo(f"mended   {finding.mend()}")
+            continue
+        problems += finding.status == "problem"
+        mendable += finding.mend is not None
     if mendable:
         typer.echo(f"`gptmodel doctor --mend` repairs {mendable} of these")
     if problems:

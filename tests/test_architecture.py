@@ -78,6 +78,13 @@ ONLY = {  # rooms that know less than their floor would let them
     "gptmodel.project": {"gptmodel.project", "gptmodel.errors", "gptmodel.files"},
     "gptmodel.tracking": {"gptmodel.tracking", "gptmodel.errors", "gptmodel.files"},
     "gptmodel.tokenizers": {"gptmodel.tokenizers", "gptmodel.errors", "gptmodel.files"},
+    "gptmodel.proof": {
+        "gptmodel.proof",
+        "gptmodel.checkpoint",
+        "gptmodel.compute",
+        "gptmodel.project",
+        "gptmodel.errors",
+    },
     "gptmodel.doctor": {
         "gptmodel.doctor",
         "gptmodel.project",

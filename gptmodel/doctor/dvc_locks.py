@@ -1,4 +1,4 @@
-"""The locks that a killed DVC leaves: which are dead, which are in the way, and how the dead ones are taken out.
+"""The locks that a killed DVC leaves: which belong to no living process, which are in the way, and their removal.
 
 `.dvc/tmp/rwlock` is a JSON file: for each path in use, the id and the command of the process that reads or writes it.
 A killed DVC does not take itself out. The next one forgets a process that is gone, but is blocked by a living process
@@ -9,6 +9,7 @@ system on behalf of a process, and free when it ends, unless core.hardlink_lock 
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,30 +31,30 @@ def dvc_locks(root: Path) -> Iterator[Finding]:
 
 
 def _rwlock(root: Path) -> Iterator[Finding]:
-    path = root / ".dvc" / "tmp" / "rwlock"
+    path, mend = root / ".dvc" / "tmp" / "rwlock", partial(_mend, root)
     try:
         entries = _entries(_read(path))
     except FileNotFoundError:
         yield Finding("ok", "no path is locked by DVC")
         return
     except (ValueError, TypeError):
-        text = ".dvc/tmp/rwlock was cut off by a kill: every DVC command fails on it; --mend removes it"
-        yield Finding("problem", text, lambda: _mend(root))
+        text = ".dvc/tmp/rwlock was cut off by a kill, and every DVC command fails on it; --mend removes it"
+        yield Finding("problem", text, mend)
         return
     changed = path.stat().st_mtime
     gone = {pid: cmd for pid, cmd in entries if not psutil.pid_exists(pid)}
     reused = {pid: cmd for pid, cmd in entries if pid not in gone and _is_younger(pid, changed)}
     if gone:
         who = listed([f"`{cmd}` (PID {pid})" for pid, cmd in gone.items()], 3)
-        text = f"killed, but still in DVC's locks: {who}; DVC forgets what it meets, --mend forgets all"
-        yield Finding("note", text, lambda: _mend(root))
+        text = f"killed processes that DVC still has locks of: {who}; they block nothing, and --mend removes them"
+        yield Finding("note", text, mend)
     for pid, cmd in reused.items():
-        text = f"`{cmd}` (PID {pid}) was killed, but another process has that id now, and DVC takes it for the old one"
-        yield Finding("problem", f"{text}: --mend removes its locks", lambda: _mend(root))
+        text = f"`{cmd}` (PID {pid}) was killed, but another process has that id now, and blocks DVC"
+        yield Finding("problem", f"{text}; --mend removes the locks", mend)
     for pid, cmd in {(pid, cmd) for pid, cmd in entries if pid not in {*gone, *reused}}:
-        text = f"`{cmd}` (PID {pid}) holds paths: let it end"
+        text = f"`{cmd}` (PID {pid}) is at work and has locked its files: let it end"
         if not _runs(pid, cmd):
-            text += f"; if that PID is no DVC any more (it runs `{_command(pid)}`), remove .dvc/tmp/rwlock"
+            text += f"; if that process is not DVC any more (it runs `{_command(pid)}`), remove .dvc/tmp/rwlock"
         yield Finding("note", text)
     if not entries:
         yield Finding("ok", "no path is locked by DVC")
@@ -71,12 +72,12 @@ def _entries(locks: dict[str, Any]) -> list[tuple[int, str]]:
             *locks.get("write", {}).values(),
             *(info for infos in locks.get("read", {}).values() for info in infos),
         ]
-        found = {(info["pid"], info["cmd"]) for info in infos}
-        if not all(type(pid) is int and isinstance(cmd, str) for pid, cmd in found):
+        processes = {(info["pid"], info["cmd"]) for info in infos}
+        if not all(type(pid) is int and isinstance(cmd, str) for pid, cmd in processes):
             raise ValueError("not process ids and commands")
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(str(error)) from None
-    return sorted(found)
+    return sorted(processes)
 
 
 def _is_younger(pid: int, moment: float) -> bool:
@@ -99,7 +100,7 @@ def _command(pid: int) -> str:
 
 
 def _mend(root: Path) -> str:
-    """Take the dead out of the lock file, while DVC is kept out of it."""
+    """Take processes that are gone out of the lock file, while DVC is kept out of it."""
     from dvc.lock import LockError, make_lock  # type: ignore[import-untyped]
 
     folder = root / ".dvc" / "tmp"
@@ -116,14 +117,14 @@ def _mend(root: Path) -> str:
                 path.unlink()
                 return "removed .dvc/tmp/rwlock"
             changed = path.stat().st_mtime
-            dead = {pid for pid, _ in entries if not psutil.pid_exists(pid) or _is_younger(pid, changed)}
-            write = {key: info for key, info in locks.get("write", {}).items() if info["pid"] not in dead}
-            read = {key: [i for i in infos if i["pid"] not in dead] for key, infos in locks.get("read", {}).items()}
-            kept = {"write": write, "read": {key: infos for key, infos in read.items() if infos}}
-            atomic_write(path, json.dumps({key: value for key, value in kept.items() if value}).encode())
+            gone = {pid for pid, _ in entries if not psutil.pid_exists(pid) or _is_younger(pid, changed)}
+            write = {key: info for key, info in locks.get("write", {}).items() if info["pid"] not in gone}
+            read = {key: [i for i in infos if i["pid"] not in gone] for key, infos in locks.get("read", {}).items()}
+            living = {"write": write, "read": {key: infos for key, infos in read.items() if infos}}
+            atomic_write(path, json.dumps({key: value for key, value in living.items() if value}).encode())
     except LockError:
-        return "nothing: a DVC command is at work on its locks just now; try again"
-    return f"the locks of {listed([f'PID {pid}' for pid in sorted(dead)]) if dead else 'the dead'} are gone"
+        return "nothing: a DVC command is changing the locks right now; try again"
+    return f"the locks of {listed([f'PID {pid}' for pid in sorted(gone)]) if gone else 'killed processes'} are gone"
 
 
 def _repository_lock(root: Path) -> Iterator[Finding]:

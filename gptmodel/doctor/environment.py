@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -19,8 +19,17 @@ from gptmodel.project.lock import dvc_setting, read_lock, read_pipeline
 from gptmodel.units import listed, size
 
 VITAL = ("torch", "dvc", "mlflow", "typer", "numpy", "pydantic")
-"""Libraries without which nothing runs, or with which another version of gives other results."""
-LITTLE_SPACE, TOO_LITTLE_SPACE = 2_000_000_000, 200_000_000
+"""Libraries without which nothing runs, or of which another version gives other results."""
+LITTLE_SPACE, TOO_LITTLE_SPACE = 2_000_000_000, 200_000_000  # bytes
+
+
+def environment(root: Path) -> Iterator[Finding]:
+    """Examine what the project needs around it."""
+    yield from _libraries(root)
+    yield from _commands()
+    yield from _repository(root)
+    yield from _space(root)
+    yield from _store(root)
 
 
 def _libraries(root: Path) -> Iterator[Finding]:
@@ -31,16 +40,16 @@ def _libraries(root: Path) -> Iterator[Finding]:
         yield Finding("problem", "requirements.txt is missing: train depends on it; `git restore requirements.txt`")
         return
     pins = {match[1]: match[2] for line in lines if (match := re.match(r"([\w.-]+)==([^\s;]+)", line))}
-    wrong = {name: found for name, pin in pins.items() if (found := _installed(name)) != pin}
-    told = [f"{name} {wrong[name] or 'missing'} instead of {pins[name]}" for name in wrong]
-    vital = [line for line in told if line.split()[0].lower() in VITAL]
-    mend = f"`{sys.executable} -m pip install -r requirements.txt`"
+    wrong = {name: installed for name, pin in pins.items() if (installed := _installed(name)) != pin}
+    lines = [f"{name} {wrong[name] or 'missing'} instead of {pins[name]}" for name in wrong]
+    vital = [line for line in lines if line.split()[0].lower() in VITAL]
+    text, mend = "not the versions that requirements.txt pins", f"`{sys.executable} -m pip install -r requirements.txt`"
     if vital:
-        yield Finding("problem", f"not as pinned: {listed(vital)}: {mend}")
-    if rest := [line for line in told if line not in vital]:
-        yield Finding("note", f"not as pinned: {listed(rest)}: {mend}")
+        yield Finding("problem", f"{text}: {listed(vital)}: {mend}")
+    if others := [line for line in lines if line not in vital]:
+        yield Finding("note", f"{text}: {listed(others)}: {mend}")
     if not wrong:
-        yield Finding("ok", f"Python {python}; all {len(pins)} libraries as requirements.txt pins them")
+        yield Finding("ok", f"Python {python}; all {len(pins)} libraries have the versions that requirements.txt pins")
 
 
 def _installed(name: str) -> str | None:
@@ -50,7 +59,7 @@ def _installed(name: str) -> str | None:
         return None
 
 
-def _commands(_root: Path) -> Iterator[Finding]:
+def _commands() -> Iterator[Finding]:
     """See whether `python` and `dvc`, as dvc.yaml and the user call them, are those of one environment."""
     where = Path(sys.executable).parent
     python, dvc = shutil.which("python"), shutil.which("dvc")
@@ -61,7 +70,7 @@ def _commands(_root: Path) -> Iterator[Finding]:
     elif dvc is None:
         yield Finding("problem", f"`dvc` is not on the PATH: put {where} first on the PATH (activate .venv)")
     elif not Path(python).samefile(sys.executable):
-        yield Finding("note", f"`python` is {python}, and this is {sys.executable}: two environments")
+        yield Finding("note", f"`python` is {python}, but doctor runs with {sys.executable}: two environments")
     else:
         yield Finding("ok", f"`python` and `dvc` are those of {where}")
 
@@ -111,13 +120,13 @@ def _store(root: Path) -> Iterator[Finding]:
         yield Finding("ok", "there is no MLflow store yet: train makes it")
         return
     try:
-        found, head = _schema(database), _newest_schema()
+        schema, newest = _schema(database), _newest_schemas()
     except sqlite3.Error as error:
         yield Finding("problem", f"mlflow.db cannot be read ({error}): move it away; `gptmodel sync` fills a new one")
         return
-    if head and found not in head:
+    if newest and schema not in newest:
         mend = f"copy it, then `mlflow db upgrade sqlite:///{database}`"
-        yield Finding("problem", f"mlflow.db has the schema {found} of another MLflow: {mend}")
+        yield Finding("problem", f"mlflow.db has the schema {schema} of another MLflow: {mend}")
     else:
         yield Finding("ok", f"mlflow.db ({size(database.stat().st_size)}) fits this MLflow")
 
@@ -128,18 +137,15 @@ def _schema(database: Path) -> str | None:
     return str(row[0]) if row else None
 
 
-def _newest_schema() -> set[str]:
-    """Return the schema that the installed MLflow wants, read from its files: to import it takes seconds."""
+def _newest_schemas() -> set[str]:
+    """Return the schemas that the installed MLflow wants, read from its files: to import it takes seconds."""
     spec = find_spec("mlflow")
     if spec is None or spec.origin is None:
         return set()
-    there: set[str] = set()
-    below: set[str] = set()
+    revisions: set[str] = set()
+    upgraded: set[str] = set()
     for file in (Path(spec.origin).parent / "store" / "db_migrations" / "versions").glob("*.py"):
         text = file.read_text(encoding="utf-8")
-        there |= set(re.findall(r"(?m)^revision\s*=\s*['\"](\w+)", text))
-        below |= set(re.findall(r"(?m)^down_revision\s*=\s*['\"](\w+)", text))
-    return there - below
-
-
-environment: tuple[Callable[[Path], Iterator[Finding]], ...] = (_libraries, _commands, _repository, _space, _store)
+        revisions |= set(re.findall(r"(?m)^revision\s*=\s*['\"](\w+)", text))
+        upgraded |= set(re.findall(r"(?m)^down_revision\s*=\s*['\"](\w+)", text))
+    return revisions - upgraded

@@ -5,7 +5,8 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -24,18 +25,27 @@ FRESH_SECONDS = 60.0
 FORGOTTEN_DAYS = 30
 
 
+def leftovers(root: Path) -> Iterator[Finding]:
+    """Examine what kills left in the project and on the machine; `root` has to be resolved."""
+    yield from dvc_locks(root)
+    yield from _processes(root)
+    yield from _trainings(root)
+    yield from _tracking(root)
+    yield from _temporary_files(root)
+    yield from _experiments(root)
+    yield from _worktrees(root)
+
+
 def _processes(root: Path) -> Iterator[Finding]:
-    """Find stages that go on although the DVC that started them was killed."""
+    """Find stages still running after the dvc that started them was killed."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             words = process.cmdline()
             stage = next((word for word in words if re.fullmatch(r"stages\.\w+", word)), None)
             if stage and Path(process.cwd()) == root and "DVC_STAGE" in process.environ() and not _under_dvc(process):
-                text = (
-                    f"{stage} goes on without the DVC that started it (PID {process.pid}), and `dvc repro` cannot start"
-                )
+                text = f"{stage} (PID {process.pid}) is still running after the dvc that started it was killed"
                 mend = f"`kill {process.pid}` (train saves its state), then `dvc repro` goes on from there"
-                yield Finding("problem", f"{text} it again: {mend}")
+                yield Finding("problem", f"{text}, and `dvc repro` cannot start it again: {mend}")
 
 
 def _under_dvc(process: psutil.Process) -> bool:
@@ -56,11 +66,10 @@ def _trainings(root: Path) -> Iterator[Finding]:
             seconds = time.time() - snapshots[-1].stat().st_mtime
             used = size(sum(path.stat().st_size for path in snapshots))
             text = f"{name}: a training stopped at iteration {iteration:,} {age(seconds)} ago ({used})"
-            hint = "the same params, data and code go on from there"
+            hint = "the same params, data and code go on from there, or"
             if seconds > FORGOTTEN_DAYS * 86400:
-                yield Finding("note", f"{text}; if it is not wanted any more, `rm -r {name}`")
-            else:
-                yield Finding("note", f"{text}; {hint}, or `rm -r {name}`")
+                hint = "if it is not wanted any more,"
+            yield Finding("note", f"{text}; {hint} `rm -r {name}`")
     locks = list((root / "runs").glob("*.lock"))
     if not unfinished:
         harmless = f"; {len(locks)} lock files in runs/ are harmless" if locks else ""
@@ -91,46 +100,46 @@ def _tracking(root: Path) -> Iterator[Finding]:
         elif journal.pending:
             unsent.append(journal)
     if killed:
-        yield Finding("note", f"{_runs(len(killed))} was killed and still RUNNING for MLflow: `gptmodel sync` says so")
+        text = f"tracked runs that were killed, but are still RUNNING in MLflow: {len(killed)}"
+        yield Finding("note", f"{text}; `gptmodel sync` tells MLflow")
     if unsent:
-        yield Finding("note", f"{_runs(len(unsent))} not fully sent to MLflow: `gptmodel sync`")
+        yield Finding(
+            "note", f"tracked runs that were not fully sent to MLflow: {len(unsent)}; `gptmodel sync` sends the rest"
+        )
     if not killed and not unsent:
-        yield Finding("ok", "MLflow has been sent all runs")
-
-
-def _runs(count: int) -> str:
-    return f"{count} tracked run{'s' if count > 1 else ''}"
+        yield Finding("ok", "all tracked runs were sent to MLflow")
 
 
 def _temporary_files(root: Path) -> Iterator[Finding]:
-    found = _dead_temporary_files(root)
-    if not found:
+    paths = _abandoned_files(root)
+    if not paths:
         yield Finding("ok", "no half-written files")
         return
-    names = listed([str(path.relative_to(root)) for path in found], 3)
-    used = size(sum(path.stat().st_size for path in found))
-    yield Finding("note", f"half-written files of killed processes ({used}): {names}", lambda: _remove_files(root))
+    names = listed([str(path.relative_to(root)) for path in paths], 3)
+    used = size(sum(path.stat().st_size for path in paths))
+    text = f"half-written files of killed processes ({used}): {names}; --mend removes them"
+    yield Finding("note", text, partial(_remove_files, root))
 
 
-def _dead_temporary_files(root: Path) -> list[Path]:
+def _abandoned_files(root: Path) -> list[Path]:
     """Return half-written files that nobody wrote to for a while and no process of this user has open."""
     limit = time.time() - FRESH_SECONDS
     paths = [path for folder in FOLDERS for path in sorted((root / folder).rglob("*.tmp"))]
-    found = [path for path in paths if TEMPORARY.fullmatch(path.name) and path.stat().st_mtime < limit]
-    if not found:
+    old = [path for path in paths if TEMPORARY.fullmatch(path.name) and path.stat().st_mtime < limit]
+    if not old:
         return []
-    used: set[str] = set()
+    opened: set[str] = set()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            used |= {file.path for file in process.open_files()}
-    return [path for path in found if str(path) not in used]
+            opened |= {file.path for file in process.open_files()}
+    return [path for path in old if str(path) not in opened]
 
 
 def _remove_files(root: Path) -> str:
-    found = _dead_temporary_files(root)
-    for path in found:
+    paths = _abandoned_files(root)
+    for path in paths:
         path.unlink(missing_ok=True)
-    return f"removed {len(found)} half-written files"
+    return f"removed {len(paths)} half-written files"
 
 
 def _experiments(root: Path) -> Iterator[Finding]:
@@ -141,7 +150,7 @@ def _experiments(root: Path) -> Iterator[Finding]:
         oldest = age(time.time() - min(path.stat().st_mtime for path in folders))
         hint = "if no experiment runs (`dvc queue status`), remove them"
         names = listed([str(path.relative_to(root)) for path in folders], 3)
-        yield Finding("note", f"folders of experiments under way or killed, the oldest {oldest} old: {names}; {hint}")
+        yield Finding("note", f"folders of experiments, running or killed, the oldest {oldest} old: {names}; {hint}")
 
 
 def _worktrees(root: Path) -> Iterator[Finding]:
@@ -154,22 +163,12 @@ def _worktrees(root: Path) -> Iterator[Finding]:
         tree = Path(line.removeprefix("worktree "))
         match = re.match(rf"{WORKTREES}(\d+)-", tree.parent.name)
         if line.startswith("worktree ") and match and not psutil.pid_exists(int(match[1])):
-            yield Finding("note", f"a killed `gptmodel verify` left {tree}", lambda tree=tree: _drop(root, tree))  # type: ignore[misc]
+            text = f"a killed `gptmodel verify` left {tree}; --mend removes it"
+            yield Finding("note", text, partial(_remove_worktree, root, tree))
 
 
-def _drop(root: Path, tree: Path) -> str:
+def _remove_worktree(root: Path, tree: Path) -> str:
     git(root, "worktree", "remove", "--force", "--force", str(tree))
     if tree.parent.parent == Path(tempfile.gettempdir()).resolve():
         shutil.rmtree(tree.parent, ignore_errors=True)
     return f"removed {tree}"
-
-
-leftovers: tuple[Callable[[Path], Iterator[Finding]], ...] = (
-    dvc_locks,
-    _processes,
-    _trainings,
-    _tracking,
-    _temporary_files,
-    _experiments,
-    _worktrees,
-)

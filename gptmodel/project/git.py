@@ -7,22 +7,31 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from gptmodel.errors import GptModelError
 
 WORKTREES = "gptmodel-verify-"
 """How the temporary folders of worktrees begin; the process id follows."""
+SET_FOR_HOOKS = {"GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_PREFIX"}
+SET_FOR_HOOKS |= {"GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"}
+"""Variables that git sets for its hooks: with them, git answers for the hook's repository, whatever the folder."""
+TAG_SECONDS = 5.0
+"""How long a run waits for git: its tags are not worth more."""
 
 
-def git(root: Path, *words: str) -> str:
-    """Run git in a folder and return what it says; GptModelError when it fails."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}  # a hook sets them
-    command = ["git", "-C", str(root), *words]
+def git(root: Path, *words: str, seconds: float | None = None) -> str:
+    """Run git in a folder and return what it prints; GptModelError when it fails or takes more than `seconds`.
+
+    No hook runs, and a look at a repository writes nothing into it.
+    """
+    environment = {key: value for key, value in os.environ.items() if key not in SET_FOR_HOOKS}
+    command = ["git", "--no-optional-locks", "-c", f"core.hooksPath={os.devnull}", "-C", str(root), *words]
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=seconds)
     except OSError:
         raise GptModelError("git cannot be started; install it") from None
+    except subprocess.TimeoutExpired:
+        raise GptModelError(f"git {words[0]}: no answer in {seconds:g} seconds") from None
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
         raise GptModelError(f"git {words[0]}: {reason[-1].removeprefix('fatal: ')}")
@@ -31,7 +40,7 @@ def git(root: Path, *words: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Revision:
-    """The revision to examine, and the project it belongs to."""
+    """A commit of the project, and the folder of the project."""
 
     root: Path
     name: str
@@ -55,17 +64,22 @@ class Revision:
 
 @contextlib.contextmanager
 def worktree(revision: Revision) -> Iterator[Path]:
-    """Check the revision out into a temporary worktree, and remove it whatever happens. Hooks do not run."""
+    """Check the revision out into a temporary worktree, and remove it whatever happens."""
     prefix = git(revision.root, "rev-parse", "--show-prefix")
     with tempfile.TemporaryDirectory(prefix=f"{WORKTREES}{os.getpid()}-", ignore_cleanup_errors=True) as folder:
         tree = Path(folder).resolve() / "tree"
         try:
-            add = ("worktree", "add", "--quiet", "--detach", str(tree), revision.commit)
-            git(revision.root, "-c", f"core.hooksPath={os.devnull}", *add)
+            git(revision.root, "worktree", "add", "--quiet", "--detach", str(tree), revision.commit)
             yield tree / prefix
         finally:
             with contextlib.suppress(GptModelError):  # it may not have come to be
                 git(revision.root, "worktree", "remove", "--force", "--force", str(tree))
+
+
+def uncommitted(root: Path) -> list[str]:
+    """Return the files of the project that git tracks and that are not as the last commit has them."""
+    status = git(root, "status", "--porcelain", "--untracked-files=no", "--", ".")
+    return [line[3:] for line in status.splitlines()]
 
 
 def git_tags(folder: Path) -> dict[str, str]:
@@ -74,21 +88,10 @@ def git_tags(folder: Path) -> dict[str, str]:
     Outside a git repository, or without git, there are no git tags.
     """
     tags = {}
-    commit = _git(folder, "rev-parse", "HEAD")
-    if commit:
-        tags["mlflow.source.git.commit"] = commit.strip()
-        changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
-        if changes is not None:
-            tags["gptmodel.git.dirty"] = "true" if changes.strip() else "false"
+    with contextlib.suppress(GptModelError):
+        tags["mlflow.source.git.commit"] = git(folder, "rev-parse", "HEAD", seconds=TAG_SECONDS)
+        changes = git(folder, "status", "--porcelain", "--untracked-files=no", seconds=TAG_SECONDS)
+        tags["gptmodel.git.dirty"] = "true" if changes else "false"
     if name := os.environ.get("DVC_EXP_NAME"):
         tags["dvc.exp.name"] = name
     return tags
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    command: list[Any] = ["git", "--no-optional-locks", "-C", folder, *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, check=True, timeout=5, encoding="utf-8", errors="replace")
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout

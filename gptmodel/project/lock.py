@@ -1,15 +1,12 @@
-"""What dvc.yaml and dvc.lock say, checked field by field; DVC's digests; and which outs hold more than results.
+"""What dvc.yaml, dvc.lock and DVC's configuration say, checked field by field; and DVC's digests of files and folders.
 
-It reads and compares. It rebuilds nothing, and it never calls DVC.
+It reads and measures. It never calls DVC.
 """
 
 import configparser
-import csv
 import hashlib
-import io
 import json
 import re
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +20,6 @@ from gptmodel.files import digest
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 IGNORED = ("__pycache__", ".pyc", ".pyo")
 """Ends of the names that .dvcignore keeps out of a folder's digest."""
-
-# Why a rebuilt out may honestly differ, and in what: nothing else is left out of a comparison.
-VOLATILE = {"models/run.json": "it names a tracked run"}
-TIMED = {  # fields, or columns of a table, that hold the time a training took on its machine
-    "metrics/train.json": ("seconds", "tokens_per_second"),
-    "metrics/history.csv": ("seconds",),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +91,7 @@ def read_lock(path: Path, name: str = "dvc.lock") -> dict[str, LockedStage]:
 
 
 def _locked(value: dict[str, Any], where: str) -> LockedStage:
-    _known(value, {"cmd", "deps", "params", "outs"}, where)
+    _check_keys(value, {"cmd", "deps", "params", "outs"}, where)
     if not isinstance(value.get("cmd"), str):
         raise DataError(f"{where}: cmd has to be a text")
     params = _mapping(value.get("params", {}), f"{where}: params")
@@ -116,21 +106,21 @@ def _locked(value: dict[str, Any], where: str) -> LockedStage:
 def _entries(value: Any, where: str) -> dict[str, Entry]:
     if not isinstance(value, list):
         raise DataError(f"{where} has to be a list")
-    found: dict[str, Entry] = {}
+    entries: dict[str, Entry] = {}
     for item in value:
         fields = _mapping(item, where)
         path = fields.get("path")
-        if not isinstance(path, str) or not path or path in found:
+        if not isinstance(path, str) or not path or path in entries:
             raise DataError(f"{where}: path {path!r} is missing, not a text or there twice")
-        here = f"{where}: {path}"
-        _known(fields, {"path", "hash", "md5", "size", "nfiles", "isexec"}, here)
+        name = f"{where}: {path}"
+        _check_keys(fields, {"path", "hash", "md5", "size", "nfiles", "isexec"}, name)
         md5, size, nfiles = fields.get("md5"), fields.get("size"), fields.get("nfiles")
         if fields.get("hash") != "md5" or not isinstance(md5, str) or not MD5.fullmatch(md5):
-            raise DataError(f"{here}: md5 {md5!r} is none of DVC 3")
+            raise DataError(f"{name}: md5 {md5!r} is none of DVC 3")
         if type(size) is not int or (type(nfiles) is int) != md5.endswith(".dir"):
-            raise DataError(f"{here}: size {size!r}, nfiles {nfiles!r}: not those of a file or a folder")
-        found[path] = Entry(md5=md5, size=size, nfiles=nfiles)
-    return found
+            raise DataError(f"{name}: size {size!r}, nfiles {nfiles!r}: not those of a file or a folder")
+        entries[path] = Entry(md5=md5, size=size, nfiles=nfiles)
+    return entries
 
 
 def read_pipeline(path: Path, name: str = "dvc.yaml") -> list[Stage]:
@@ -150,7 +140,7 @@ def read_pipeline(path: Path, name: str = "dvc.yaml") -> list[Stage]:
 
 
 def _stage(stage: str, value: dict[str, Any], where: str) -> Stage:
-    _known(value, {"cmd", "deps", "params", "outs", "metrics", "plots", "desc", "meta", "frozen"}, where)
+    _check_keys(value, {"cmd", "deps", "params", "outs", "metrics", "plots", "desc", "meta", "frozen"}, where)
     cmd = value.get("cmd")
     if not isinstance(cmd, str) or "${" in cmd:
         raise DataError(f"{where}: cmd has to be one command without templates")
@@ -178,9 +168,9 @@ def _mapping(value: Any, where: str) -> dict[str, Any]:
     return value
 
 
-def _known(value: dict[str, Any], known: set[str], where: str) -> None:
-    if unknown := sorted(value.keys() - known):
-        raise DataError(f"{where}: {unknown[0]} is not known here; known are {', '.join(sorted(known))}")
+def _check_keys(value: dict[str, Any], allowed: set[str], where: str) -> None:
+    if unknown := sorted(value.keys() - allowed):
+        raise DataError(f"{where}: {unknown[0]} is not known here; known are {', '.join(sorted(allowed))}")
 
 
 def measure(path: Path) -> Entry | None:
@@ -192,46 +182,17 @@ def measure(path: Path) -> Entry | None:
     files = sorted(file for file in path.rglob("*") if file.is_file() and not _ignored(file.relative_to(path)))
     listed = [{"md5": digest(file, "md5"), "relpath": file.relative_to(path).as_posix()} for file in files]
     listed.sort(key=lambda item: item["relpath"])
-    md5 = hashlib.md5(json.dumps(listed, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
+    md5 = md5_of(json.dumps(listed, sort_keys=True).encode())
     return Entry(md5=f"{md5}.dir", size=sum(file.stat().st_size for file in files), nfiles=len(files))
+
+
+def md5_of(content: bytes) -> str:
+    """Return the md5 by which DVC names a file of this content."""
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _ignored(path: Path) -> bool:
     return any(part.endswith(IGNORED) for part in path.parts)
-
-
-def steady(path: str, content: bytes) -> Any:
-    """Return the content of an out without the time it took; ValueError when it is not of its format."""
-    fields = TIMED.get(path, ())
-    if path.endswith(".json"):
-        values = json.loads(content)
-        if not isinstance(values, dict):
-            raise ValueError("not a mapping")
-        return {key: value for key, value in values.items() if key not in fields}
-    rows = list(csv.DictReader(io.StringIO(content.decode())))
-    return [{key: value for key, value in row.items() if key not in fields} for row in rows]
-
-
-def changed_params(locked: Mapping[str, Any], now: Mapping[str, Any], keys: tuple[str, ...]) -> Iterator[str]:
-    """Yield a line for each setting that the lock has otherwise than the params file, or not at all."""
-    for key in sorted({*keys, *locked}):
-        value: Any = now
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        if key not in keys:
-            yield f"{key}: only in the lock"
-        elif key not in locked:
-            yield f"{key}: not in the lock"
-        else:
-            yield from _changes(key, locked[key], value)
-
-
-def _changes(key: str, locked: Any, now: Any) -> Iterator[str]:
-    if isinstance(locked, dict) and isinstance(now, dict):
-        for name in sorted({*locked, *now}):
-            yield from _changes(f"{key}.{name}", locked.get(name), now.get(name))
-    elif locked != now:
-        yield f"{key}: lock {locked!r:.40}, params {now!r:.40}"
 
 
 def dvc_setting(root: Path, section: str, name: str) -> str | None:

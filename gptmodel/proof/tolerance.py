@@ -1,20 +1,21 @@
-"""A rebuild on another platform than that of the lock: telling that it is one, and how far metrics may then be apart.
+"""How far the numbers of a rebuilt metrics file may be from the committed ones.
 
-There the same code, data and settings add numbers in another order: other bytes, and nearly the same losses.
+The time that a training took may differ anywhere, and fractions a little on another platform.
 """
 
+import csv
+import io
+import json
 import math
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-from gptmodel.project.lock import TIMED, steady
+from gptmodel.proof.result import DIFFERS, NEAR, TIME
 
-SAME, TIME, VARIES = "same", "same, but for the time it took", "volatile"
-NEAR, ELSEWHERE = "within tolerance", "other platform"
-DIFFERS, MISSING, FAILED = "differs", "missing", "failed"
-PROVEN, EXCUSED = (SAME, TIME, VARIES), (NEAR, ELSEWHERE)
-
+TIMED = {  # fields, or columns of a table, that hold the time a training took on its machine
+    "metrics/train.json": ("seconds", "tokens_per_second"),
+    "metrics/history.csv": ("seconds",),
+}
 # How far fractions may be apart on another platform, relative to the larger one; anything else has to be equal.
 TOLERANCE = {
     "metrics/train.json": 0.02,  # rounding grows with each iteration
@@ -25,61 +26,38 @@ SMALL = 0.01
 """What is smaller counts as of this size: a gap of nearly nothing is a difference of two losses."""
 
 
-def platform_of(model: Path) -> dict[str, str]:
-    """Return where a model was trained, by its own word; GptModelError or KeyError when it cannot be told."""
-    from gptmodel.checkpoint.model_file import load_model
-
-    platform = load_model(model).provenance["platform"]
-    return {str(key): str(value) for key, value in platform.items()}
-
-
-def platform_here() -> dict[str, str]:
-    """Return what of the fingerprint does not depend on the settings of a training."""
-    from gptmodel.compute.place import Place
-
-    fingerprint = Place.on("cpu").fingerprint
-    return {key: fingerprint[key] for key in ("torch", "torch_build", "cpu_capability")}
-
-
-def explained(path: str, platforms: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
-    """Yield lines that say where the locked and the rebuilt model were trained, and what that explains."""
-    for who, platform in platforms.items():
-        yield f"{path}: {who}: {', '.join(f'{key} {value}' for key, value in platform.items())}"
-    if told := _told_apart(*platforms.values()):
-        yield f"{path}: this explains other bytes: {told}"
-    else:
-        yield f"{path}: trained on the same platform: other code, data or settings made it"
-
-
-def another_machine(there: Mapping[str, str], here: Mapping[str, str]) -> str:
-    """Return in what two fingerprints differ; nothing if in the threads too, which are a setting and excuse nothing."""
-    return _told_apart(there, here) if there.get("threads") == here.get("threads") else ""
-
-
-def _told_apart(there: Mapping[str, str], here: Mapping[str, str]) -> str:
-    keys = [key for key in {**there, **here} if there.get(key) != here.get(key)]
-    return ", ".join(f"{key} {there.get(key)} there, {here.get(key)} here" for key in keys)
-
-
-def compare_metrics(path: str, committed: bytes, rebuilt: bytes, elsewhere: bool) -> tuple[str, str]:
-    """Compare a metrics file of other bytes, within the tolerance where it was rebuilt elsewhere; status and reason."""
+def compare_metrics(path: str, committed: bytes, rebuilt: bytes, other_platform: bool) -> tuple[str, str]:
+    """Compare metrics files of different bytes, with the tolerance of another platform or none; status and reason."""
     try:
-        old, new = steady(path, committed), steady(path, rebuilt)
+        old, new = without_times(path, committed), without_times(path, rebuilt)
     except ValueError as error:
         return DIFFERS, str(error)
     if path in TIMED and old == new:
         return TIME, f"{', '.join(TIMED[path])} left out"
-    there, here = dict(_leaves(old)), dict(_leaves(new))
-    apart = {name: _apart(there.get(name), here.get(name)) for name in {**there, **here}}
-    name = max(apart, key=lambda name: apart[name], default="")
-    told = f"{name} {there.get(name)} in the lock, {here.get(name)} here" if name else "other bytes for no number"
-    if not elsewhere:
-        return DIFFERS, f"{told}; more than the time" if path in TIMED else told
-    allowed, furthest = TOLERANCE[path], apart.get(name, math.inf)
-    return (
-        NEAR if furthest <= allowed else DIFFERS,
-        f"{told}: {100 * furthest:.2g} % apart, {100 * allowed:g} % allowed",
+    olds, news = dict(_leaves(old)), dict(_leaves(new))
+    distances = {name: _distance(olds.get(name), news.get(name)) for name in {**olds, **news}}
+    furthest = max(distances, key=lambda name: distances[name], default="")
+    distance = distances.get(furthest, 0.0)
+    reason = (
+        f"{furthest} {olds.get(furthest)} in the lock, {news.get(furthest)} here" if distance else "the same numbers"
     )
+    if not other_platform:
+        return DIFFERS, f"{reason}; more than the time differs" if path in TIMED else reason
+    allowed = TOLERANCE[path]
+    status = NEAR if distance <= allowed else DIFFERS
+    return status, f"{reason}: {100 * distance:.2g} % apart, {100 * allowed:g} % allowed"
+
+
+def without_times(path: str, content: bytes) -> Any:
+    """Return the content of a metrics file without the time it took; ValueError when it is not of its format."""
+    fields = TIMED.get(path, ())
+    if path.endswith(".json"):
+        values = json.loads(content)
+        if not isinstance(values, dict):
+            raise ValueError("not a mapping")
+        return {key: value for key, value in values.items() if key not in fields}
+    rows = list(csv.DictReader(io.StringIO(content.decode())))
+    return [{key: value for key, value in row.items() if key not in fields} for row in rows]
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -96,10 +74,11 @@ def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def _apart(there: Any, here: Any) -> float:
-    if there == here:
+def _distance(old: Any, new: Any) -> float:
+    """Return how far two fractions are apart, relative to the larger one; infinity for anything else that differs."""
+    if old == new:
         return 0.0
-    if not (isinstance(there, float) and isinstance(here, float)):
+    if not (isinstance(old, float) and isinstance(new, float)):
         return math.inf
-    distance = abs(there - here) / max(abs(there), abs(here), SMALL)
+    distance = abs(old - new) / max(abs(old), abs(new), SMALL)
     return distance if math.isfinite(distance) else math.inf  # not a number is near to nothing

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from verify_helpers import Done, call, change_metric, commit, faults, rows
+from committed_project import Done, call, change_metric, commit, faults, rows
 
 HERE = torch.backends.cpu.get_cpu_capability()
 pytestmark = pytest.mark.skipif(HERE == "DEFAULT", reason="this processor has no other way to compute")
@@ -20,11 +20,11 @@ def elsewhere(project: Path, *words: str) -> Done:
 def test_other_bytes_are_laid_to_the_platform_and_metrics_agree_within_the_tolerance(project: Path) -> None:
     done = elsewhere(project, "--stage", "prepare", *STAGES)
     assert done.returncode == 0, done.stdout + done.stderr
-    found = rows(done)
-    assert found["prepare", "data/prepared"] == "same"  # nothing is computed there
-    assert found["train", "models/model.pth"] == "other platform"
-    assert found["train", "metrics/history.csv"] == "within tolerance"
-    assert found["evaluate", "metrics/evaluate.json"] == "within tolerance"
+    statuses = rows(done)
+    assert statuses["prepare", "data/prepared"] == "same"  # nothing is computed there
+    assert statuses["train", "models/model.pth"] == "other platform"
+    assert statuses["train", "metrics/history.csv"] == "within tolerance"
+    assert statuses["evaluate", "metrics/evaluate.json"] == "within tolerance"
     assert {status for _, _, status in faults(done)} == {"other platform", "within tolerance"}
     assert "% apart, 2 % allowed" in done.stdout
     assert "% apart, 0.1 % allowed" in done.stdout

@@ -1,4 +1,4 @@
-"""A small project in a folder of its own, and the commands one gives there."""
+"""The tiny project of tests/pipeline, committed once; the commands one gives in a copy, and the rows verify prints."""
 
 import json
 import os
@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from attempts import server
+from made_once import made_once
+from pipeline_helpers import TRACKING, run_once
 
 ENVIRONMENT = {
     key: value for key, value in os.environ.items() if not key.startswith(("GIT_", "DVC_", "MLFLOW_", "PYTHONPATH"))
@@ -23,6 +26,18 @@ ENVIRONMENT = {
 Done = subprocess.CompletedProcess[str]
 SECONDS = 240
 """No command takes longer."""
+
+
+def finished_project(factory: pytest.TempPathFactory) -> Path:
+    """Return a project after `dvc repro` and a commit, of which nothing was tracked; not to be changed."""
+
+    def make(folder: Path) -> None:
+        project = run_once(factory)[1].copy_to(folder / "project")
+        project.remove(*TRACKING)
+        set_params(project.root, "mlflow=false")
+        commit(project.root)
+
+    return made_once(factory, "committed", make) / "project"
 
 
 def call(project: Path, *words: str, **environment: str) -> Done:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from verify_helpers import (
+from committed_project import (
     ENVIRONMENT,
     Done,
     call,
@@ -26,9 +26,9 @@ from verify_helpers import (
 
 
 def md5_in_lock(project: Path, path: str) -> str:
-    found = re.search(rf"path: {re.escape(path)}\n.*\n\s+md5: (\w+)", (project / "dvc.lock").read_text())
-    assert found is not None
-    return found[1]
+    match = re.search(rf"path: {re.escape(path)}\n.*\n\s+md5: (\w+)", (project / "dvc.lock").read_text())
+    assert match is not None
+    return match[1]
 
 
 def state(project: Path) -> dict[str, tuple[float, int]]:
@@ -51,12 +51,12 @@ def test_an_honest_commit_is_proven_and_nothing_is_touched(project: Path) -> Non
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1].endswith("dvc.lock is proven")
     assert faults(done) == set()
-    found = rows(done)
-    assert found["train", "models/model.pth"] == "same"
-    assert found["train", "models/run.json"] == "volatile"
-    assert found["train", "metrics/train.json"] == "same, but for the time it took"
-    assert found["evaluate", "metrics/evaluate.json"] == "same"
-    assert len([key for key in found if key[1] != "code, data, settings"]) == 11
+    statuses = rows(done)
+    assert statuses["train", "models/model.pth"] == "same"
+    assert statuses["train", "models/run.json"] == "volatile"
+    assert statuses["train", "metrics/train.json"] == "same, but for the time it took"
+    assert statuses["evaluate", "metrics/evaluate.json"] == "same"
+    assert len([key for key in statuses if key[1] != "code, data, settings"]) == 11
     assert [line for line in done.stderr.splitlines() if line.startswith("rebuilding")] == [
         f"rebuilding {stage} ..." for stage in ("fetch", "prepare", "train", "evaluate", "sample")
     ]
@@ -83,7 +83,7 @@ def test_a_lock_that_disagrees_with_itself_is_caught(project: Path) -> None:
     commit(project)
     done = gptmodel(project, "verify", "--stage", "prepare")
     assert faults(done) == {("prepare", "data/input.txt", "differs")}
-    assert "otherwise as an out of fetch" in done.stdout
+    assert "does not say the same of it as an out of fetch" in done.stdout
 
 
 def test_a_forged_setting_size_or_command_is_caught(project: Path) -> None:
@@ -161,8 +161,8 @@ def test_what_is_changed_by_hand_in_the_workspace_is_caught(project: Path) -> No
 
 
 def test_a_model_changed_by_hand_is_caught(forged_training: Done) -> None:
-    found = {fault for fault in faults(forged_training) if fault[0] != "train"}
-    assert found == {("workspace", "models/model.pth", "differs")}
+    others = {fault for fault in faults(forged_training) if fault[0] != "train"}
+    assert others == {("workspace", "models/model.pth", "differs")}
 
 
 @pytest.mark.slow

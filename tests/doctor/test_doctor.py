@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from committed_project import ENVIRONMENT, call, good, gptmodel, set_params
 from filelock import FileLock
-from verify_helpers import ENVIRONMENT, call, good, gptmodel, set_params
 
 
 def findings(project: Path, *words: str) -> tuple[int, list[str]]:
@@ -25,8 +25,8 @@ def findings(project: Path, *words: str) -> tuple[int, list[str]]:
 
 
 def one(lines: list[str], word: str) -> str:
-    (found,) = [line for line in lines if word in line]
-    return found
+    (match,) = [line for line in lines if word in line]
+    return match
 
 
 def rwlock(project: Path, pid: int, out: str = "models/model.pth") -> Path:
@@ -84,7 +84,7 @@ def test_a_sound_project_has_no_problems(project: Path) -> None:
 def test_a_killed_repro_is_explained_and_mended(project: Path) -> None:
     with repro_in_training(project) as (pid, stage):
         status, lines = findings(project)
-        assert f"PID {pid}) holds paths: let it end" in one(lines, "holds paths")  # alive: kept
+        assert f"PID {pid}) is at work and has locked its files: let it end" in one(lines, "is at work")
         held = (project / ".dvc" / "tmp" / "rwlock").read_text()
         findings(project, "--mend")
         assert json.loads((project / ".dvc" / "tmp" / "rwlock").read_text()) == json.loads(held)
@@ -93,13 +93,13 @@ def test_a_killed_repro_is_explained_and_mended(project: Path) -> None:
         os.waitpid(pid, os.WNOHANG)
         status, lines = findings(project)
         assert status == 2
-        assert f"(PID {pid})" in one(lines, "killed, but still in DVC's locks")
-        lost = one(lines, "goes on without the DVC that started it")
+        assert f"(PID {pid})" in one(lines, "killed processes that DVC still has locks of")
+        lost = one(lines, "is still running after the dvc that started it was killed")
         assert lost.startswith("problem")
         assert f"`kill {stage}`" in lost
         os.kill(stage, signal.SIGTERM)
         until = time.monotonic() + 20
-        while "goes on" in "".join(lines) and time.monotonic() < until:
+        while "is still running" in "".join(lines) and time.monotonic() < until:
             status, lines = findings(project)
         assert status == 0
         assert "a training stopped at iteration" in "".join(lines)
@@ -115,7 +115,7 @@ def test_the_locks_of_the_living_are_kept(project: Path) -> None:
     before = path.read_text()
     status, lines = findings(project, "--mend")
     assert status == 0
-    assert "is no DVC any more" in one(lines, "holds paths")
+    assert "is not DVC any more" in one(lines, "is at work")
     assert json.loads(path.read_text()) == json.loads(before)
 
 
@@ -163,8 +163,13 @@ def test_a_lock_file_that_a_kill_cut_off_is_a_problem_and_mended(text: str, proj
 
 def test_half_written_files_are_removed_unless_fresh_open_or_the_users(project: Path) -> None:
     names = ["data/.input.txt.abcd_1xy.tmp", "runs/0123456789abcdef/.snapshot-1.pt.abcdefgh.tmp"]
-    kept = ["models/.model.pth.freshone.tmp", "metrics/.a.json.opened12.tmp", "data/mine.tmp", "notes/.a.abcdefgh.tmp"]
-    for name in (*names, *kept):
+    others = [
+        "models/.model.pth.freshone.tmp",
+        "metrics/.a.json.opened12.tmp",
+        "data/mine.tmp",
+        "notes/.a.abcdefgh.tmp",
+    ]
+    for name in (*names, *others):
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text("half")
         if "freshone" not in name:
@@ -176,7 +181,7 @@ def test_half_written_files_are_removed_unless_fresh_open_or_the_users(project: 
         assert (project / names[0]).exists()
         status, lines = findings(project, "--mend")
         assert "mended   removed 2 half-written files" in lines
-    assert [name for name in (*names, *kept) if (project / name).exists()] == kept
+    assert [name for name in (*names, *others) if (project / name).exists()] == others
 
 
 def test_trainings_are_listed_and_never_removed(project: Path) -> None:
@@ -201,8 +206,8 @@ def test_what_mlflow_was_not_sent_is_counted_and_not_changed(project: Path) -> N
     before = {path: path.read_bytes() for path in (project / "runs" / "tracking").rglob("*") if path.is_file()}
     status_code, lines = findings(project, "--mend")
     assert status_code == 0
-    assert "2 tracked runs not fully sent" in one(lines, "fully sent")
-    assert "1 tracked run was killed" in one(lines, "still RUNNING")
+    assert one(lines, "not fully sent to MLflow: 2;")
+    assert one(lines, "still RUNNING in MLflow: 1;")
     assert before == {path: path.read_bytes() for path in (project / "runs" / "tracking").rglob("*") if path.is_file()}
 
 
@@ -253,3 +258,25 @@ def test_the_help_is_fast_and_imports_nothing_heavy(project: Path) -> None:
             "assert not {'torch', 'mlflow', 'dvc', 'psutil', 'ruamel.yaml'} & set(sys.modules)"
         )
         assert f"{command} [OPTIONS]" in good(project, sys.executable, "-c", code)
+
+
+FROM_PYTHON = """
+import sys
+sys.path.insert(0, "project")
+from pathlib import Path
+from gptmodel.doctor.examination import examine
+
+findings = list(examine(Path("project")))
+for finding in findings:
+    print(finding.status, finding.text, finding.mend() if finding.mend else "")
+loaded = {name.partition(".")[0] for name in sys.modules}
+assert not {"stages", "typer", "rich", "torch"} & loaded
+"""
+
+
+def test_from_python_a_finding_is_mended_by_a_call_and_the_command_line_is_not_imported(project: Path) -> None:
+    (project / ".dvc" / "tmp" / "rwlock").write_text("cut")
+    lines = good(project.parent, sys.executable, "-c", FROM_PYTHON).splitlines()
+    assert one(lines, "cut off by a kill").endswith("removed .dvc/tmp/rwlock")
+    assert not (project / ".dvc" / "tmp" / "rwlock").exists()
+    assert not [line for line in lines if line.startswith("problem") and "cut off" not in line]

@@ -1,0 +1,18 @@
+"""The examination of a project and of the machine that it is on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from gptmodel.doctor.environment import environment
+from gptmodel.doctor.finding import Finding
+from gptmodel.doctor.leftovers import leftovers
+
+
+def examine(root: Path) -> Iterator[Finding]:
+    """Yield what is fine, worth knowing or wrong about the project at `root`, and mend nothing.
+
+    A finding with a `mend` can be repaired by a call of it, while this goes on or afterwards.
+    """
+    root = root.resolve()
+    yield from environment(root)
+    yield from leftovers(root)
