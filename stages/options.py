@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -67,6 +67,7 @@ def showing(*sections: str) -> type[TyperCommand]:
         def format_epilog(self, ctx: Any, formatter: Any) -> None:
             from gptmodel.config import Params
             from gptmodel.params_file import read_params
+            from gptmodel.section import described
 
             path = ctx.params.get("params") or PARAMS_FILE
             try:
@@ -79,20 +80,13 @@ def showing(*sections: str) -> type[TyperCommand]:
                 kind: Any = Params.model_fields[section].annotation
                 given = values.get(section) or {}
                 rows = [
-                    (
-                        f"{section}.{key}",
-                        f"{_choices(field.annotation)}{field.description}  [default: {_plain(given.get(key))}]",
-                    )
+                    (f"{section}.{key}", f"{described(field)}  [default: {_plain(given.get(key))}]")
                     for key, field in kind.model_fields.items()
                 ]
                 with formatter.section(f"Settings of {path}, section {section} (change with -S)"):
                     formatter.write_dl(rows)
 
     return StageCommand
-
-
-def _choices(kind: Any) -> str:
-    return f"{'|'.join(get_args(kind))}: " if get_origin(kind) is Literal else ""
 
 
 def _plain(value: Any) -> str:

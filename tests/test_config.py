@@ -8,7 +8,7 @@ import yaml
 from model_helpers import ROOT, model_params, small_params, small_values
 from pydantic import BaseModel, ValidationError
 
-from gptmodel.config import ModelParams, Params, load_params
+from gptmodel.config import TUTORIAL, ModelParams, Params, Sizes, Switches, load_params
 from gptmodel.errors import ConfigError
 from gptmodel.ignored_settings import ignored_settings
 
@@ -55,6 +55,18 @@ def test_the_tutorial_is_a_preset_to_the_letter() -> None:
     assert (model.position, model.norm, model.activation, model.scale_embedding) == ("none", "post", "relu", True)
     assert (train.optimizer, train.lr_schedule, train.warmup_iters, train.grad_clip) == ("sgd", "constant", 0, 0.0)
     assert (model.ngram_orders, train.weight_decay, params.prepare.train_fraction) == ((), 0.0, 0.9)
+
+
+def test_a_model_is_its_sizes_its_switches_and_its_counts_in_this_order() -> None:
+    counts = ["kneser_ney", "kneser_ney_share"]
+    assert list(ModelParams.model_fields) == [*Sizes.model_fields, *Switches.model_fields, *counts]
+    assert next(iter(Sizes.model_fields)) == "block_size"
+    assert isinstance(model_params(), Switches)  # so a module can be handed one
+
+
+def test_the_switches_of_the_tutorial_are_those_of_its_preset() -> None:
+    model = load_params(ROOT / "presets" / "tutorial.yaml").model
+    assert model.model_dump(include=set(Switches.model_fields)) == TUTORIAL.model_dump()
 
 
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
