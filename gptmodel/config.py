@@ -1,21 +1,18 @@
-"""params.yaml -> frozen `Params`, one model per section; the only owner of keys, types, limits, words and defaults.
+"""`Params`, a frozen class for each section of params.yaml: the only owner of keys, types, limits, words and defaults.
 
-Every key is required, and an unknown key is an error. All faults of a file are reported at once. The presets, the
-comments of params.yaml and the settings in `--help` are made from the words and defaults here.
+The comments of params.yaml, the presets and the settings in `--help` are made from here. See gptmodel.params_file for
+how a file becomes Params.
 """
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal, Self
+import re
+from typing import Literal, Self
 
-from pydantic import ValidationError, model_validator
+from pydantic import model_validator
 
-from gptmodel.errors import ConfigError
-from gptmodel.params_file import apply_override, read_params, shown
 from gptmodel.section import Section, key
-from gptmodel.wrong_settings import closest, faults_of
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
+DEVICE_WORDS = "where to compute; auto = cuda if there is one, else cpu"
 SETTINGS_OF = {"sgd": (), "adamw": ("beta1", "beta2"), "muon": ("beta1", "beta2", "muon_lr", "muon_momentum")}
 
 
@@ -25,12 +22,12 @@ class FetchParams(Section):
     source: str = key(
         "shakespeare", "shakespeare, own (the text you put at data/input.txt), a local path or a URL", min_length=1
     )
-    sha256: str | None = key(
-        None, "digest that the file of a path or URL has to have; a URL needs one", pattern=r"^[0-9a-f]{64}$"
-    )
+    sha256: str | None = key(None, "digest that the file of a path or URL has to have; a URL needs one")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise ValueError(f"fetch.sha256 = {self.sha256!r:.70}: has to be 64 digits, 0 to 9 and a to f")
         if "://" in self.source and self.sha256 is None:
             raise ValueError("fetch.sha256 is null: a URL needs the sha256 of the file it serves")
         return self
@@ -115,7 +112,7 @@ class TrainParams(Section):
     eval_interval: int = key(100, "iterations between two evaluations", gt=0)
     eval_iters: int = key(200, "batches of each split in an evaluation", gt=0)
     optimizer: Literal["sgd", "adamw", "muon"] = key(
-        "adamw", "how weights are updated; muon leaves to adamw what is no matrix of a block"
+        "adamw", "how weights are updated; muon: the matrices of blocks, adamw the rest"
     )
     learning_rate: float = key(1e-3, "size of an update", gt=0.0)
     lr_schedule: Literal["constant", "cosine", "linear"] = key("constant", "how the learning rate falls to min_lr")
@@ -133,10 +130,10 @@ class TrainParams(Section):
     grad_clip: float = key(0.0, "largest norm of a gradient, scaled down to it; 1 is usual, 0 = off", ge=0.0)
     seed: int = key(1337, "start of all random numbers", ge=0, lt=2**63)
     threads: int = key(1, "parts of a batch that compute side by side; another number gives other bytes", gt=0, le=1024)
-    device: Device = key("auto", "where to compute; auto = cuda if there is one, else cpu")
+    device: Device = key("auto", DEVICE_WORDS)
     compile: bool = key(False, "train on compiled code; needs a C++ compiler, half a minute once, then seconds")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = key(
-        "auto", "arithmetic of the forward pass; auto = 16 bits on cuda, else float32"
+        "auto", "arithmetic of the forward pass; auto = 16 bits on cuda"
     )
 
     @model_validator(mode="after")
@@ -163,7 +160,7 @@ class EvaluateParams(Section):
         0.1, "overfitting: the train loss is more than this share of the val loss below it", gt=0.0, lt=1.0
     )
     threads: int = key(2, "CPU threads; they change the time, and no loss", gt=0, le=1024)
-    device: Device = key("auto", "where to compute; auto = cuda if there is one, else cpu")
+    device: Device = key("auto", DEVICE_WORDS)
 
 
 class SampleParams(Section):
@@ -180,7 +177,7 @@ class SampleParams(Section):
         "error", "what to do with a prompt character that the model does not know"
     )
     threads: int = key(2, "CPU threads", gt=0, le=1024)
-    device: Device = key("auto", "where to compute; auto = cuda if there is one, else cpu")
+    device: Device = key("auto", DEVICE_WORDS)
 
 
 class RuntimeParams(Section):
@@ -206,33 +203,12 @@ class Params(Section):
     runtime: RuntimeParams
 
 
-def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
-    """Read a params file and apply `section.key=value` overrides.
-
-    Raises ConfigError, with every fault of the file and the overrides in one line.
-    """
-    values = read_params(path)
-    for override in overrides:
-        apply_override(values, override)
-    faults: list[str] = []
-    sections: dict[str, Section] = {}
-    for name, field in Params.model_fields.items():
-        kind: Any = field.annotation
-        if name not in values:
-            faults.append(f"{name}: section missing (presets/ holds complete files)")
-            continue
-        if not isinstance(values[name], Mapping):
-            faults.append(f"{name} = {shown(values[name])}: has to be a section of keys and values")
-            continue
-        try:
-            sections[name] = kind.model_validate(values[name])
-        except ValidationError as error:
-            faults += faults_of(name, kind, error)
-    faults += [f"{name}: unknown section{closest(name, Params)}" for name in values if name not in Params.model_fields]
-    if faults:
-        where = f"{path} with -S {' -S '.join(overrides)}" if overrides else str(path)
-        raise ConfigError(f"{where}: " + "; ".join(faults))
-    return Params.model_validate(sections)
+SECTIONS: dict[str, type[Section]] = {
+    name: field.annotation  # type: ignore[misc]  # each is annotated with its class
+    for name, field in Params.model_fields.items()
+    if field.annotation
+}
+"""The class of each section, in the order of a file."""
 
 
 def _raise_if(faults: list[str]) -> None:

@@ -4,10 +4,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from gptmodel.errors import ConfigError, DataError
 from gptmodel.files import digest
+from gptmodel.project import dvc_yaml
 from gptmodel.project.layout import Layout
 
 PIPELINE_FILE = Path("dvc.yaml")
@@ -19,7 +18,7 @@ class Inputs:
     def __init__(self, stage: str, params_file: Path) -> None:
         described: dict[str, Any] = {}
         if PIPELINE_FILE.is_file():
-            described = yaml.safe_load(PIPELINE_FILE.read_text(encoding="utf-8"))["stages"][stage]
+            described = dvc_yaml.parse(PIPELINE_FILE.read_text(encoding="utf-8"))["stages"][stage]
         self.stage, self.params_file = stage, params_file
         self.sections = described.get("params", [])
         self.files = _digests(described.get("deps", []))
@@ -51,5 +50,5 @@ def _digest(path: Path) -> str:
 
 
 def _settings(path: Path, sections: list[str]) -> dict[str, Any]:
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values = dvc_yaml.parse(path.read_text(encoding="utf-8"))
     return {section: values.get(section) for section in sections}
