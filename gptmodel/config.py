@@ -112,7 +112,7 @@ class TrainParams(Section):
     eval_interval: int = key(100, "iterations between two evaluations", gt=0)
     eval_iters: int = key(200, "batches of each split in an evaluation", gt=0)
     optimizer: Literal["sgd", "adamw", "muon"] = key(
-        "adamw", "how weights are updated; muon leaves all but the blocks' matrices to adamw"
+        "adamw", "how weights are updated; muon leaves adamw all but the blocks' matrices"
     )
     learning_rate: float = key(1e-3, "size of an update", gt=0.0)
     lr_schedule: Literal["constant", "cosine", "linear"] = key("constant", "how the learning rate falls to min_lr")
