@@ -12,9 +12,10 @@ import numpy as np
 
 from benchmarks.loss import Lines
 from benchmarks.report import ROOT, Results, cell, options, progress, run, spread, table
-from gptmodel.config import Params, load_params
+from gptmodel.config import Params
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import PreparedData, load_prepared
+from gptmodel.params_file import load_params
 from gptmodel.planning.plan import evaluation_count
 
 TEXT_BYTES = 1_000_000

@@ -13,10 +13,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.report import Results, cell, options, progress, run, spread, table
-from gptmodel.config import load_params
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import load_prepared
 from gptmodel.evaluation.history import Evaluation
+from gptmodel.params_file import load_params
 
 LEVELS = (1.8228, 1.4697)
 

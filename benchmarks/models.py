@@ -125,7 +125,7 @@ def litgpt_model(sizes: Sizes) -> Any:
 
 def our_params(sizes: Sizes) -> "Params":
     """Return the settings of the preset that is like the peers, at these sizes, with AdamW."""
-    from gptmodel.config import load_params
+    from gptmodel.params_file import load_params
 
     shape = {key: getattr(sizes, key) for key in ("n_layer", "n_head", "n_embd", "block_size")}
     model = {**shape, "position": "learned"}

@@ -32,7 +32,7 @@ import json, sys, time
 from dataclasses import asdict
 from pathlib import Path
 import psutil
-from gptmodel.config import load_params
+from gptmodel.params_file import load_params
 from gptmodel.planning.measure import measure
 from gptmodel.planning.plan import make_plan
 from gptmodel.planning.text import find_text

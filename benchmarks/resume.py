@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.report import ROOT, Results, cell, options, progress, run, spread, table
-from gptmodel.config import load_params
+from gptmodel.params_file import load_params
 from gptmodel.training.snapshot import SnapshotStore
 
 TRAIN = [sys.executable, "-m", "stages.train", "-S", "runtime.snapshot_seconds=0.000001"]

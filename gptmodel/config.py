@@ -1,37 +1,33 @@
-"""params.yaml -> frozen `Params`, one model per section; the only place that knows keys, types and combinations.
+"""`Params`, a frozen class for each section of params.yaml: the only owner of keys, types, limits, words and defaults.
 
-Defaults live in params.yaml alone: every key is required, and an unknown key is an error. All faults of a file
-are reported at once.
+The comments of params.yaml, the presets and the settings in `--help` are made from here. See gptmodel.params_file for
+how a file becomes Params.
 """
 
-import difflib
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal, Self
+import re
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import model_validator
 
-from gptmodel.errors import ConfigError
-from gptmodel.params_file import apply_override, read_params, shown
+from gptmodel.section import Section, key
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
+DEVICE_WORDS = "where to compute; auto = cuda if there is one, else cpu"
 SETTINGS_OF = {"sgd": (), "adamw": ("beta1", "beta2"), "muon": ("beta1", "beta2", "muon_lr", "muon_momentum")}
-
-
-class Section(BaseModel):
-    """A frozen section of params.yaml: no unknown keys, no silent conversion, no NaN."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class FetchParams(Section):
     """Where the text comes from."""
 
-    source: str = Field(min_length=1, description="shakespeare, own, a local path or a URL")
-    sha256: str | None = Field(pattern=r"^[0-9a-f]{64}$", description="digest of the file a URL serves")
+    source: str = key(
+        "shakespeare", "shakespeare, own (the text you put at data/input.txt), a local path or a URL", min_length=1
+    )
+    sha256: str | None = key(None, "digest that the file of a path or URL has to have; a URL needs one")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise ValueError(f"fetch.sha256 = {self.sha256!r:.70}: has to be 64 digits, 0 to 9 and a to f")
         if "://" in self.source and self.sha256 is None:
             raise ValueError("fetch.sha256 is null: a URL needs the sha256 of the file it serves")
         return self
@@ -40,30 +36,54 @@ class FetchParams(Section):
 class PrepareParams(Section):
     """How the text becomes token ids."""
 
-    tokenizer: Literal["char", "byte"] = Field(description="one token for each character, or for each byte")
-    train_fraction: float = Field(gt=0.0, lt=1.0, description="share of the ids that trains; the rest validates")
+    tokenizer: Literal["char", "byte"] = key(
+        "char", "a token for each distinct character, or for each of the 256 bytes"
+    )
+    train_fraction: float = key(
+        0.9, "share of the token ids that trains, from the first; the rest validates", gt=0.0, lt=1.0
+    )
 
 
-class ModelParams(Section):
-    """The shape of the transformer and its switches."""
+class Sizes(Section):
+    """The arguments that the tutorial gives a model."""
 
-    block_size: int = Field(gt=0, le=2**20, description="context length, in tokens")
-    n_embd: int = Field(gt=0, le=2**16, description="width")
-    n_head: int = Field(gt=0, le=2**16, description="attention heads; they divide n_embd")
-    n_layer: int = Field(gt=0, le=2**16, description="blocks")
-    dropout: float = Field(ge=0.0, lt=1.0, description="share of activations dropped in training")
-    norm: Literal["post", "pre"] = Field(description="normalise after each sub-layer, or before it")
-    norm_type: Literal["layernorm", "rmsnorm"] = Field(description="how to normalise")
-    position: Literal["none", "learned", "rotary"] = Field(description="how a token knows where it stands")
-    activation: Literal["relu", "gelu", "relu2"] = Field(description="non-linearity of the feed-forward layer")
-    qk_norm: bool = Field(description="normalise queries and keys")
-    zero_init: bool = Field(description="blocks start as the identity")
-    logit_softcap: float = Field(ge=0.0, description="bend logits smoothly to within this; 0 = off")
-    scale_embedding: bool = Field(description="multiply the token embedding by sqrt(n_embd)")
-    ngram_orders: tuple[int, ...] = Field(strict=False, description="hashed n-gram input embeddings, e.g. [2, 3]")
-    ngram_dropout: float = Field(ge=0.0, lt=1.0, description="share of tokens without their n-grams in training")
-    kneser_ney: int = Field(ge=0, le=16, description="longest counted n-gram, mixed into predictions; 0 = off")
-    kneser_ney_share: float = Field(ge=0.0, lt=1.0, description="share of the counts in a prediction")
+    block_size: int = key(32, "context length, in tokens", gt=0, le=2**20)
+    n_embd: int = key(64, "width: numbers that stand for a token", gt=0, le=2**16)
+    n_head: int = key(4, "attention heads of a block; they divide n_embd", gt=0, le=2**16)
+    n_layer: int = key(4, "blocks", gt=0, le=2**16)
+    dropout: float = key(0.0, "share of activations dropped in training", ge=0.0, lt=1.0)
+
+
+class Switches(Section):
+    """The architecture beside those arguments; the modules of gptmodel.nn are handed it whole."""
+
+    norm: Literal["post", "pre"] = key("post", "normalise after each sub-layer, as in the tutorial, or before it")
+    norm_type: Literal["layernorm", "rmsnorm"] = key("layernorm", "how to normalise; rmsnorm leaves the mean alone")
+    position: Literal["none", "learned", "rotary"] = key("learned", "how a token knows where it stands")
+    activation: Literal["relu", "gelu", "relu2"] = key(
+        "relu", "non-linearity of the feed-forward layer; relu2 = ReLU squared"
+    )
+    qk_norm: bool = key(False, "normalise queries and keys")
+    zero_init: bool = key(False, "blocks start as the identity")
+    logit_softcap: float = key(0.0, "bend logits smoothly to within this; 15 is usual, 0 = off", ge=0.0)
+    scale_embedding: bool = key(True, "multiply the token embedding by sqrt(n_embd)")
+    ngram_orders: tuple[int, ...] = key(
+        [], "lengths of the n-grams with hashed input embeddings, such as [2, 3]; [] = none", strict=False
+    )
+    ngram_dropout: float = key(0.0, "share of tokens that train without their n-grams", ge=0.0, lt=1.0)
+
+
+TUTORIAL = Switches.model_validate(Switches.defaults() | {"position": "none"})
+"""The tutorial to the letter."""
+
+
+class ModelParams(Switches, Sizes):
+    """The shape of the transformer, its switches, and the counts beside it."""
+
+    kneser_ney: int = key(
+        0, "longest counted n-gram, mixed into predictions; up to 9 for 126 characters, 0 = off", ge=0, le=16
+    )
+    kneser_ney_share: float = key(0.0, "share of the counts in a prediction; 0.35 is usual", ge=0.0, lt=1.0)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -87,37 +107,41 @@ class ModelParams(Section):
 class TrainParams(Section):
     """How the model is trained. The words are the tutorial's: an iteration is one update."""
 
-    batch_size: int = Field(gt=0, description="sequences in an iteration")
-    max_iters: int = Field(gt=0, description="iterations")
-    eval_interval: int = Field(gt=0, description="iterations between two evaluations")
-    eval_iters: int = Field(gt=0, description="batches of each split in an evaluation")
-    optimizer: Literal["sgd", "adamw", "muon"] = Field(description="how weights are updated")
-    learning_rate: float = Field(gt=0.0, description="size of an update")
-    lr_schedule: Literal["constant", "cosine", "linear"] = Field(description="how the learning rate falls to min_lr")
-    min_lr: float = Field(ge=0.0, description="where a cosine or linear schedule ends")
-    warmup_iters: int = Field(ge=0, description="iterations of linear rise to learning_rate")
-    weight_decay: float = Field(ge=0.0, description="pull of matrices towards zero")
-    ngram_lr: float | None = Field(gt=0.0, description="learning rate of the n-gram tables; null: learning_rate")
-    ngram_floor: float = Field(ge=0.0, description="holds back rows of rare n-grams; 0 = off")
-    muon_lr: float | None = Field(gt=0.0, description="learning rate of Muon's matrices, on the same schedule")
-    muon_momentum: float | None = Field(ge=0.0, lt=1.0, description="Muon's memory of the gradient")
-    beta1: float | None = Field(ge=0.0, lt=1.0, description="AdamW's memory of the gradient")
-    beta2: float | None = Field(ge=0.0, lt=1.0, description="AdamW's memory of its square")
-    grad_clip: float = Field(ge=0.0, description="largest gradient norm; 0 = off")
-    seed: int = Field(ge=0, lt=2**63, description="start of all random numbers")
-    threads: int = Field(gt=0, le=1024, description="CPU threads; another number gives other bytes")
-    device: Device = Field(description="where to compute; auto takes cuda if there is one")
-    compile: bool = Field(description="train on compiled code; needs a C++ compiler, and seconds to begin")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(description="arithmetic of the forward pass")
+    batch_size: int = key(16, "sequences in an iteration", gt=0)
+    max_iters: int = key(5000, "iterations", gt=0)
+    eval_interval: int = key(100, "iterations between two evaluations", gt=0)
+    eval_iters: int = key(200, "batches of each split in an evaluation", gt=0)
+    optimizer: Literal["sgd", "adamw", "muon"] = key(
+        "adamw", "how weights are updated; muon leaves adamw all but the blocks' matrices"
+    )
+    learning_rate: float = key(1e-3, "size of an update", gt=0.0)
+    lr_schedule: Literal["constant", "cosine", "linear"] = key("constant", "how the learning rate falls to min_lr")
+    min_lr: float = key(0.0, "where a cosine or linear schedule ends", ge=0.0)
+    warmup_iters: int = key(0, "iterations of linear rise to learning_rate", ge=0)
+    weight_decay: float = key(0.01, "pull towards zero of matrices, not of biases, gains and embedding tables", ge=0.0)
+    ngram_lr: float | None = key(
+        None, "learning rate of the n-gram tables, on the same schedule; null = learning_rate", gt=0.0
+    )
+    ngram_floor: float = key(0.0, "holds back rows of rare n-grams, which memorise; 1 is usual, 0 = off", ge=0.0)
+    muon_lr: float | None = key(None, "learning rate of Muon's matrices, on the same schedule; 0.02 is usual", gt=0.0)
+    muon_momentum: float | None = key(None, "Muon's memory of the gradient; 0.95 is usual", ge=0.0, lt=1.0)
+    beta1: float | None = key(0.9, "AdamW's memory of the gradient; 0.9 is usual", ge=0.0, lt=1.0)
+    beta2: float | None = key(0.999, "AdamW's memory of the gradient's square; 0.999 is usual", ge=0.0, lt=1.0)
+    grad_clip: float = key(0.0, "largest norm of a gradient, scaled down to it; 1 is usual, 0 = off", ge=0.0)
+    seed: int = key(1337, "start of all random numbers", ge=0, lt=2**63)
+    threads: int = key(1, "parts of a batch that compute side by side; another number gives other bytes", gt=0, le=1024)
+    device: Device = key("auto", DEVICE_WORDS)
+    compile: bool = key(False, "train on compiled code; needs a C++ compiler, half a minute once, then seconds")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = key(
+        "auto", "arithmetic of the forward pass; auto = 16 bits on cuda"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        faults = []
-        usual = {"beta1": 0.9, "beta2": 0.999, "muon_lr": 0.02, "muon_momentum": 0.95}
-        faults += [
-            f"train.{key} is null: optimizer {self.optimizer} needs it ({usual[key]:g} is usual)"
-            for key in SETTINGS_OF[self.optimizer]
-            if getattr(self, key) is None
+        faults = [
+            f"train.{name} is null: optimizer {self.optimizer} needs it ({type(self).model_fields[name].description})"
+            for name in SETTINGS_OF[self.optimizer]
+            if getattr(self, name) is None
         ]
         if self.min_lr > self.learning_rate:
             faults.append(f"train.min_lr = {self.min_lr}: is above train.learning_rate = {self.learning_rate}")
@@ -132,33 +156,39 @@ class TrainParams(Section):
 class EvaluateParams(Section):
     """How the trained model is judged."""
 
-    overfit_gap: float = Field(gt=0.0, lt=1.0, description="overfitting: gap above this share of the val loss")
-    threads: int = Field(gt=0, le=1024, description="CPU threads")
-    device: Device = Field(description="where to compute")
+    overfit_gap: float = key(
+        0.1, "overfitting: the train loss is more than this share of the val loss below it", gt=0.0, lt=1.0
+    )
+    threads: int = key(2, "CPU threads; they change the time, and no loss", gt=0, le=1024)
+    device: Device = key("auto", DEVICE_WORDS)
 
 
 class SampleParams(Section):
     """What is sampled from the trained model."""
 
-    prompt: str = Field(min_length=1, description="text the samples continue")
-    max_new_tokens: int = Field(gt=0, description="tokens to add to the prompt")
-    num_samples: int = Field(gt=0, le=2**16, description="samples drawn together")
-    temperature: float = Field(ge=0.0, description="0 = always the likeliest token, 1 = as the model says")
-    top_k: int = Field(ge=0, description="draw from the k likeliest tokens; 0 = off")
-    top_p: float = Field(gt=0.0, le=1.0, description="draw from the likeliest tokens of this probability; 1 = off")
-    seed: int = Field(ge=0, lt=2**63, description="start of all random numbers")
-    on_unknown: Literal["error", "replace"] = Field(description="a prompt character the model does not know")
-    threads: int = Field(gt=0, le=1024, description="CPU threads")
-    device: Device = Field(description="where to compute")
+    prompt: str = key("\n", "text that the samples continue", min_length=1)
+    max_new_tokens: int = key(500, "tokens to add to the prompt", gt=0)
+    num_samples: int = key(3, "samples, drawn together", gt=0, le=2**16)
+    temperature: float = key(0.8, "0 = always the likeliest token, 1 = as the model predicts", ge=0.0)
+    top_k: int = key(0, "draw from the k likeliest tokens; 0 = off", ge=0)
+    top_p: float = key(1.0, "draw from the likeliest tokens that hold this much probability; 1 = off", gt=0.0, le=1.0)
+    seed: int = key(1337, "start of all random numbers", ge=0, lt=2**63)
+    on_unknown: Literal["error", "replace"] = key(
+        "error", "what to do with a prompt character that the model does not know"
+    )
+    threads: int = key(2, "CPU threads", gt=0, le=1024)
+    device: Device = key("auto", DEVICE_WORDS)
 
 
 class RuntimeParams(Section):
     """What cannot change a result: no stage depends on this section."""
 
-    snapshot_seconds: float = Field(gt=0.0, description="time between two snapshots for resuming")
-    progress: Literal["auto", "bar", "lines", "none"] = Field(description="how progress is shown")
-    mlflow: bool = Field(description="track runs in MLflow")
-    experiment: str = Field(min_length=1, description="name of the MLflow experiment")
+    snapshot_seconds: float = key(30, "seconds between two snapshots for resuming a killed run", gt=0.0)
+    progress: Literal["auto", "bar", "lines", "none"] = key(
+        "auto", "how progress is shown; auto = a bar on a terminal, else lines"
+    )
+    mlflow: bool = key(True, "track runs in MLflow")
+    experiment: str = key("gptmodel", "name of the MLflow experiment", min_length=1)
 
 
 class Params(Section):
@@ -173,55 +203,12 @@ class Params(Section):
     runtime: RuntimeParams
 
 
-def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
-    """Read a params file and apply `section.key=value` overrides.
-
-    Raises ConfigError, with every fault of the file and the overrides in one line.
-    """
-    values = read_params(path)
-    for override in overrides:
-        apply_override(values, override)
-    faults: list[str] = []
-    sections: dict[str, Section] = {}
-    for name, field in Params.model_fields.items():
-        kind: Any = field.annotation
-        if name not in values:
-            faults.append(f"{name}: section missing (presets/ holds complete files)")
-            continue
-        if not isinstance(values[name], Mapping):
-            faults.append(f"{name} = {shown(values[name])}: has to be a section of keys and values")
-            continue
-        try:
-            sections[name] = kind.model_validate(values[name])
-        except ValidationError as error:
-            faults += _faults(name, kind, error)
-    faults += [f"{name}: unknown section{_hint(name, Params)}" for name in values if name not in Params.model_fields]
-    if faults:
-        where = f"{path} with -S {' -S '.join(overrides)}" if overrides else str(path)
-        raise ConfigError(f"{where}: " + "; ".join(faults))
-    return Params.model_validate(sections)
-
-
-def _faults(name: str, kind: type[Section], error: ValidationError) -> list[str]:
-    lines = []
-    for fault in error.errors():
-        if not fault["loc"]:  # a cross-field check, which words its own line
-            lines.append(fault["msg"].removeprefix("Value error, "))
-            continue
-        key = ".".join(str(part) for part in (name, *fault["loc"]))
-        if fault["type"] == "extra_forbidden":
-            lines.append(f"{key}: unknown key{_hint(str(fault['loc'][0]), kind)}")
-        elif fault["type"] == "missing":
-            lines.append(f"{key}: missing (presets/ holds complete files)")
-        else:
-            message = fault["msg"].removeprefix("Input ")
-            lines.append(f"{key} = {shown(fault['input'])}: {message}")
-    return lines
-
-
-def _hint(word: str, kind: type[BaseModel]) -> str:
-    close = difflib.get_close_matches(word, kind.model_fields, n=1)
-    return f", did you mean {close[0]}?" if close else f"; known are {', '.join(kind.model_fields)}"
+SECTIONS: dict[str, type[Section]] = {
+    name: field.annotation  # type: ignore[misc]  # each is annotated with its class
+    for name, field in Params.model_fields.items()
+    if field.annotation
+}
+"""The class of each section, in the order of a file."""
 
 
 def _raise_if(faults: list[str]) -> None:

@@ -1,39 +1,54 @@
-"""A params file and `section.key=value` overrides as plain values; what they may hold is gptmodel.config's business."""
+"""A params file and `section.key=value` overrides -> `Params`: every key is required, and an unknown one an error."""
 
 import re
-import reprlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
+from pydantic import ValidationError
 
+from gptmodel.config import SECTIONS, Params
 from gptmodel.errors import ConfigError
+from gptmodel.project import dvc_yaml
+from gptmodel.section import Section
+from gptmodel.wrong_settings import closest, faults_of, shown
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML as DVC reads it: `1e-3` is a number, and a key given twice is an error."""
+def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
+    """Read a params file and apply `section.key=value` overrides.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is not a word", node.start_mark)
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
+    Raises ConfigError, with every fault of the file and the overrides in one line.
+    """
+    values = read_params(path)
+    for override in overrides:
+        apply_override(values, override)
+    return checked(values, f"{path} with -S {' -S '.join(overrides)}" if overrides else str(path))
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
+def checked(values: Mapping[str, Any], where: str) -> Params:
+    """Turn the plain values of a params file into Params; ConfigError tells all faults, and `where` they stand."""
+    faults: list[str] = []
+    sections: dict[str, Section] = {}
+    for name, section in SECTIONS.items():
+        if name not in values:
+            faults.append(f"{name}: section missing (presets/ holds complete files)")
+        elif not isinstance(values[name], Mapping):
+            faults.append(f"{name} = {shown(values[name])}: has to be a section of keys and values")
+        else:
+            try:
+                sections[name] = section.model_validate(values[name])
+            except ValidationError as error:
+                faults += faults_of(name, section, error)
+    faults += [f"{name}: unknown section{closest(name, Params)}" for name in values if name not in SECTIONS]
+    if faults:
+        raise ConfigError(f"{where}: " + "; ".join(faults))
+    return Params.model_validate(sections)
 
 
 def read_params(path: Path) -> dict[str, Any]:
     """Read a params file as plain values, unchecked but for being a YAML mapping."""
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        values = dvc_yaml.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(
             f"{path}: no such params file; run in the project's folder, or name one with --params"
@@ -42,8 +57,8 @@ def read_params(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: has to hold sections of keys and values (presets/ holds complete files)")
     return values
@@ -56,21 +71,10 @@ def apply_override(values: dict[str, Any], override: str) -> None:
         raise ConfigError(f"-S {override}: has to be section.key=value, such as -S train.learning_rate=3e-4")
     section, key, text = match.groups()
     try:
-        value = yaml.load(text, _Loader) if text else ""
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"-S {override}: the value is not valid YAML: {' '.join(str(error).split())}") from None
+        value = dvc_yaml.parse(text) if text else ""
+    except ValueError as error:
+        raise ConfigError(f"-S {override}: the value is {error}") from None
     target = values.setdefault(section, {})
     if not isinstance(target, dict):
         raise ConfigError(f"-S {override}: {section} is not a section")
     target[key] = value
-
-
-def shown(value: Any) -> str:
-    """Return a short form of any value: YAML aliases nest into one that would fill the memory if written out."""
-    short = reprlib.Repr()
-    short.maxlevel, short.maxlist, short.maxdict, short.maxstring = 2, 6, 6, 60
-    try:
-        text = short.repr(value)
-    except ValueError:  # an integer of thousands of digits
-        text = f"a very large {type(value).__name__}"
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -49,8 +49,8 @@ ModelOption = Annotated[Path, typer.Option("--model", metavar="FILE", help="The 
 
 def read_params(path: Path, settings: list[str] | None) -> "Params":
     """Load and check a params file, telling the user of settings without effect and of those DVC will not know."""
-    from gptmodel.config import load_params
     from gptmodel.ignored_settings import ignored_settings
+    from gptmodel.params_file import load_params
 
     params = load_params(path, settings or ())
     for line in ignored_settings(params):
@@ -65,8 +65,9 @@ def showing(*sections: str) -> type[TyperCommand]:
 
     class StageCommand(TyperCommand):
         def format_epilog(self, ctx: Any, formatter: Any) -> None:
-            from gptmodel.config import Params
+            from gptmodel.config import SECTIONS
             from gptmodel.params_file import read_params
+            from gptmodel.section import described
 
             path = ctx.params.get("params") or PARAMS_FILE
             try:
@@ -76,23 +77,15 @@ def showing(*sections: str) -> type[TyperCommand]:
                 formatter.write_text(f"The settings cannot be listed: {error}")
                 return
             for section in sections:
-                kind: Any = Params.model_fields[section].annotation
                 given = values.get(section) or {}
                 rows = [
-                    (
-                        f"{section}.{key}",
-                        f"{_choices(field.annotation)}{field.description}  [default: {_plain(given.get(key))}]",
-                    )
-                    for key, field in kind.model_fields.items()
+                    (f"{section}.{key}", f"{described(field)}  [default: {_plain(given.get(key))}]")
+                    for key, field in SECTIONS[section].model_fields.items()
                 ]
                 with formatter.section(f"Settings of {path}, section {section} (change with -S)"):
                     formatter.write_dl(rows)
 
     return StageCommand
-
-
-def _choices(kind: Any) -> str:
-    return f"{'|'.join(get_args(kind))}: " if get_origin(kind) is Literal else ""
 
 
 def _plain(value: Any) -> str:

@@ -16,8 +16,8 @@ app = new_app()
 @app.command(cls=showing("model", "train", "runtime"))
 def plan(params: ParamsOption = PARAMS_FILE, settings: SettingsOption = None) -> None:
     """Tell what a run of these settings will take, from a few seconds of measuring. Nothing is written."""
-    from gptmodel.config import load_params
     from gptmodel.ignored_settings import ignored_settings
+    from gptmodel.params_file import load_params
 
     chosen = load_params(params, settings or ())
     for line in ignored_settings(chosen):

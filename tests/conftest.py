@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:  # plain `pytest` puts tests/ there, whose folders have the names of packages
     sys.path.insert(0, str(ROOT))
 
-from gptmodel.config import Params, load_params  # noqa: E402
+from gptmodel.config import Params  # noqa: E402
+from gptmodel.params_file import load_params  # noqa: E402
 
 if TYPE_CHECKING:
     from projects import Project

@@ -205,26 +205,26 @@ PARAMS = {
     ),
     "key of another section": Case("train", "train.n_layer: unknown key", params(train={"n_layer": 3})),
     "text for a number": Case(
-        "train", "train.batch_size = 'many': should be a valid integer", params(train={"batch_size": "many"})
+        "train", "train.batch_size = 'many': has to be a whole number", params(train={"batch_size": "many"})
     ),
     "fraction for a count": Case("train", "train.max_iters = 0.5", params(train={"max_iters": 0.5})),
     "yes for true": Case(
-        "train", "runtime.mlflow = 'maybe': should be a valid boolean", params(runtime={"mlflow": "maybe"})
+        "train", "runtime.mlflow = 'maybe': has to be true or false", params(runtime={"mlflow": "maybe"})
     ),
-    "null for a number": Case("train", "train.seed = None", params(train={"seed": None})),
+    "null for a number": Case("train", "train.seed = null", params(train={"seed": None})),
     "NaN": Case(
-        "train", "train.learning_rate = nan: should be a finite number", params(train={"learning_rate": float("nan")})
+        "train", "train.learning_rate = nan: has to be a finite number", params(train={"learning_rate": float("nan")})
     ),
     "negative learning rate": Case(
-        "train", "train.learning_rate = -1.0: should be greater than 0", params(train={"learning_rate": -1.0})
+        "train", "train.learning_rate = -1.0: has to be above 0", params(train={"learning_rate": -1.0})
     ),
     "number of 400 digits": Case(
         "train", "train.learning_rate = 1", nothing, ("-S", "train.learning_rate=1" + "0" * 400)
     ),
-    "unknown word": Case("train", "model.norm = 'middle': should be 'post' or 'pre'", params(model={"norm": "middle"})),
-    "no layers": Case("train", "model.n_layer = 0: should be greater than 0", params(model={"n_layer": 0})),
+    "unknown word": Case("train", "model.norm = 'middle': has to be 'post' or 'pre'", params(model={"norm": "middle"})),
+    "no layers": Case("train", "model.n_layer = 0: has to be above 0", params(model={"n_layer": 0})),
     "layers without end": Case(
-        "train", "model.n_layer = 1000000000: should be less than", params(model={"n_layer": 10**9})
+        "train", "model.n_layer = 1000000000: has to be at most", params(model={"n_layer": 10**9})
     ),
     "heads that do not divide": Case(
         "train", "model.n_head = 3: does not divide model.n_embd = 8", params(model={"n_head": 3})
@@ -449,7 +449,7 @@ LINES = {
         "train", "tran: unknown section, did you mean train?", nothing, ("-S", "tran.seed=1")
     ),
     "-S that is not YAML": Case("train", "the value is not valid YAML", nothing, ("-S", "train.seed=[1")),
-    "-S of another type": Case("train", "train.seed = 'x': should be a valid integer", nothing, ("-S", "train.seed=x")),
+    "-S of another type": Case("train", "train.seed = 'x': has to be a whole number", nothing, ("-S", "train.seed=x")),
     "a port that is no number": Case("ui", "Invalid value for '--port'", nothing, ("--port", "x")),
     "port 0": Case("ui", "greater than or equal to 1", nothing, ("--port", "0")),
     "port 70000": Case("ui", "less than or equal to 65535", nothing, ("--port", "70000")),

@@ -4,11 +4,10 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import gptmodel
 from gptmodel.errors import ConfigError, DataError
 from gptmodel.files import digest
+from gptmodel.project import dvc_yaml
 from gptmodel.project.layout import Layout
 
 PIPELINE_FILE = Path("dvc.yaml")
@@ -57,7 +56,7 @@ def _described(pipeline: Path, stage: str) -> dict[str, Any]:
     """Return what a dvc.yaml says of a stage; nothing where there is no such file."""
     if not pipeline.is_file():
         return {}
-    described: dict[str, Any] = yaml.safe_load(pipeline.read_text(encoding="utf-8"))["stages"][stage]
+    described: dict[str, Any] = dvc_yaml.parse(pipeline.read_text(encoding="utf-8"))["stages"][stage]
     return described
 
 
@@ -77,5 +76,5 @@ def _digest(path: Path) -> str:
 
 
 def _settings(path: Path, sections: list[str]) -> dict[str, Any]:
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values = dvc_yaml.parse(path.read_text(encoding="utf-8"))
     return {section: values.get(section) for section in sections}

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from gptmodel.errors import DataError
 from gptmodel.files import digest
+from gptmodel.project import dvc_yaml
 
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 IGNORED = ("__pycache__", ".pyc", ".pyo")
@@ -67,15 +65,15 @@ class LockedStage:
 
 
 def read_yaml(path: Path, name: str) -> dict[str, Any]:
-    """Read a YAML mapping just as DVC reads it; DataError calls the file `name`."""
+    """Read a YAML mapping as DVC reads it; DataError calls the file `name`."""
     try:
-        value = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        value = dvc_yaml.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{name}: no such file; `dvc repro` makes one, and git has to track it") from None
     except OSError as error:
         raise DataError(f"{name}: cannot be read: {error.strerror}") from None
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise DataError(f"{name}: not valid YAML: {' '.join(str(error).split())[:200]}") from None
+    except ValueError as error:
+        raise DataError(f"{name}: {str(error)[:200]}") from None
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise DataError(f"{name}: has to be a mapping")
     return value

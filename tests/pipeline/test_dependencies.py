@@ -15,6 +15,7 @@ WATCHING = {
     "gptmodel/project/git.py",
     "gptmodel/project/inputs.py",
     "gptmodel/units.py",
+    "gptmodel/wrong_settings.py",
     "stages/tracked.py",
     "stages/progress.py",
     "gptmodel/tracking",

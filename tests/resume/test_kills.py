@@ -33,7 +33,7 @@ WHILE = [  # what a training does over and over
 ONCE = [  # what it does at its start, and at its end
     "gptmodel.config:load_params",
     "gptmodel.training.run:TrainingRun._journal_key",
-    "gptmodel.checkpoint.model_file:save_checkpoint",
+    "gptmodel.checkpoint.model_file:save_model",
     "gptmodel.training.run:TrainingRun.finish",
     "gptmodel.tracking.journal:JournalWriter.file",
     "stages.tracked:log_training",

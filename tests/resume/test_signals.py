@@ -46,7 +46,7 @@ def test_stopped_at_random_moments(project: Project, alone: Project) -> None:
         "gptmodel.config:load_params",
         "gptmodel.data.prepared:load_prepared",
         "gptmodel.training.run:_code_digest",
-        "gptmodel.checkpoint.model_file:save_checkpoint",
+        "gptmodel.checkpoint.model_file:save_model",
         "stages.tracked:log_training",
         "gptmodel.training.run:TrainingRun.forget",
     ],
@@ -55,7 +55,7 @@ def test_before_and_after_the_loop_a_signal_is_not_lost(project: Project, place:
     attempt = project.run(
         "train", injuries={**JOURNAL_ONLY, "kill_inside": {"place": place, "call": 1, "after": 9, "number": number}}
     )
-    late = place.endswith(("save_checkpoint", "log_training", "forget"))  # then the rest is quicker than a stop
+    late = place.endswith(("save_model", "log_training", "forget"))  # then the rest is quicker than a stop
     assert attempt.status == (0 if late else STATUS[number]), attempt.error
     assert "Traceback" not in attempt.error
     assert project.model.exists() == late

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gptmodel import config
+from gptmodel.section import described
 from stages import cli, command
 
 ROOT = Path(__file__).parents[2]
@@ -148,6 +150,7 @@ def test_the_help_has_each_setting_with_its_default_from_the_params_file(gptmode
         for key, value in values[section].items():
             shown = words.partition(f" {section}.{key} ")[2].partition("[default: ")[2]
             assert shown.startswith(f"{_written(value)}]"), key
+            assert f" {section}.{key} {described(config.SECTIONS[section].model_fields[key])} [default: " in words, key
 
 
 def test_the_help_can_be_had_without_a_params_file(gptmodel):

@@ -76,7 +76,7 @@ PEAK = """
 import sys
 import time
 from pathlib import Path
-from gptmodel.config import load_params
+from gptmodel.params_file import load_params
 from gptmodel.data.prepared import load_prepared
 from gptmodel.training.loop import Hooks, fit
 from gptmodel.training.run import TrainingRun
