@@ -26,7 +26,7 @@ from gptmodel.errors import GptModelError
 from gptmodel.evaluation.diagnosis import diagnose
 from gptmodel.sampling.generate import sample_texts
 from gptmodel.tokenizers.char import CharTokenizer
-from gptmodel.tracking.base import NullTracker
+from gptmodel.tracking.tracker import NullTracker
 from gptmodel.training.compiled import find_compiler
 
 Changes = dict[str, Any]
@@ -197,7 +197,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return NullTracker()
 
     MADE.clear()
-    stand_in.MlflowTracker = tracker  # type: ignore[attr-defined]
+    stand_in.start_run = tracker  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "gptmodel.tracking.mlflow_tracker", stand_in)
     return tmp_path
 

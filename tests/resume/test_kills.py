@@ -24,7 +24,7 @@ from projects import JOURNAL_ONLY, Injuries, Outcome, Project, new_project, poin
 SEED = int(os.environ.get("KILL_SEED", "20240607"))
 WHILE = [  # what a training does over and over
     "gptmodel.training.run:TrainingRun._restore",
-    "gptmodel.tracking.journal_tracker:JournalTracker.start",
+    "gptmodel.tracking.mlflow_tracker:start_run",
     "gptmodel.tracking.journal:JournalWriter._append",
     "gptmodel.evaluation.loss:estimate_loss",
     "gptmodel.training.step:training_step",
@@ -37,7 +37,7 @@ ONCE = [  # what it does at its start, and at its end
     "gptmodel.training.run:TrainingRun.finish",
     "gptmodel.tracking.journal:JournalWriter.file",
     "stages.tracked:log_training",
-    "gptmodel.tracking.journal_tracker:JournalTracker.close",
+    "gptmodel.tracking.mlflow_tracker:MlflowTracker.close",
     "gptmodel.training.run:TrainingRun.forget",
 ]
 HALVES: list[Injuries] = [

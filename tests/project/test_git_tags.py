@@ -1,4 +1,4 @@
-"""The protocol and a run's git tags."""
+"""The tags that say which code ran."""
 
 import subprocess
 from pathlib import Path
@@ -6,8 +6,6 @@ from pathlib import Path
 import pytest
 
 from gptmodel.project.git import git_tags
-from gptmodel.tracking.base import NullTracker, Tracker
-from gptmodel.tracking.journal_tracker import JournalTracker
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -15,15 +13,6 @@ def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(
         ["git", "-C", folder, *name, *arguments], check=True, capture_output=True, text=True
     ).stdout.strip()
-
-
-def test_trackers_keep_the_protocol(tmp_path: Path) -> None:
-    trackers: list[Tracker] = [NullTracker(), JournalTracker(tmp_path, "0" * 32, "exp", "address")]
-    for tracker in trackers:
-        tracker.log_metrics({"loss": 1.0}, 0)  # not started: nothing happens, nothing breaks
-        tracker.close("FAILED")
-        assert tracker.problem is None
-    assert not list(tmp_path.iterdir())
 
 
 def test_git_tags_say_commit_and_changes(tmp_path: Path) -> None:
