@@ -220,8 +220,8 @@ def _profile_all_threads(profile: Callable[[FrameType, str, object], None]) -> N
 
 def _code(place: str) -> CodeType:
     module, _, name = place.partition(":")
-    found: Any = importlib.import_module(module)
+    function: Any = importlib.import_module(module)
     for part in name.split("."):
-        found = getattr(found, part)
-    code: CodeType = found.__code__
+        function = getattr(function, part)
+    code: CodeType = function.__code__
     return code

@@ -106,8 +106,8 @@ def test_a_run_and_its_evaluation(root: Path) -> None:
     assert (after.info.status, after.info.end_time) == (before.info.status, before.info.end_time)
     assert history(root, "eval/val_loss") == [(0, 1.5)]
     artifacts = root / "mlartifacts" / after.info.run_id / "artifacts"
-    found = sorted(path.relative_to(artifacts).as_posix() for path in artifacts.rglob("*") if path.is_file())
-    assert found == ["model/model.pth", "plots/a.png", "plots/deep/b.png"]
+    names = sorted(path.relative_to(artifacts).as_posix() for path in artifacts.rglob("*") if path.is_file())
+    assert names == ["model/model.pth", "plots/a.png", "plots/deep/b.png"]
     assert not senders(str(described["journal"]))
 
 
@@ -234,7 +234,7 @@ def test_three_runs_at_once_make_one_store(tmp_path: Path) -> None:
         process.communicate(timeout=120)
     sync(tmp_path)  # what a busy machine did not get done in time
     store = client(tmp_path)
-    [experiment] = [found for found in store.search_experiments() if found.name == "exp"]
+    [experiment] = [each for each in store.search_experiments() if each.name == "exp"]
     runs = store.search_runs([experiment.experiment_id])
     assert [run.info.status for run in runs] == ["FINISHED"] * 3
     assert all(len(store.get_metric_history(run.info.run_id, "loss")) == 10 for run in runs)
