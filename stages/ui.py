@@ -16,9 +16,9 @@ def ui(port: PortOption = 5000) -> None:
 
     server = UiServer(project_root(), port)
     note(f"starting mlflow ui for {server.address}; it takes about 15 seconds")
-    try:
-        with server.running() as process:
-            typer.echo(f"open {server.page()} (Ctrl-C stops it)")
+    with server.running() as process:
+        try:
+            typer.echo(f"open {server.page(process)} (Ctrl-C stops it)")
             process.wait()
-    except KeyboardInterrupt:
-        note("stopped")
+        except KeyboardInterrupt:
+            note("stopped")

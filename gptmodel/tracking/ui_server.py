@@ -32,10 +32,7 @@ class UiServer:
 
     @contextmanager
     def running(self) -> Iterator["subprocess.Popen[bytes]"]:
-        """Run the server while the block does; it answers when the block begins.
-
-        GptModelError when it ends instead.
-        """
+        """Run the server while the block does; it answers some seconds later, see `page`."""
         process = subprocess.Popen(
             self._command(),
             env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
@@ -44,13 +41,16 @@ class UiServer:
             start_new_session=True,  # it has children: Ctrl-C comes here, and all of them are stopped below
         )
         try:
-            self._wait_until_up(process)
             yield process
         finally:
             _stop(process)
 
-    def page(self) -> str:
-        """Return the address of the newest experiment's runs: the front page opens on another kind of work."""
+    def page(self, process: "subprocess.Popen[bytes]") -> str:
+        """Wait until the server answers, and return the address of the newest experiment's runs.
+
+        The front page opens on another kind of work. GptModelError when the server ends instead.
+        """
+        self._wait_until_up(process)
         front = f"http://{HOST}:{self._port}"
         question = f"{front}/api/2.0/mlflow/experiments/search?max_results=100"
         try:

@@ -19,7 +19,7 @@ def test_it_shows_the_runs_and_leaves_no_process(root: Path) -> None:
     sync(root)
     server = UiServer(root, free_port())
     with server.running() as process:
-        page = server.page()
+        page = server.page(process)
         assert "/#/experiments/1/runs" in page
         with urllib.request.urlopen(page, timeout=10) as answer:
             assert b"MLflow" in answer.read()
