@@ -16,7 +16,7 @@ from benchmarks.models import VOCAB
 from benchmarks.report import ROOT, Results, cell, options, progress, ratios, run, spread, table
 from benchmarks.samplers import LAPTOP, enters, ready
 from gptmodel.compute.place import Place
-from gptmodel.config import load_params
+from gptmodel.params_file import load_params
 
 
 def parser() -> argparse.ArgumentParser:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from gptmodel.config import Params
     from gptmodel.evaluation.history import Evaluation
-    from gptmodel.tracking.base import Tracker
+    from gptmodel.tracking.tracker import Tracker
 
 
 class Reporter:

@@ -7,7 +7,7 @@ from gptmodel.project.layout import project_root
 
 def sync() -> None:
     """Send to MLflow what it could not take before, and mark runs that were killed."""
-    from gptmodel.tracking.mlflow_tracker import sync as send
+    from gptmodel.tracking.send_to_mlflow import sync as send
 
     for line in send(project_root()):
         typer.echo(line)

@@ -3,7 +3,7 @@
 import getpass
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from gptmodel.errors import CheckpointError, Interrupted
 from gptmodel.files import digest, remove_leftovers, write_json
 from gptmodel.project.git import git_tags
 from gptmodel.project.layout import Layout, project_root
-from gptmodel.tracking.base import NullTracker, Status, Tracker
+from gptmodel.tracking.tracker import NullTracker, Status, Tracker
 from stages.command import note
 
 if TYPE_CHECKING:
@@ -23,12 +23,11 @@ if TYPE_CHECKING:
 @contextmanager
 def training_tracker(run: "TrainingRun", params: "Params") -> Iterator[Tracker]:
     """Track a training: the run ends FINISHED, FAILED or KILLED as the block does, and continues after a kill."""
-    root = project_root()
     tracker: Tracker = NullTracker()
     if params.runtime.mlflow:
-        from gptmodel.tracking.mlflow_tracker import MlflowTracker
+        from gptmodel.tracking.mlflow_tracker import start_run
 
-        tracker = _or_none(lambda: MlflowTracker(root, params.runtime.experiment, run.journal_key, _run_name(run)))
+        tracker = start_run(project_root(), params.runtime.experiment, run.journal_key, _run_name(run))
     status: Status = "FAILED"
     try:
         _log_start(tracker, run, params)
@@ -123,15 +122,7 @@ def _attached(run_json: Path) -> Tracker:
         return NullTracker()
     from gptmodel.tracking.mlflow_tracker import attach
 
-    return _or_none(lambda: attach(project_root(), value))
-
-
-def _or_none(make: Callable[[], Tracker]) -> Tracker:
-    """Return a tracker, or one that remembers nothing where run.json or the journal hold what no tracker wrote."""
-    try:
-        return make()
-    except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
-        return NullTracker(f"the run's journal is damaged ({type(error).__name__}: {error}): the run is not tracked")
+    return attach(project_root(), value)
 
 
 def _close(tracker: Tracker, status: Status | None) -> None:

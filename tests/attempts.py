@@ -160,8 +160,8 @@ def _serve() -> None:
             if pid in born:  # not reaped, so the number is still its own
                 os.kill(pid, number)
         for pid in [*born]:
-            found, status = os.waitpid(pid, os.WNOHANG)
-            if found:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
                 code = os.waitstatus_to_exitcode(status)
                 _tell({"pid": pid, "status": code, "seconds": time.monotonic() - born.pop(pid)})
         if not ready:

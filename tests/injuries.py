@@ -97,9 +97,28 @@ def kill_in_line(call: int) -> None:
     os.write = written
 
 
+def record_frames(report: str) -> None:
+    """Write down the project's functions under way at each line of the tracking journal, innermost last."""
+    write = os.write
+
+    def written(descriptor: int, content: bytes) -> int:
+        if Path(f"/proc/self/fd/{descriptor}").readlink().name == "events.jsonl":
+            frame, names = sys._getframe(1), list[str]()
+            while frame is not None:
+                module = frame.f_globals["__name__"]
+                if module.partition(".")[0] in ("gptmodel", "stages"):
+                    names.insert(0, f"{module}:{frame.f_code.co_qualname}")
+                frame = frame.f_back
+            with Path(report).open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(names) + "\n")
+        return write(descriptor, content)
+
+    os.write = written
+
+
 def journal_only() -> None:
     """Track into the journal, and let nobody send it: the helper process needs seconds to import MLflow."""
-    tracker: Any = importlib.import_module("gptmodel.tracking.journal_tracker")
+    tracker: Any = importlib.import_module("gptmodel.tracking.mlflow_tracker")
 
     class NoSender:
         failure, refused = None, ()
@@ -201,8 +220,8 @@ def _profile_all_threads(profile: Callable[[FrameType, str, object], None]) -> N
 
 def _code(place: str) -> CodeType:
     module, _, name = place.partition(":")
-    found: Any = importlib.import_module(module)
+    function: Any = importlib.import_module(module)
     for part in name.split("."):
-        found = getattr(found, part)
-    code: CodeType = found.__code__
+        function = getattr(function, part)
+    code: CodeType = function.__code__
     return code

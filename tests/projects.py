@@ -85,7 +85,7 @@ class Project:
 
     def leftovers(self) -> list[str]:
         """Files of a training other than its results, its lock and its tracking."""
-        kept = {
+        results = {
             "metrics/prepare.json",
             "runs/tracking",
             "models/model.pth",
@@ -93,9 +93,9 @@ class Project:
             "metrics/train.json",
             "metrics/history.csv",
         }
-        found = [path for name in ("runs", "models", "metrics") for path in self.folder.glob(f"{name}/*")]
-        names = {path.relative_to(self.folder).as_posix() for path in found}
-        return sorted(name for name in names - kept if not name.endswith(".lock"))
+        paths = [path for name in ("runs", "models", "metrics") for path in self.folder.glob(f"{name}/*")]
+        names = {path.relative_to(self.folder).as_posix() for path in paths}
+        return sorted(name for name in names - results if not name.endswith(".lock"))
 
 
 def new_project(folder: Path, **sections: Mapping[str, Any]) -> Project:
@@ -123,14 +123,14 @@ def write_text(path: Path, seed: int, size: int = 20_000) -> None:
 
 def points(journal: Journal) -> dict[tuple[str, int], float]:
     """The metric points of a journal, of which no two may be of the same metric and step."""
-    found = [
+    logged = [
         ((key, event["step"]), value)
         for event in journal.read()[0]
         if event["kind"] == "metrics"
         for key, value in event["values"].items()
     ]
-    assert len(dict(found)) == len(found), "a point was tracked twice"
-    return _lasting(dict(found))
+    assert len(dict(logged)) == len(logged), "a point was tracked twice"
+    return _lasting(dict(logged))
 
 
 def points_in_store(folder: Path) -> tuple[list[str], dict[tuple[str, int], float]]:
@@ -143,8 +143,8 @@ def points_in_store(folder: Path) -> tuple[list[str], dict[tuple[str, int], floa
     return statuses, _lasting({(key, step): value for _, key, step, value in rows})
 
 
-def _lasting(found: dict[tuple[str, int], float]) -> dict[tuple[str, int], float]:
-    return {(key, step): value for (key, step), value in found.items() if key.removeprefix("final/") not in VOLATILE}
+def _lasting(values: dict[tuple[str, int], float]) -> dict[tuple[str, int], float]:
+    return {(key, step): value for (key, step), value in values.items() if key.removeprefix("final/") not in VOLATILE}
 
 
 def sha256(path: Path) -> str:

@@ -26,7 +26,7 @@ from gptmodel.errors import GptModelError
 from gptmodel.evaluation.diagnosis import diagnose
 from gptmodel.sampling.generate import sample_pieces
 from gptmodel.tokenizers.char import CharTokenizer
-from gptmodel.tracking.base import NullTracker
+from gptmodel.tracking.tracker import NullTracker
 
 Changes = dict[str, Any]
 MUON: Changes = {"optimizer": "muon", "muon_lr": 0.02, "muon_momentum": 0.9}
@@ -191,7 +191,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return NullTracker()
 
     MADE.clear()
-    stand_in.MlflowTracker = tracker  # type: ignore[attr-defined]
+    stand_in.start_run = tracker  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "gptmodel.tracking.mlflow_tracker", stand_in)
     return tmp_path
 

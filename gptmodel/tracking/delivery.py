@@ -1,12 +1,12 @@
 """Brings a store up to date with journals, exactly once, whatever was interrupted before.
 
-Before a batch is sent, the journal is marked `sending`, and after it, how far the store is. A mark that is found
-`sending` means that a kill or a failure came between: then the store is asked which points it holds, and only
-the missing ones are sent. Everything else (parameters, tags, data sets, artifacts, status) may be sent twice
+Before a batch is sent, the journal is marked `sending`, and after it, how far the store is. A mark that still says
+`sending` at the next round means that a kill or a failure came between: then the store is asked which points it holds,
+and only the missing ones are sent. Everything else (parameters, tags, data sets, artifacts, status) may be sent twice
 without harm. It knows nothing of MLflow: it talks to a `Store`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ LOCK_SECONDS = 5.0
 
 
 class Delivery:
-    """Sends journals to one store; keeps what was found out about it from one round to the next."""
+    """Sends journals to one store, and remembers from one round to the next which run is whose."""
 
     def __init__(self, store: Store, report: Report) -> None:
         self.refused: list[str] = []
@@ -85,28 +85,27 @@ class Delivery:
         return sent.offset
 
     def _run(self, journal: Journal) -> tuple[str, Sent]:
-        """Return the journal's run, found or created, and how far it is."""
+        """Return the journal's run, an old one or a new one, and how far it is."""
         sent = journal.sent()
         if run_id := self._runs.get(journal.key):
             return run_id, sent
-        known = journal.run()
+        mark = journal.run()
         first = next(iter(journal.read(0, 1)[0]), {})
-        experiment = str(first.get("experiment") or known.get("experiment") or "gptmodel")
-        found = self._store.find_run(known.get("run_id"), journal.key, experiment)
-        if found is None:  # a new run, or one that this store does not hold: it gets all there is
-            imported = bool(known.get("run_id") or first.get("imported"))
-            found = self._store.create_run(
-                journal.key, experiment, first.get("name"), int(first.get("ms", 0)), imported
-            )
+        experiment = str(first.get("experiment") or mark.get("experiment") or "gptmodel")
+        run_id = self._store.find_run(mark.get("run_id"), journal.key, experiment)
+        if run_id is None:  # a new run, or one that this store does not hold: it gets all there is
+            imported = bool(mark.get("run_id") or first.get("imported"))
+            name, start_ms = first.get("name"), int(first.get("ms", 0))
+            run_id = self._store.create_run(journal.key, experiment, name, start_ms, imported)
             sent = Sent()
             if imported and journal.last_status() is None:
-                self._store.set_status(found, "FINISHED", None)
+                self._store.set_status(run_id, "FINISHED", None)
         elif sent.offset == 0:
             sent = replace(sent, sending=True)  # nobody remembers what that run was sent
         journal.mark_sent(sent)
-        journal.mark_run(found, self._store.address, experiment)
-        self._runs[journal.key] = found
-        return found, sent
+        journal.mark_run(run_id, self._store.address, experiment)
+        self._runs[journal.key] = run_id
+        return run_id, sent
 
     def _send_events(self, run_id: str, events: list[Event], doubtful: bool) -> None:
         points = [
@@ -132,7 +131,10 @@ class Delivery:
         for event in events:
             if event.get("kind") == "dataset":
                 self._report("sending a data set", BRIEF)
-                self._send_or_note(lambda event=event: self._store.send_dataset(run_id, event))  # type: ignore[misc]
+                try:
+                    self._store.send_dataset(run_id, event)
+                except RejectedError as error:
+                    self.refused.append(str(error))
 
     def _missing(self, run_id: str, points: list[Point], again: set[tuple[str, int]]) -> list[Point]:
         """Return the points that the run lacks.
@@ -167,12 +169,6 @@ class Delivery:
                 return
             self._send_batch(run_id, kind, items[: len(items) // 2])
             self._send_batch(run_id, kind, items[len(items) // 2 :])
-
-    def _send_or_note(self, send: Callable[[], None]) -> None:
-        try:
-            send()
-        except RejectedError as error:
-            self.refused.append(str(error))
 
 
 @contextmanager

@@ -42,8 +42,8 @@ def tracking_folder(root: Path) -> Path:
 
 def journals(root: Path) -> list["Journal"]:
     """Return all journals of a project, oldest first."""
-    found = [path.parent for path in tracking_folder(root).glob("*/events.jsonl")]
-    return [Journal(root, folder.name) for folder in sorted(found, key=lambda folder: folder.stat().st_ctime_ns)]
+    folders = [path.parent for path in tracking_folder(root).glob("*/events.jsonl")]
+    return [Journal(root, folder.name) for folder in sorted(folders, key=lambda folder: folder.stat().st_ctime_ns)]
 
 
 def now_ms() -> int:
@@ -100,12 +100,12 @@ class Journal:
 
     def files(self) -> list[tuple[Path, Path, str]]:
         """Return the artifacts not known to be in a store: (entry, file, folder among the artifacts), oldest first."""
-        found = []
+        artifacts = []
         for entry in sorted(self.files_folder.glob("[0-9]*")):
             for file in sorted(path for path in entry.rglob("*") if path.is_file()):
                 folder = file.parent.relative_to(entry).as_posix()
-                found.append((entry, file, "" if folder == "." else folder))
-        return found
+                artifacts.append((entry, file, "" if folder == "." else folder))
+        return artifacts
 
     def forget_file(self, entry: Path, file: Path) -> None:
         """Remove the copy of an artifact that a store holds now."""
@@ -147,22 +147,31 @@ class JournalWriter:
         journal.folder.mkdir(parents=True, exist_ok=True)
         self._descriptor = os.open(journal.events_file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         self._torn = self._ends_torn()
-        self.is_new = not (events := journal.read()[0])
+        events = journal.read()[0]
+        self._empty = not events
         for event in events:
             self._remember(event)
 
+    def begin(self, experiment: str, name: str | None, imported: bool) -> bool:
+        """Append the first event, from which the run is created, to an empty journal; return whether it was empty."""
+        if self._empty:
+            self.event("start", experiment=experiment, name=name, ms=now_ms(), imported=imported)
+        return self._empty
+
     def params(self, params: Mapping[str, str]) -> None:
         """Append settings that have no value yet."""
-        self._append_new("params", {key: value for key, value in params.items() if key not in self._params})
+        if new := {key: value for key, value in params.items() if key not in self._params}:
+            self._append({"kind": "params", "values": new})
 
     def tags(self, tags: Mapping[str, str]) -> None:
         """Append tags that have another value, or none yet."""
-        self._append_new("tags", {key: value for key, value in tags.items() if self._tags.get(key) != value})
+        if new := {key: value for key, value in tags.items() if self._tags.get(key) != value}:
+            self._append({"kind": "tags", "values": new})
 
     def metrics(self, metrics: Mapping[str, float], step: int, timestamp_ms: int) -> None:
         """Append the points that are not in the journal."""
-        new = {key: value for key, value in metrics.items() if self._is_new_point(key, step, value)}
-        self._append_new("metrics", new, step=step, ms=timestamp_ms, again=self._again)
+        if new := {key: value for key, value in metrics.items() if self._is_new_point(key, step, value)}:
+            self._append({"kind": "metrics", "values": new, "step": step, "ms": timestamp_ms, "again": self._again})
 
     def event(self, kind: str, **values: Any) -> None:
         """Append an event of another kind as it is."""
@@ -193,15 +202,12 @@ class JournalWriter:
             self.sync()
         finally:
             os.close(self._descriptor)
+            self._descriptor = -1  # another file may get the number
 
     def _is_new_point(self, key: str, step: int, value: float) -> bool:
         if (key, step) not in self._points:
             return True
         return self._again and repr(self._points[key, step]) != repr(value)  # repr: NaN is not new each time
-
-    def _append_new(self, kind: str, values: dict[str, Any], **rest: Any) -> None:
-        if values:
-            self._append({"kind": kind, "values": values, **rest})
 
     def _append(self, event: Event) -> None:
         line = json.dumps(event, ensure_ascii=False).encode("utf-8", errors="replace") + b"\n"

@@ -1,219 +1,172 @@
-"""MLflow: the store that runs are sent to, and the tracker that a stage holds. The only file that imports mlflow.
+"""The tracker of a stage: it writes a journal, and has it sent to MLflow by a helper process.
 
-The stage's own process never imports mlflow and never waits for it: `MlflowTracker` writes a journal, and a helper
-process (`sender`) sends it to an `MlflowStore`. `sync` does the same in the foreground.
+The stage's own process never imports mlflow and never waits for it, but for some seconds at the end.
 """
 
-import contextlib
-import json
-import logging
-import os
 import re
-import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from gptmodel.errors import GptModelError
-from gptmodel.tracking.base import NullTracker, Tracker
-from gptmodel.tracking.delivery import Delivery, unsent
-from gptmodel.tracking.events import Event
-from gptmodel.tracking.journal import tracking_folder
-from gptmodel.tracking.journal_tracker import JournalTracker
-from gptmodel.tracking.sender import SENDER_ENVIRONMENT, plain
-from gptmodel.tracking.store import BRIEF, LONG, DeletedError, Point, RejectedError, Report
+from gptmodel.tracking.journal import Journal, JournalWriter, now_ms
+from gptmodel.tracking.mlflow_store import store_uri, without_password
+from gptmodel.tracking.sender import Sender
+from gptmodel.tracking.tracker import NullTracker, Status, Tracker, Value
 
-JOURNAL_TAG = "gptmodel.journal"
-FINAL_ERRORS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS"}
+ALIVE_SECONDS = 3.0
+DAMAGED = (AttributeError, LookupError, TypeError, ValueError, RecursionError)
+"""What reading run.json or a journal raises where they hold what no tracker wrote."""
 
 
-def store_uri(root: Path) -> str:
-    """Return the address of the store: $MLFLOW_TRACKING_URI, or the database in the project's folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve().as_posix()}/mlflow.db"
+class DiskTrouble:
+    """A block in which an error of the disk is no error of the run: it becomes a line for the user."""
+
+    line: str | None = None
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, OSError):
+            return False
+        self.line = f"the run's journal cannot be written: {error}"
+        return True
 
 
-def without_password(uri: str) -> str:
-    """Return an address as it may be shown and stored."""
-    return re.sub(r"//[^/@]*@", "//", uri)
+class MlflowTracker:
+    """A `Tracker` that writes all it is told to a run's journal, and has a `Sender` that sends the journal.
 
-
-class MlflowStore:
-    """The MLflow store of a project, as `delivery.Store`."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root.resolve()
-        self._uri = store_uri(root)
-        self._client: Any = None
-        self.address = without_password(self._uri)
-
-    def connect(self, report: Report) -> None:
-        self._probe()
-        if self._client is not None:
-            return
-        report("importing mlflow", LONG)
-        from mlflow import MlflowClient
-
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        report("opening the store", LONG if self._uri.startswith("sqlite:") else BRIEF)
-        with self._first_access():
-            self._create_database()
-            client = MlflowClient(tracking_uri=self._uri)
-            client.search_experiments(max_results=1)  # creates or opens the database: two at once would fail
-        self._client = client
-
-    def _create_database(self) -> None:
-        """Make a new database beside its place: one whose first migration was cut off could never be opened again."""
-        database = Path(self._uri.removeprefix("sqlite:///"))
-        if not self._uri.startswith("sqlite:///") or (database.exists() and database.stat().st_size):
-            return
-        from mlflow import MlflowClient
-
-        new = database.with_name(f"{database.name}.new")
-        new.unlink(missing_ok=True)
-        MlflowClient(tracking_uri=f"sqlite:///{new.as_posix()}").search_experiments(max_results=1)
-        new.replace(database)
-
-    def find_run(self, run_id: str | None, key: str, experiment: str) -> str | None:
-        found = self._run_by_id(run_id) if run_id else None
-        if found is None and (known := self._client.get_experiment_by_name(experiment)):
-            runs = self._client.search_runs([known.experiment_id], f"tags.`{JOURNAL_TAG}` = '{key}'", max_results=1)
-            found = runs[0] if runs else None
-        if found is not None and found.info.lifecycle_stage == "deleted":
-            raise DeletedError(
-                f"run {found.info.run_id} was deleted in MLflow: what it logs is kept in its journal only"
-            )
-        return str(found.info.run_id) if found is not None else None
-
-    def create_run(self, key: str, experiment: str, name: str | None, start_ms: int, imported: bool) -> str:
-        tags = {JOURNAL_TAG: key} | ({"imported": "true"} if imported else {})
-        with self._first_access():
-            known = self._client.get_experiment_by_name(experiment)
-            if known is not None and known.lifecycle_stage == "deleted":
-                raise GptModelError(f"experiment {experiment} was deleted in MLflow: restore it, or name another")
-            # MLflow would put artifacts below the working folder, which `dvc exp run --temp` deletes
-            location = (self._root / "mlartifacts").as_uri() if self._uri.startswith("sqlite:") else None
-            number = known.experiment_id if known else self._client.create_experiment(experiment, location)
-        return str(self._client.create_run(number, start_ms or None, tags, name).info.run_id)
-
-    def points(self, run_id: str, key: str) -> list[Point]:
-        history = self._client.get_metric_history(run_id, key)
-        return [Point(key, metric.value, metric.timestamp, metric.step) for metric in history]
-
-    def send(self, run_id: str, kind: str, items: Sequence[Any]) -> None:
-        from mlflow.entities import Metric, Param, RunTag
-
-        with _rejections():
-            if kind == "metric":
-                metrics = [Metric(p.key, p.value, p.timestamp_ms, p.step) for p in items]
-                self._client.log_batch(run_id, metrics=metrics)
-            elif kind == "param":
-                self._client.log_batch(run_id, params=[Param(*item) for item in items])
-            else:
-                self._client.log_batch(run_id, tags=[RunTag(*item) for item in items])
-
-    def send_dataset(self, run_id: str, dataset: Event) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        tags = [InputTag(name, text) for name, text in dataset["tags"].items()]
-        entity = Dataset(dataset["name"], dataset["digest"], "local", json.dumps({"uri": dataset["source"]}))
-        with _rejections():
-            context = InputTag("mlflow.data.context", dataset["context"])
-            self._client.log_inputs(run_id, datasets=[DatasetInput(entity, [context, *tags])])
-
-    def send_file(self, run_id: str, path: Path, folder: str) -> None:
-        self._client.log_artifact(run_id, str(path), folder or None)
-
-    def set_status(self, run_id: str, status: str, end_ms: int | None) -> None:
-        if status == "RUNNING":
-            self._client.update_run(run_id, status)
-        else:
-            self._client.set_terminated(run_id, status, end_ms)
-
-    def _run_by_id(self, run_id: str) -> Any:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            return self._client.get_run(run_id)
-        except MlflowException as error:
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                return None
-            raise
-
-    def _probe(self) -> None:
-        """Fail in a second where MLflow would retry for minutes: a locked, read-only or foreign database file."""
-        if not self._uri.startswith("sqlite:///"):
-            return
-        if "?" in self._uri:
-            raise GptModelError(f"a sqlite address cannot hold a question mark: {self.address}; move the project")
-        database = sqlite3.connect(self._uri.removeprefix("sqlite:///"), timeout=1.0, isolation_level=None)
-        with contextlib.closing(database):
-            database.execute("BEGIN IMMEDIATE")
-            database.execute("ROLLBACK")
-
-    @contextlib.contextmanager
-    def _first_access(self) -> Iterator[None]:
-        folder = tracking_folder(self._root)
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".store.lock", timeout=2 * LONG):
-            yield
-
-
-@contextlib.contextmanager
-def _rejections() -> Iterator[None]:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except MlflowException as error:
-        if error.error_code in FINAL_ERRORS:
-            raise RejectedError(plain(error)) from error
-        raise
-
-
-class MlflowTracker(JournalTracker):
-    """The run of one trained model, written to its journal and sent to MLflow by a helper process.
-
-    `key` is 32 hex digits that are new for a new model; with the key of a run that was killed, that run goes on.
+    `alive` is the lock that a training holds; without one, the tracker adds to a run that has ended.
     """
 
-    def __init__(self, root: Path, experiment: str, key: str, run_name: str | None = None) -> None:
-        super().__init__(root, key, experiment, without_password(store_uri(root)))
-        self.start(run_name)
+    def __init__(
+        self,
+        writer: JournalWriter,
+        sender: Sender,
+        experiment: str,
+        address: str,
+        trouble: DiskTrouble,
+        alive: FileLock | None = None,
+    ) -> None:
+        self._writer = writer
+        self._journal = writer.journal
+        self._sender = sender
+        self._experiment = experiment
+        self._address = address
+        self._trouble = trouble
+        self._alive = alive
+        self._closed = False
+
+    @property
+    def problem(self) -> str | None:
+        if self._trouble.line:
+            return self._trouble.line
+        if self._sender.failure:
+            folder = self._journal.folder.relative_to(self._journal.root).as_posix()
+            return (
+                f"MLflow at {self._address}: {self._sender.failure}; "
+                f"the run is kept in {folder}, send it later: gptmodel sync"
+            )
+        return f"MLflow refused {'; '.join(self._sender.refused)}" if self._sender.refused else None
+
+    def log_params(self, params: Mapping[str, Value]) -> None:
+        with self._trouble:
+            self._writer.params({key: str(value) for key, value in params.items()})
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        with self._trouble:
+            self._writer.tags({key: str(value) for key, value in tags.items()})
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int, timestamp_ms: int | None = None) -> None:
+        points = {key: float(value) for key, value in metrics.items()}
+        with self._trouble:
+            self._writer.metrics(points, step, now_ms() if timestamp_ms is None else timestamp_ms)
+
+    def log_artifact(self, path: Path, folder: str = "") -> None:
+        with self._trouble:
+            files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+            for file in files:
+                below = file.parent.relative_to(path) if path.is_dir() else Path()
+                self._writer.file(file, (Path(folder) / below).as_posix())
+
+    def log_dataset(self, name: str, digest: str, source: str, context: str, tags: Mapping[str, str]) -> None:
+        with self._trouble:
+            self._writer.event("dataset", name=name, digest=digest, source=source, context=context, tags=dict(tags))
+
+    def flush(self) -> None:
+        with self._trouble:
+            self._writer.sync()
+        self._sender.wake()
+
+    def describe(self, wait: float = 5.0) -> dict[str, str | None]:
+        if not self._closed:
+            self._sender.wait_for_run(wait)
+        run_id = self._journal.run().get("run_id")
+        return {"journal": self._journal.key, "run_id": run_id, "experiment": self._experiment}
+
+    def close(self, status: Status | None) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if status is not None:
+            with self._trouble:
+                self._writer.event("status", value=status, ms=now_ms())
+        with self._trouble:
+            self._writer.close()
+        self._sender.finish()
+        if self._alive is not None:
+            self._alive.release()
+
+
+def start_run(root: Path, experiment: str, key: str, name: str | None = None) -> Tracker:
+    """Begin the run of one trained model, or go on with it where its process was killed.
+
+    `key` is 32 hex digits that are new for a new model. Where the journal cannot be opened, the tracker remembers
+    nothing, and its `problem` says why.
+    """
+    journal, trouble = Journal(root.resolve(), key), DiskTrouble()
+    alive = FileLock(journal.alive_lock, timeout=ALIVE_SECONDS)
+    try:
+        journal.folder.mkdir(parents=True, exist_ok=True)
+        alive.acquire()
+        writer = JournalWriter(journal)
+        with trouble:
+            writer.begin(experiment, name, imported=False)
+            writer.event("status", value="RUNNING", ms=None)
+    except (OSError, *DAMAGED) as error:
+        alive.release()
+        return _not_tracked(error, key)
+    sender = Sender(journal, send_others=True)
+    return MlflowTracker(writer, sender, experiment, without_password(store_uri(root)), trouble, alive)
 
 
 def attach(root: Path, run_json: Mapping[str, Any]) -> Tracker:
-    """Return a tracker that adds to the run of a trained model, named by what `describe` returned when it trained."""
+    """Return a tracker that adds to the run of a trained model, named by what `describe` returned when it trained.
+
+    Where the run's journal is not here, it begins one; `problem` says why where it cannot.
+    """
     key, run_id = run_json.get("journal"), run_json.get("run_id")
     if not isinstance(key, str) or not re.fullmatch(r"[0-9a-f]{32}", key):
         return NullTracker("the model was trained without MLflow: nothing is added there")
-    experiment = str(run_json.get("experiment") or "gptmodel")
-    tracker = JournalTracker(root, key, experiment, without_password(store_uri(root)))
-    tracker.attach(run_id if isinstance(run_id, str) else None)
-    return tracker
+    experiment, address = str(run_json.get("experiment") or "gptmodel"), without_password(store_uri(root))
+    journal, trouble = Journal(root.resolve(), key), DiskTrouble()
+    try:
+        writer = JournalWriter(journal, again=True)
+        with trouble:
+            if writer.begin(experiment, None, imported=True) and isinstance(run_id, str) and run_id:
+                journal.mark_run(run_id, address, experiment)
+    except (OSError, *DAMAGED) as error:
+        return _not_tracked(error, key)
+    return MlflowTracker(writer, Sender(journal, send_others=False), experiment, address, trouble)
 
 
-def sync(root: Path) -> list[str]:
-    """Send what earlier runs could not, and return what was done, a line each.
-
-    Raises GptModelError when the store cannot be used; what was not sent stays where it was.
-    """
-    for name, value in SENDER_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    waiting = unsent(root)
-    store = MlflowStore(root)
-    lines = []
-    for count, journal in enumerate(waiting):
-        delivery = Delivery(store, lambda *_: None)
-        try:
-            delivery.send(journal)
-        except Exception as error:
-            left = len(waiting) - count
-            raise GptModelError(
-                f"MLflow at {store.address}: {plain(error)}; {left} of {len(waiting)} runs are still to be sent"
-            ) from error
-        lines.append(f"sent run {journal.run().get('run_id')} (runs/tracking/{journal.key})")
-        lines += [f"MLflow refused {line}" for line in delivery.refused]
-    return lines or [f"nothing to send: {store.address} has all runs of this project"]
+def _not_tracked(error: BaseException, key: str) -> NullTracker:
+    if isinstance(error, Timeout):  # an OSError too, but not of the disk
+        return NullTracker(f"another process is tracking the same run ({key}): this one is not tracked")
+    if isinstance(error, OSError):
+        return NullTracker(f"the run's journal cannot be written: {error}")
+    return NullTracker(f"the run's journal is damaged ({type(error).__name__}: {error}): the run is not tracked")

@@ -1,16 +1,12 @@
 """A whole training while MLflow is out of order; tests/tracking has the same for the tracker alone, and more of it."""
 
-import os
-import signal
 import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 from attempts import Attempt
+from mlflow_server import free_port, mlflow_server
 from projects import Project, new_project, points, points_in_store
 
 LONGER = {"train": {"max_iters": 400, "eval_interval": 20}, "runtime": {"snapshot_seconds": 30}}
@@ -53,16 +49,7 @@ def test_a_server_that_dies_in_the_middle(tmp_path: Path) -> None:
     project = new_project(tmp_path / "project", **LONGER)
     alone = new_project(tmp_path / "alone", **LONGER)
     alone.done("train", injuries={"journal_only": {}})
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    store = ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--artifacts-destination", str(tmp_path / "art")]
-    server = subprocess.Popen(
-        [*command, *store], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    try:
-        uri = f"http://127.0.0.1:{port}"
-        wait_for(f"{uri}/health")
+    with mlflow_server(tmp_path, free_port()) as uri:
         mark = tmp_path / "mark"
         moment = {"place": "gptmodel.training.step:training_step", "call": 200, "mark": str(mark)}
         attempt = project.start("train", injuries={"wait_inside": moment}, MLFLOW_TRACKING_URI=uri)
@@ -72,23 +59,9 @@ def test_a_server_that_dies_in_the_middle(tmp_path: Path) -> None:
         while project.journals[0].sent().offset == 0 and time.monotonic() < end:  # until it has the first half
             time.sleep(0.1)
         assert project.journals[0].run()["run_id"]
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
     mark.unlink()
     assert attempt.wait() == 0
     assert "gptmodel sync" in attempt.error
     assert project.outcome() == alone.outcome()
     project.done("sync")  # into the project's own store: it gets all there is
     assert points_in_store(project.folder) == (["FINISHED"], points(alone.journals[0]))
-
-
-def wait_for(url: str) -> None:
-    end = time.monotonic() + 90
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return
-        except OSError:
-            assert time.monotonic() < end, "the server did not start"
-            time.sleep(0.3)

@@ -24,7 +24,7 @@ from projects import JOURNAL_ONLY, Injuries, Outcome, Project, new_project, poin
 SEED = int(os.environ.get("KILL_SEED", "20240607"))
 WHILE = [  # what a training does over and over
     "gptmodel.training.run:TrainingRun._restore",
-    "gptmodel.tracking.journal_tracker:JournalTracker.start",
+    "gptmodel.tracking.mlflow_tracker:start_run",
     "gptmodel.tracking.journal:JournalWriter._append",
     "gptmodel.evaluation.loss:estimate_loss",
     "gptmodel.training.step:training_step",
@@ -37,7 +37,7 @@ ONCE = [  # what it does at its start, and at its end
     "gptmodel.training.run:TrainingRun.finish",
     "gptmodel.tracking.journal:JournalWriter.file",
     "stages.tracked:log_training",
-    "gptmodel.tracking.journal_tracker:JournalTracker.close",
+    "gptmodel.tracking.mlflow_tracker:MlflowTracker.close",
     "gptmodel.training.run:TrainingRun.forget",
 ]
 HALVES: list[Injuries] = [
@@ -90,9 +90,9 @@ class Victim:
         story = "\n".join(f"{attempt.status} {attempt.error}" for attempt in self.project.attempts)
         assert self.project.outcome() == self.undisturbed.outcome, story
         assert self.project.leftovers() == [], story
-        found = self.project.journals
-        assert len(found) == 1 + len(self.abandoned), story
-        for journal in found:
+        journals = self.project.journals
+        assert len(journals) == 1 + len(self.abandoned), story
+        for journal in journals:
             assert points(journal) == self.undisturbed.points, story
             assert journal.last_status() == "FINISHED", story
 
@@ -191,9 +191,9 @@ def test_mlflow_holds_one_whole_run_after_kills(tmp_path: Path, undisturbed: Und
     victim.check()
     if "gptmodel sync" in last.error:  # on a busy machine it may have been too slow to be waited for
         project.done("sync")
-    statuses, found = points_in_store(project.folder)
+    statuses, sent = points_in_store(project.folder)
     assert statuses == ["FINISHED"]
-    assert found == undisturbed.points
+    assert sent == undisturbed.points
 
 
 @pytest.mark.slow
@@ -265,9 +265,9 @@ def test_dvc_repro_killed_with_all_its_children(tmp_path: Path, most: int, itera
     assert "Data and pipelines are up to date" in again.stdout
     if "gptmodel sync" in story:
         project.run("sync")
-    statuses, found = points_in_store(clone)
+    statuses, sent = points_in_store(clone)
     assert statuses == ["FINISHED"], story
-    assert {key: value for key, value in found.items() if not key[0].startswith("eval/")} == points(alone.journals[0])
+    assert {key: value for key, value in sent.items() if not key[0].startswith("eval/")} == points(alone.journals[0])
 
 
 def _wait_for_a_moment(

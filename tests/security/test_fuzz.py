@@ -336,7 +336,7 @@ def test_a_journal_that_no_tracker_wrote_hurts_no_stage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, event: Any
 ) -> None:
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    monkeypatch.setattr("gptmodel.tracking.journal_tracker.Sender", SilentSender)
+    monkeypatch.setattr("gptmodel.tracking.mlflow_tracker.Sender", SilentSender)
     key = "0" * 32
     journal = tmp_path / "runs" / "tracking" / key
     journal.mkdir(parents=True)
@@ -365,7 +365,7 @@ class SilentSender:
 def test_run_json_of_any_kind(tmp_path_factory: pytest.TempPathFactory, value: Any) -> None:
     with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
         patch.setenv("DVC_ROOT", place)
-        patch.setattr("gptmodel.tracking.journal_tracker.Sender", SilentSender)
+        patch.setattr("gptmodel.tracking.mlflow_tracker.Sender", SilentSender)
         for content in (json.dumps(value), json.dumps({"journal": "0" * 32, "run_id": value, "experiment": value})):
             path = Path(place) / "run.json"
             path.write_text(content, encoding="utf-8")
@@ -382,7 +382,7 @@ def test_hostile_run_json(tmp_path: Path, content: bytes) -> None:
 
 def test_half_a_character_in_run_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    monkeypatch.setattr("gptmodel.tracking.journal_tracker.Sender", SilentSender)
+    monkeypatch.setattr("gptmodel.tracking.mlflow_tracker.Sender", SilentSender)
     path = tmp_path / "run.json"
     path.write_text('{"journal": "%s", "run_id": "\\ud800", "experiment": "\\ud800"}' % ("a" * 32), encoding="utf-8")
     assert "journal is damaged" in str(read_run_json(path))

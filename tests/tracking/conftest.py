@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from made_once import made_once
 
-from gptmodel.tracking.sender import SENDER_ENVIRONMENT
+from gptmodel.tracking.mlflow_store import MLFLOW_ENVIRONMENT
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +17,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(("MLFLOW_", "DVC_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-    for name, value in SENDER_ENVIRONMENT.items():
+    for name, value in MLFLOW_ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
 
 

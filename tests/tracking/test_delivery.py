@@ -46,8 +46,8 @@ class ListStore:
         self._call(lambda: None)
 
     def find_run(self, run_id: str | None, key: str, experiment: str) -> str | None:
-        found = run_id if run_id in self.runs else next((r for r, run in self.runs.items() if run["key"] == key), None)
-        return self._call(lambda: found)  # type: ignore[no-any-return]
+        same_key = next((other for other, run in self.runs.items() if run["key"] == key), None)
+        return self._call(lambda: run_id if run_id in self.runs else same_key)  # type: ignore[no-any-return]
 
     def create_run(self, key: str, experiment: str, name: str | None, start_ms: int, imported: bool) -> str:
         run_id = f"run{len(self.runs)}"
@@ -211,7 +211,7 @@ def test_a_run_without_a_process_is_killed_and_a_living_one_is_left_alone(tmp_pa
     with FileLock(journal.alive_lock):
         assert unsent(tmp_path) == []
     assert journal.last_status() == "RUNNING"
-    assert [found.key for found in unsent(tmp_path)] == [journal.key]
+    assert [unfinished.key for unfinished in unsent(tmp_path)] == [journal.key]
     deliver(store, journal)
     assert next(iter(store.runs.values()))["status"][-1] == "KILLED"
     assert end_if_dead(journal)

@@ -103,4 +103,4 @@ def test_a_spoilt_mark_means_nothing_is_known(journal: Journal) -> None:
     for content in (b"", b"{", b"[1]", b'{"offset": 1}'):
         (journal.folder / "sent.json").write_bytes(content)
         assert journal.sent() == Sent()
-    assert [found.key for found in journals(journal.root)] == [journal.key]
+    assert [listed.key for listed in journals(journal.root)] == [journal.key]

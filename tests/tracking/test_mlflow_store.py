@@ -11,7 +11,8 @@ from tracking_helpers import client, finish_journal, history, new_key, only_run,
 
 from gptmodel.errors import GptModelError
 from gptmodel.tracking.journal import Journal, JournalWriter, Sent
-from gptmodel.tracking.mlflow_tracker import sync, without_password
+from gptmodel.tracking.mlflow_store import without_password
+from gptmodel.tracking.send_to_mlflow import sync
 
 
 def whole_run(root: Path) -> Journal:
@@ -187,7 +188,7 @@ def test_a_server_that_refuses_is_told_without_its_password(root: Path, monkeypa
 @pytest.mark.slow
 def test_a_kill_during_the_first_migration_leaves_a_store_that_opens(tmp_path: Path) -> None:
     whole_run(tmp_path)
-    code = "import sys, pathlib; import gptmodel.tracking.mlflow_tracker as m; m.sync(pathlib.Path(sys.argv[1]))"
+    code = "import sys, pathlib; import gptmodel.tracking.send_to_mlflow as m; m.sync(pathlib.Path(sys.argv[1]))"
     process = python(code, tmp_path)
     deadline = time.monotonic() + 60
     while not any(file.stat().st_size > 60_000 for file in tmp_path.glob("mlflow.db*")):

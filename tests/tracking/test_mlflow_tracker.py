@@ -1,32 +1,31 @@
 """The tracker with its helper process: what a run waits for, and what is left when one of the two dies."""
 
-import os
 import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from tracking_helpers import ENVIRONMENT, client, history, new_key, only_run, python
+from mlflow_server import free_port, mlflow_server
+from tracking_helpers import client, history, new_key, only_run, python
 
-from gptmodel.tracking.base import NullTracker
 from gptmodel.tracking.journal import Journal
-from gptmodel.tracking.mlflow_tracker import MlflowTracker, attach, sync
+from gptmodel.tracking.mlflow_tracker import attach, start_run
+from gptmodel.tracking.send_to_mlflow import sync
+from gptmodel.tracking.tracker import NullTracker
 
 TRAIN = """
 import sys, time
 from pathlib import Path
-from gptmodel.tracking.mlflow_tracker import MlflowTracker
+from gptmodel.tracking.mlflow_tracker import start_run
 root, key, first, last, pause = Path(sys.argv[1]), sys.argv[2], *map(float, sys.argv[3:])
-tracker = MlflowTracker(root, "exp", key, "name")
+tracker = start_run(root, "exp", key, "name")
 for step in range(int(first), int(last)):
     tracker.log_metrics({"loss": step / 10}, step)
     time.sleep(pause)
@@ -64,7 +63,7 @@ def wait_until(condition: object, seconds: float = 30.0) -> None:
 def senders(key: str) -> list[str]:
     """Return the processes that send a journal."""
     listing = subprocess.run(["ps", "axww", "-o", "command"], capture_output=True, text=True, check=True).stdout
-    return [line for line in listing.splitlines() if "gptmodel.tracking.sender" in line and key in line]
+    return [line for line in listing.splitlines() if "gptmodel.tracking.send_to_mlflow" in line and key in line]
 
 
 @contextmanager
@@ -75,7 +74,7 @@ def silent_server() -> Iterator[str]:
 
 
 def test_a_run_and_its_evaluation(root: Path) -> None:
-    tracker = MlflowTracker(root, "exp", new_key(), "name")
+    tracker = start_run(root, "exp", new_key(), "name")
     tracker.log_params({"n_embd": 64, "beta1": None})
     for step in range(5):
         tracker.log_metrics({"loss": step / 10}, step)
@@ -107,8 +106,8 @@ def test_a_run_and_its_evaluation(root: Path) -> None:
     assert (after.info.status, after.info.end_time) == (before.info.status, before.info.end_time)
     assert history(root, "eval/val_loss") == [(0, 1.5)]
     artifacts = root / "mlartifacts" / after.info.run_id / "artifacts"
-    found = sorted(path.relative_to(artifacts).as_posix() for path in artifacts.rglob("*") if path.is_file())
-    assert found == ["model/model.pth", "plots/a.png", "plots/deep/b.png"]
+    names = sorted(path.relative_to(artifacts).as_posix() for path in artifacts.rglob("*") if path.is_file())
+    assert names == ["model/model.pth", "plots/a.png", "plots/deep/b.png"]
     assert not senders(str(described["journal"]))
 
 
@@ -127,12 +126,29 @@ def test_a_server_that_refuses_costs_seconds_and_nothing_else(root: Path) -> Non
 
 def test_a_journal_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("in the way")
-    tracker = MlflowTracker(tmp_path, "exp", new_key())
+    tracker = start_run(tmp_path, "exp", new_key())
     tracker.log_metrics({"loss": 1.0}, 0)
     tracker.log_artifact(tmp_path / "runs")
     assert tracker.describe(0)["run_id"] is None
     tracker.close("FINISHED")
     assert "journal cannot be written" in str(tracker.problem)
+
+
+def test_without_a_helper_process_the_journal_holds_the_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that cannot be started costs the sending only."""
+    key = new_key()
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.executable", str(root / "absent"))
+        tracker = start_run(root, "exp", key, "name")
+    tracker.log_metrics({"loss": 0.0}, 0)
+    tracker.flush()
+    assert tracker.describe()["run_id"] is None
+    tracker.close("FINISHED")
+    assert "helper process that sends it cannot be started" in str(tracker.problem)
+    assert f"kept in runs/tracking/{key}, send it later: gptmodel sync" in str(tracker.problem)
+    sync(root)
+    assert history(root, "loss") == losses(1)
+    assert only_run(root).info.status == "FINISHED"
 
 
 @pytest.mark.parametrize("run_json", [{}, {"journal": None}, {"journal": "../../etc"}], ids=str)
@@ -195,7 +211,8 @@ def test_killing_both_processes_at_any_time_loses_nothing(root: Path, seconds: f
     process = python(TRAIN, root, key, 0, 10_000, 0.002)
     time.sleep(seconds)
     listing = subprocess.run(["ps", "axww", "-o", "pid,command"], capture_output=True, text=True, check=True).stdout
-    helpers = [int(line.split()[0]) for line in listing.splitlines() if "tracking.sender" in line and key in line]
+    lines = [line for line in listing.splitlines() if "tracking.send_to_mlflow" in line and key in line]
+    helpers = [int(line.split()[0]) for line in lines]
     process.send_signal(signal.SIGKILL)
     for pid in helpers:
         subprocess.run(["kill", "-9", str(pid)], check=False)
@@ -217,7 +234,7 @@ def test_three_runs_at_once_make_one_store(tmp_path: Path) -> None:
         process.communicate(timeout=120)
     sync(tmp_path)  # what a busy machine did not get done in time
     store = client(tmp_path)
-    [experiment] = [found for found in store.search_experiments() if found.name == "exp"]
+    [experiment] = [each for each in store.search_experiments() if each.name == "exp"]
     runs = store.search_runs([experiment.experiment_id])
     assert [run.info.status for run in runs] == ["FINISHED"] * 3
     assert all(len(store.get_metric_history(run.info.run_id, "loss")) == 10 for run in runs)
@@ -238,18 +255,10 @@ def test_a_run_also_sends_what_earlier_ones_could_not(root: Path) -> None:
 def test_a_server_that_comes_late_gets_everything(tmp_path: Path, template: Path) -> None:
     root, key = tmp_path / "project", new_key()
     root.mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    uri = f"http://127.0.0.1:{port}"
-    train(root, key, 0, 10, MLFLOW_TRACKING_URI=uri)
-    database = shutil.copy(template, tmp_path / "served.db")
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{database}"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--artifacts-destination", (tmp_path / "served").as_uri()]
-    environment = ENVIRONMENT | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    server = subprocess.Popen(command, env=environment, cwd=tmp_path, start_new_session=True)
-    try:
-        wait_until(lambda: _answers(f"{uri}/health"), 90)
+    port = free_port()
+    train(root, key, 0, 10, MLFLOW_TRACKING_URI=f"http://127.0.0.1:{port}")
+    database = shutil.copy(template, tmp_path / "server.db")
+    with mlflow_server(tmp_path, port) as uri:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("MLFLOW_TRACKING_URI", uri)
             assert "sent run" in sync(root)[0]
@@ -260,32 +269,24 @@ def test_a_server_that_comes_late_gets_everything(tmp_path: Path, template: Path
             tracker.close(None)
             assert tracker.problem is None
             assert not Journal(root, key).pending
-        assert [file.read_bytes() for file in (tmp_path / "served").rglob("model.pth")] == [b"model"]
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait()
+        assert [file.read_bytes() for file in (tmp_path / "artifacts").rglob("model.pth")] == [b"model"]
     run_id = Journal(root, key).run()["run_id"]
     points = MlflowClient(tracking_uri=f"sqlite:///{database}").get_metric_history(run_id, "loss")
     assert sorted((point.step, point.value) for point in points) == losses(10)
 
 
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2):
-            return True
-    except OSError:
-        return False
-
-
 def test_a_second_process_does_not_track_the_same_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gptmodel.tracking.journal_tracker.ALIVE_SECONDS", 0.2)
+    monkeypatch.setattr("gptmodel.tracking.mlflow_tracker.ALIVE_SECONDS", 0.2)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     key = new_key()
-    first = MlflowTracker(root, "exp", key)
-    second = MlflowTracker(root, "exp", key)
+    first = start_run(root, "exp", key)
+    second = start_run(root, "exp", key)
     assert "another process is tracking the same run" in str(second.problem)
     second.log_metrics({"loss": 1.0}, 0)
     second.close("FAILED")
     assert Journal(root, key).last_status() == "RUNNING"
     first.close("KILLED")
     assert Journal(root, key).last_status() == "KILLED"
+    size = Journal(root, key).size
+    first.log_metrics({"loss": 1.0}, 1)  # too late: it goes nowhere, and hurts nobody
+    assert Journal(root, key).size == size

@@ -1,4 +1,4 @@
-"""What a run can be told to remember: the `Tracker` protocol, the tracker that forgets, and a run's git tags.
+"""What a run can be told to remember: the `Tracker` protocol, and the tracker that remembers nothing.
 
 A tracker can never hurt a run: no method raises because a disk, a store or a server fails, and none waits for one,
 except `close` and `describe`, for seconds. What went wrong is one line in `problem`.
