@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gptmodel.config import ModelParams, Params, SampleParams, TrainParams
+from gptmodel.config import TUTORIAL, ModelParams, Params, SampleParams, Switches, TrainParams
 from gptmodel.kneser_ney import KneserNey
 from gptmodel.language_model import LanguageModel
 from gptmodel.nn.transformer import TransformerModel, build_model
@@ -109,6 +109,11 @@ def train_params(**changes: Any) -> TrainParams:
 
 def sample_params(**changes: Any) -> SampleParams:
     return small_params(sample=changes).sample
+
+
+def with_switches(**changes: Any) -> Switches:
+    """The tutorial's switches with changes."""
+    return TUTORIAL.model_copy(update=changes)
 
 
 def generator(seed: int) -> torch.Generator:

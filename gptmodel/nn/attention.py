@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gptmodel.config import TUTORIAL, Switches
 from gptmodel.nn.dropout import Dropout
 from gptmodel.nn.embedding import Rotary
 
@@ -14,8 +15,8 @@ from gptmodel.nn.embedding import Rotary
 class Head(nn.Module):
     """One head of scaled dot-product attention (Vaswani et al. 2017, section 3.2.1) that sees no future.
 
-    `qk_norm` brings each query and key to a root mean square of 1, so that no logit of attention can run away (Henry
-    et al. 2020; Dehghani et al. 2023).
+    The switch `qk_norm` brings each query and key to a root mean square of 1, so that no logit of attention can run
+    away (Henry et al. 2020; Dehghani et al. 2023).
     """
 
     tril: Tensor
@@ -27,16 +28,15 @@ class Head(nn.Module):
         n_embd: int,
         block_size: int,
         dropout: float = 0.0,
-        rotary: bool = False,
-        qk_norm: bool = False,
+        switches: Switches = TUTORIAL,
     ) -> None:
         super().__init__()
         self.key = nn.Linear(n_embd, head_size, bias=False)
         self.query = nn.Linear(n_embd, head_size, bias=False)
         self.value = nn.Linear(n_embd, head_size, bias=False)
         self.register_buffer("tril", torch.tril(torch.ones(block_size, block_size)), persistent=False)
-        self.rotary = Rotary(head_size, block_size) if rotary else None
-        self.qk_norm = qk_norm
+        self.rotary = Rotary(head_size, block_size) if switches.position == "rotary" else None
+        self.qk_norm = switches.qk_norm
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -50,8 +50,7 @@ class Head(nn.Module):
         weights = q @ k.transpose(-2, -1) * k.size(-1) ** -0.5  # (B, T, T)
         weights = weights.masked_fill(self.tril[:T, :T] == 0, float("-inf"))
         weights = self.dropout(F.softmax(weights, dim=-1))
-        out: Tensor = weights @ v  # (B, T, hs)
-        return out
+        return weights @ v  # (B, T, hs)
 
 
 class MultiHeadAttention(nn.Module):
@@ -64,13 +63,12 @@ class MultiHeadAttention(nn.Module):
         *,
         block_size: int,
         dropout: float = 0.0,
-        rotary: bool = False,
-        qk_norm: bool = False,
+        switches: Switches = TUTORIAL,
     ) -> None:
         super().__init__()
         n_embd = num_heads * head_size
         self.heads = nn.ModuleList(
-            Head(head_size, n_embd=n_embd, block_size=block_size, dropout=dropout, rotary=rotary, qk_norm=qk_norm)
+            Head(head_size, n_embd=n_embd, block_size=block_size, dropout=dropout, switches=switches)
             for _ in range(num_heads)
         )
         self.proj = nn.Linear(n_embd, n_embd)
@@ -79,5 +77,4 @@ class MultiHeadAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, T, C) to (B, T, C)."""
         out = torch.cat([head(x) for head in self.heads], dim=-1)  # (B, T, nh * hs)
-        result: Tensor = self.dropout(self.proj(out))  # (B, T, C)
-        return result
+        return self.dropout(self.proj(out))  # (B, T, C)

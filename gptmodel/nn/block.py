@@ -5,6 +5,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from gptmodel.config import TUTORIAL, Switches
 from gptmodel.nn.attention import MultiHeadAttention
 from gptmodel.nn.dropout import Dropout
 from gptmodel.nn.fused import FusedMultiHeadAttention
@@ -36,57 +37,49 @@ NORMS: dict[str, type[nn.Module]] = {"layernorm": nn.LayerNorm, "rmsnorm": RMSNo
 class FeedForward(nn.Module):
     """Linear up to four times the width, non-linearity, linear down, dropout (Vaswani et al. 2017, section 3.3)."""
 
-    def __init__(self, n_embd: int, *, dropout: float = 0.0, activation: str = "relu") -> None:
+    def __init__(self, n_embd: int, *, dropout: float = 0.0, switches: Switches = TUTORIAL) -> None:
         super().__init__()
         self.net = nn.Sequential(
             nn.Linear(n_embd, 4 * n_embd),
-            ACTIVATIONS[activation](),
+            ACTIVATIONS[switches.activation](),
             nn.Linear(4 * n_embd, n_embd),
             Dropout(dropout),
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, T, C) to (B, T, C), each position by itself."""
-        out: Tensor = self.net(x)
-        return out
+        return self.net(x)
 
 
 class Block(nn.Module):
-    """Attention, then feed-forward. `norm="post"` normalises each sum, as the tutorial does; `"pre"` each input.
+    """Attention, then feed-forward. The switch `norm` post normalises each sum, as the tutorial does; pre each input.
 
     Pre-norm keeps the residual path free (Xiong et al. 2020). `norm_type` is layernorm (Ba et al. 2016) or rmsnorm
     (Zhang and Sennrich 2019). `fused` takes the fast twin of the attention.
     """
 
-    def __init__(  # noqa: PLR0913  # the tutorial's four, and a switch each
+    def __init__(
         self,
         n_embd: int,
         n_head: int,
         dropout: float,
         block_size: int,
         *,
-        norm: str = "post",
-        norm_type: str = "layernorm",
-        activation: str = "relu",
-        rotary: bool = False,
-        qk_norm: bool = False,
+        switches: Switches = TUTORIAL,
         fused: bool = True,
     ) -> None:
         super().__init__()
         attention = FusedMultiHeadAttention if fused else MultiHeadAttention
-        self.sa = attention(
-            n_head, n_embd // n_head, block_size=block_size, dropout=dropout, rotary=rotary, qk_norm=qk_norm
-        )
-        self.ffwd = FeedForward(n_embd, dropout=dropout, activation=activation)
-        self.ln1 = NORMS[norm_type](n_embd)
-        self.ln2 = NORMS[norm_type](n_embd)
-        self.pre = norm == "pre"
+        self.sa = attention(n_head, n_embd // n_head, block_size=block_size, dropout=dropout, switches=switches)
+        self.ffwd = FeedForward(n_embd, dropout=dropout, switches=switches)
+        self.ln1 = NORMS[switches.norm_type](n_embd)
+        self.ln2 = NORMS[switches.norm_type](n_embd)
+        self.pre = switches.norm == "pre"
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, T, C) to (B, T, C)."""
         if self.pre:
             x = x + self.sa(self.ln1(x))
-            return x + self.ffwd(self.ln2(x))  # type: ignore[no-any-return]
+            return x + self.ffwd(self.ln2(x))
         x = self.ln1(x + self.sa(x))
-        out: Tensor = self.ln2(x + self.ffwd(x))
-        return out
+        return self.ln2(x + self.ffwd(x))

@@ -17,8 +17,7 @@ NGRAM_FACTOR = 1_000_003
 def undrawn_embedding(rows: int, n_embd: int, *, sparse: bool = False) -> nn.Embedding:
     """Return an embedding whose weights are still to be set: `nn.Embedding` would draw them, which takes a while."""
     weights = torch.empty(rows, n_embd)
-    embedding: nn.Embedding = nn.Embedding.from_pretrained(weights, freeze=False, sparse=sparse)  # type: ignore[no-untyped-call]
-    return embedding
+    return nn.Embedding.from_pretrained(weights, freeze=False, sparse=sparse)
 
 
 class Rotary(nn.Module):

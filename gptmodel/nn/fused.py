@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gptmodel.config import TUTORIAL, Switches
 from gptmodel.nn.dropout import Dropout
 from gptmodel.nn.embedding import Rotary
 from gptmodel.nn.kernels import rms_norm
@@ -45,8 +46,7 @@ class FusedMultiHeadAttention(nn.Module):
         *,
         block_size: int,
         dropout: float = 0.0,
-        rotary: bool = False,
-        qk_norm: bool = False,
+        switches: Switches = TUTORIAL,
     ) -> None:
         super().__init__()
         n_embd = num_heads * head_size
@@ -55,15 +55,15 @@ class FusedMultiHeadAttention(nn.Module):
         self.qkv = StackedLinear(n_embd, 3 * n_embd, head_size)  # rows: all queries, all keys, all values
         self.proj = nn.Linear(n_embd, n_embd)
         self.dropout = Dropout(dropout)
-        self.rotary = Rotary(head_size, block_size) if rotary else None
-        self.qk_norm = qk_norm
+        self.rotary = Rotary(head_size, block_size) if switches.position == "rotary" else None
+        self.qk_norm = switches.qk_norm
         plain = block_size <= SHORT_BLOCK or dropout > 0.0  # torch's kernel has no dropout on a CPU
         future = torch.full((block_size, block_size), float("-inf")) if plain else None
         if future is not None and not future.is_meta:  # there only the size is asked for
             future.triu_(1)
         self.register_buffer("future", future, persistent=False)  # added to the weights of what is not to be seen
-        self.register_state_dict_post_hook(_split_heads)  # type: ignore[no-untyped-call]
-        self.register_load_state_dict_pre_hook(_join_heads)  # type: ignore[no-untyped-call]
+        self.register_state_dict_post_hook(_split_heads)
+        self.register_load_state_dict_pre_hook(_join_heads)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, T, C) to (B, T, C)."""
@@ -75,8 +75,7 @@ class FusedMultiHeadAttention(nn.Module):
             dropout = self.dropout.p if self.training else 0.0
             out = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)  # (B, nh, T, hs)
         out = out.transpose(1, 2).reshape(B, T, C)  # (B, T, nh * hs)
-        result: Tensor = self.dropout(self.proj(out))  # (B, T, C)
-        return result
+        return self.dropout(self.proj(out))  # (B, T, C)
 
     def _parts(self, qkv: Tensor) -> Sequence[Tensor]:
         """Return q, k and v (B, nh, T, hs) of qkv (B, T, 3, nh, hs), the first two as attention is to compare them."""

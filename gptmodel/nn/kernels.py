@@ -22,7 +22,6 @@ class _ReLU2(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        positive: Tensor
         (positive,) = ctx.saved_tensors
         return (grad * positive).mul_(2.0)
 
@@ -31,16 +30,15 @@ class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: Tensor | None) -> Tensor:
         exact = x.to(torch.promote_types(x.dtype, torch.float32))
-        norm: Tensor = torch.linalg.vector_norm(exact, dim=-1, keepdim=True)  # (..., 1)
-        scale: Tensor = norm.square_().div_(x.size(-1)).add_(torch.finfo(exact.dtype).eps).rsqrt_()
-        normal: Tensor = exact * scale  # (..., C)
+        norm = torch.linalg.vector_norm(exact, dim=-1, keepdim=True)  # (..., 1)
+        scale = norm.square_().div_(x.size(-1)).add_(torch.finfo(exact.dtype).eps).rsqrt_()
+        normal = exact * scale  # (..., C)
         ctx.save_for_backward(normal, scale, gain)
         return (normal if gain is None else normal * gain).to(x.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
-        normal: Tensor
         normal, scale, gain = ctx.saved_tensors
         grad_gain, dtype = None, grad.dtype
         grad = grad.to(normal.dtype)
@@ -56,13 +54,11 @@ def relu2(x: Tensor) -> Tensor:
     """Return the square of the positive part of x, of any shape (So et al. 2021, Primer)."""
     if torch.compiler.is_compiling():  # a compiler fuses the plain form
         return F.relu(x).square()
-    out: Tensor = _ReLU2.apply(x)  # type: ignore[no-untyped-call]
-    return out
+    return _ReLU2.apply(x)
 
 
 def rms_norm(x: Tensor, gain: Tensor | None = None) -> Tensor:
     """Bring each row of x (..., C) to a root mean square of 1, then times gain (C,): F.rms_norm and its epsilon."""
     if x.device.type != "cpu" or torch.compiler.is_compiling():  # torch has a kernel for it, or makes one
         return F.rms_norm(x, x.shape[-1:], gain)
-    out: Tensor = _RMSNorm.apply(x, gain)  # type: ignore[no-untyped-call]
-    return out
+    return _RMSNorm.apply(x, gain)

@@ -36,18 +36,7 @@ class TransformerModel(nn.Module):
         self.dropout = Dropout(params.dropout)
         self.blocks = nn.Sequential(
             *(
-                Block(
-                    C,
-                    params.n_head,
-                    params.dropout,
-                    params.block_size,
-                    norm=params.norm,
-                    norm_type=params.norm_type,
-                    activation=params.activation,
-                    rotary=params.position == "rotary",
-                    qk_norm=params.qk_norm,
-                    fused=fused,
-                )
+                Block(C, params.n_head, params.dropout, params.block_size, switches=params, fused=fused)
                 for _ in range(params.n_layer)
             )
         )
@@ -64,22 +53,21 @@ class TransformerModel(nn.Module):
         T = idx.size(1)
         if self.params.block_size < T:
             raise ValueError(f"{T} tokens do not fit block_size = {self.params.block_size}")
-        x: Tensor = self.encoder(idx)  # (B, T, C)
+        x = self.encoder(idx)  # (B, T, C)
         if self.scale != 1.0:
             x = x * self.scale
         if self.position is not None:
             x = x + self.position.weight[:T]  # (B, T, C)
         if self.ngrams is not None:
             x = x + self.ngrams(idx)  # (B, T, C)
-        embedded: Tensor = self.dropout(x)  # (B, T, C)
-        return embedded
+        return self.dropout(x)  # (B, T, C)
 
     def logits(self, x: Tensor) -> Tensor:
         """Return the transformer's logits (B, T, V) of what goes into the first block, x (B, T, C)."""
         x = self.blocks(x)  # (B, T, C)
         if self.ln_f is not None:
             x = self.ln_f(x)
-        logits: Tensor = self.decoder(x)  # (B, T, V)
+        logits = self.decoder(x)  # (B, T, V)
         if cap := self.params.logit_softcap:  # Gemma 2 (Gemma Team 2024): no logit beyond the cap, smoothly
             logits = cap * torch.tanh(logits / cap)
         return logits

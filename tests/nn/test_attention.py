@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from model_helpers import generator, scramble
+from model_helpers import generator, scramble, with_switches
 from torch import Tensor
 
 from gptmodel.nn.attention import Head, MultiHeadAttention
@@ -63,7 +63,7 @@ def test_heads_are_concatenated_in_order_and_projected(form: type[MultiHeadAtten
 @pytest.mark.parametrize("form", FORMS)
 def test_rotary_turns_queries_and_keys_but_not_values(form: type[MultiHeadAttention]) -> None:
     """Pairs (2i, 2i + 1) as complex numbers, turned by exp(1j * t * 10000 ** (-2i / hs))."""
-    module = scramble(form(1, 4, block_size=6, rotary=True)).double()
+    module = scramble(form(1, 4, block_size=6, switches=with_switches(position="rotary"))).double()
     state = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
     x = inputs(1, 6, 4)[0].numpy()
     turns = np.exp(1j * np.outer(np.arange(6), [1.0, 0.01]))  # (T, hs/2)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from model_helpers import generator, scramble
+from model_helpers import generator, scramble, with_switches
 from torch import Tensor, nn
 
 from gptmodel.nn.block import Block, FeedForward
@@ -27,7 +27,7 @@ def normalised(x: np.ndarray, norm: nn.LayerNorm) -> np.ndarray:
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_feed_forward_is_up_activation_down(activation: str) -> None:
-    module = scramble(FeedForward(3, activation=activation)).double()
+    module = scramble(FeedForward(3, switches=with_switches(activation=activation))).double()
     assert isinstance(module.net, nn.Sequential)
     assert [type(layer) for layer in module.net][::2] == [nn.Linear, nn.Linear]
     assert isinstance(module.net[3], nn.Dropout)
@@ -52,8 +52,8 @@ def test_feed_forward_drops_the_asked_share_in_training_only() -> None:
     assert (whole != 0).all()
 
 
-def block(**changes: object) -> Block:
-    return scramble(Block(6, 2, 0.0, 5, **changes)).double()  # type: ignore[arg-type]
+def block(*, fused: bool, **changes: object) -> Block:
+    return scramble(Block(6, 2, 0.0, 5, switches=with_switches(**changes), fused=fused)).double()
 
 
 def parts(module: Block, x: np.ndarray, part: str) -> np.ndarray:
