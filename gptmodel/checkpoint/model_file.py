@@ -23,7 +23,8 @@ from gptmodel.errors import CheckpointError, DataError
 from gptmodel.files import atomic_write, json_bytes
 from gptmodel.kneser_ney import COUNTED
 from gptmodel.nn.transformer import TransformerModel
-from gptmodel.tokenizers.base import Tokenizer, tokenizer_from_json
+from gptmodel.tokenizers.base import Tokenizer
+from gptmodel.tokenizers.kinds import tokenizer_from_json
 
 TABLE_BYTES = 256 << 20
 """What a model may compute at first from its config alone, unless its weights are larger still."""
