@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gptmodel.data.text_file import Text, cut, splits, survey
@@ -30,6 +30,7 @@ def pieces(content: bytes, length: int) -> Iterator[bytes]:
 
 
 @given(st.text(max_size=30), st.integers(0, 31), st.integers(1, 7))
+@example("\x7f¿\x80\u07ff\uffff\U0010ffff!", 3, 1)  # the last bytes and the first of each length
 def test_a_text_is_cut_after_so_many_characters_wherever_the_chunks_end(text: str, units: int, length: int) -> None:
     content = text.encode("utf-8", "replace")
     first, others = cut(pieces(content, length), units, "character")
