@@ -40,9 +40,10 @@ class Tokenizer(Protocol):
 
     @classmethod
     def fit(cls, train: Iterable[bytes], val: Iterable[bytes]) -> Self:
-        """Return the tokenizer of a text, from the chunks of its splits, train first, each of whole units, read once.
+        """Return the tokenizer of a text, from the chunks of its two splits, which come once, train first.
 
-        What it learns from `val` is known of the text that validates: an alphabet may be, merges may not.
+        No token goes from one split into the other. An alphabet may be learnt from both, what makes a text shorter
+        from `train` alone.
         """
 
     @property

@@ -85,9 +85,9 @@ def test_the_files_are_the_bytes_they_always_were(
     [
         "plain ascii text, " * 3,
         "naïve — Пушкин 漢字 🙂🏽 and ascii and 🙂" * 2,
-        "first\ufeff\r\nsecond\rthird\n\n\u2028\x85\x00\x1a end\r\n",
+        "first\ufeff\r\nsecond\rthird\n\n\u2028\x85\x00\x1a end\r\n" * 3,
         "𝄞" * 20 + "𝄢" * 5,
-        "".join(map(chr, range(300))),
+        "".join(map(chr, range(300))) + " and the end",
     ],
 )
 def test_the_splits_decoded_are_the_text(
@@ -183,9 +183,9 @@ def test_a_bad_byte_at_the_edge_of_a_chunk_is_named(tmp_path: Path, at: int) -> 
         (b"", 0.9, "is empty"),
         (b"a", 0.9, "single distinct"),
         (b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 0.9, "single distinct"),
-        (b"ab", 0.9, "2 tokens leave 1 to train and 1 to validate.*needs 2"),
-        (b"abcdefghijklm", 0.99, "12 to train and 1 to validate.*longer text"),
-        (b"abcdefghijklm", 0.1, "1 to train and 12 to validate"),
+        (b"ab", 0.9, "2 tokens leave 1 to train and 1 to validate.*each split needs 2"),
+        (b"abcdefghijklm", 0.99, r"tokens leave \d+ to train and 1 to validate.*longer text"),
+        (b"abcdefghijklm", 0.1, r"tokens leave 1 to train and \d+ to validate"),
     ],
 )
 def test_a_text_that_gives_no_splits_is_refused(
@@ -203,6 +203,13 @@ def test_a_byte_order_mark_does_not_make_a_text_longer(tmp_path: Path, content: 
     (tmp_path / "input.txt").write_text("\ufeff" + content, encoding="utf-8")
     with pytest.raises(DataError, match=rf"input\.txt: .*{message}"):
         prepare(tmp_path / "input.txt", tmp_path / "out", params())
+
+
+@pytest.mark.parametrize("kind", ["char", "byte"])
+def test_what_is_missing_is_told_in_numbers(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "input.txt").write_bytes(b"abcdefghijklm")
+    with pytest.raises(DataError, match="13 tokens leave 12 to train and 1 to validate, but each split needs 2"):
+        prepare(tmp_path / "input.txt", tmp_path / "out", params(kind, 0.99))
 
 
 @pytest.mark.parametrize("kind", KINDS)
