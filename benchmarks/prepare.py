@@ -14,7 +14,8 @@ import numpy as np
 
 from benchmarks.report import Results, cell, options, progress, ratios, run, spread, table
 from gptmodel.config import PrepareParams
-from gptmodel.data.corpus import CHUNK_BYTES, prepare
+from gptmodel.data.corpus import prepare
+from gptmodel.data.text_file import CHUNK_BYTES
 from gptmodel.tokenizers.char import CharTokenizer
 
 LETTERS = {

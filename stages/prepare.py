@@ -25,10 +25,12 @@ def prepare(params: ParamsOption = PARAMS_FILE, settings: SettingsOption = None,
     text, layout = Layout().text, Layout(out)
     report = prepare_text(text, layout.prepared, chosen)
     inputs.check()
-    write_json(layout.metrics("prepare"), asdict(report))
+    metrics = asdict(report)
+    mark = "; its byte order mark is left out" if metrics.pop("mark_left_out") else ""
+    write_json(layout.metrics("prepare"), metrics)
     typer.echo(
         f"{layout.prepared}: {report.train_tokens:,} train and {report.val_tokens:,} val tokens "
-        f"({report.tokenizer}, vocab_size {report.vocab_size}) from {report.bytes:,} bytes of {text}"
+        f"({report.tokenizer}, vocab_size {report.vocab_size}) from {report.bytes:,} bytes of {text}{mark}"
     )
 
 

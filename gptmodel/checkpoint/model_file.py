@@ -23,7 +23,7 @@ from gptmodel.files import atomic_write, json_bytes
 from gptmodel.kneser_ney import KneserNey, longest_order
 from gptmodel.language_model import LanguageModel
 from gptmodel.nn.transformer import TransformerModel
-from gptmodel.tokenizers.base import tokenizer_from_json
+from gptmodel.tokenizers.kinds import tokenizer_from_json
 
 TABLE_BYTES = 256 << 20
 """What a model may compute at first from its config alone, unless its weights are larger still."""

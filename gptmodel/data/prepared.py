@@ -8,7 +8,8 @@ import numpy as np
 from gptmodel.data.tokens import TokenFile, open_tokens
 from gptmodel.errors import DataError
 from gptmodel.files import digest
-from gptmodel.tokenizers.base import Tokenizer, load_tokenizer
+from gptmodel.tokenizers.base import Tokenizer
+from gptmodel.tokenizers.kinds import load_tokenizer
 
 TOKENIZER, TRAIN, VAL = "tokenizer.json", "train.bin", "val.bin"
 

@@ -3,9 +3,7 @@
 The prepared data where it fits the settings, else the text, else what is known of the text that fetch would get.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gptmodel.config import FetchParams, PrepareParams
-from gptmodel.data.corpus import CHUNK_BYTES, Tally, collect_characters, read_bytes, read_text
 from gptmodel.data.prepared import TOKENIZER, TRAIN, VAL, PreparedData, load_prepared, scored_bytes
+from gptmodel.data.text_file import Text, cut, splits, survey
 from gptmodel.data.tokens import HEADER_BYTES, id_dtype
 from gptmodel.errors import DataError
 from gptmodel.files import json_bytes
 from gptmodel.tokenizers.base import Tokenizer
-from gptmodel.tokenizers.byte import ByteTokenizer
-from gptmodel.tokenizers.char import CharTokenizer
+from gptmodel.tokenizers.kinds import KINDS
 
 SHAKESPEARE_BYTES, SHAKESPEARE_CHARACTERS = 4_998_157, 78
-SAMPLE_BYTES = 8 << 20  # of a text that is not prepared, to measure on
-ASSUMED_IDS = 1 << 20
+SAMPLE_UNITS = 8 << 20  # characters or bytes of a text that is not prepared, to measure on
+ASSUMED_CHARACTERS = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,13 +46,14 @@ def find_text(fetch: FetchParams, params: PrepareParams, prepared: Path, text: P
     given = Path(fetch.source)
     if fetch.source not in ("own", "shakespeare") and "://" not in fetch.source and given.is_file():
         text = given
+    seen = survey(text, KINDS[params.tokenizer].unit) if text.is_file() else None
     if all((prepared / name).is_file() for name in (TOKENIZER, TRAIN, VAL)):
         data = load_prepared(prepared)
-        if _fits(data, params, text):
+        if data.tokenizer.kind == params.tokenizer and _fits(data, params.train_fraction, seen):
             counts = len(data.train.ids), len(data.val.ids)
             return _planned(data.train.ids, counts, data.tokenizer, f"{prepared}")
-    if text.is_file():
-        return _read(text, params)
+    if seen is not None:
+        return _read(seen, params)
     if fetch.source == "shakespeare":
         return _assumed(params)
     raise DataError(
@@ -64,44 +62,40 @@ def find_text(fetch: FetchParams, params: PrepareParams, prepared: Path, text: P
     )
 
 
-def _fits(data: PreparedData, params: PrepareParams, text: Path) -> bool:
-    """Whether prepare would make the same of the text again, as far as sizes tell."""
-    splits = data.train.ids, data.val.ids
-    cut = int(params.train_fraction * sum(map(len, splits)))
-    if data.tokenizer.kind != params.tokenizer or len(data.train.ids) != cut:
-        return False
-    if not text.is_file():
-        return True
+def _fits(data: PreparedData, train_fraction: float, text: Text | None) -> bool:
+    """Whether prepare would cut the text as the prepared data are, as far as sizes tell."""
+    train, val = data.train.ids, data.val.ids
+    if text is None:  # tokens are nearly as long in one split as in the other
+        return abs(len(train) - train_fraction * (len(train) + len(val))) <= 0.01 * (len(train) + len(val))
     lengths = data.tokenizer.byte_lengths()
-    return text.stat().st_size == sum(scored_bytes(ids, data.tokenizer) + int(lengths[ids[:1]].sum()) for ids in splits)
+    prepared = [scored_bytes(ids, data.tokenizer) + int(lengths[ids[:1]].sum()) for ids in (train, val)]
+    parts = cut(text.chunks(), int(train_fraction * text.units), text.unit)
+    return prepared == [sum(map(len, part)) for part in parts]
 
 
-def _read(text: Path, params: PrepareParams) -> PlannedText:
-    """Count the tokens of a text, and take the ids of its beginning."""
-    tally, again = Tally(), Tally()
-    tokenizer: Tokenizer
-    parts: Iterator[NDArray[Any]]
-    if params.tokenizer == "byte":
-        tokenizer, count = ByteTokenizer(), text.stat().st_size
-        parts = (np.frombuffer(chunk, np.uint8) for chunk in read_bytes(text, again))
-    else:
-        tokenizer = CharTokenizer(collect_characters(text, tally))
-        count, parts = tally.characters, (tokenizer.encode_array(part) for part in read_text(text, again))
-    ids = np.concatenate([np.empty(0, np.uint8), *islice(parts, SAMPLE_BYTES // CHUNK_BYTES)])
-    train = int(params.train_fraction * count)
-    return _planned(ids[:train], (train, count - train), tokenizer, f"{text}, which is not prepared yet")
+def _read(text: Text, params: PrepareParams) -> PlannedText:
+    """Encode the beginning of the train split, and count the tokens by it: exactly where a token is one unit."""
+    train_units = int(params.train_fraction * text.units)
+    with splits(text, train_units) as (train, val):
+        tokenizer = KINDS[params.tokenizer].fit(train, val)
+    sample_units = min(train_units, SAMPLE_UNITS)
+    beginning, _ = cut(text.chunks(), sample_units, text.unit)
+    ids = np.concatenate([np.empty(0, np.uint8), *tokenizer.encode_stream(beginning)])
+    counts = [units * len(ids) // max(1, sample_units) for units in (train_units, text.units - train_units)]
+    return _planned(ids, (counts[0], counts[1]), tokenizer, f"{text.path}, which is not prepared yet")
 
 
 def _assumed(params: PrepareParams) -> PlannedText:
-    """Return random ids, the usual ones as frequent as in a language, in the number the plays are known to have."""
-    tokenizer: Tokenizer = ByteTokenizer()
-    if params.tokenizer == "char":
-        tokenizer = CharTokenizer(chr(33 + idx) for idx in range(SHAKESPEARE_CHARACTERS))
-    weights = 1.0 / np.arange(1, min(tokenizer.vocab_size, SHAKESPEARE_CHARACTERS) + 1)
-    ids = np.random.default_rng(0).choice(len(weights), ASSUMED_IDS, p=weights / weights.sum()).astype(np.uint8)
-    train = int(params.train_fraction * SHAKESPEARE_BYTES)
+    """Return the ids of random characters, as many distinct ones as the plays have, the usual ones as in a language."""
+    weights = 1.0 / np.arange(1, SHAKESPEARE_CHARACTERS + 1)
+    drawn = np.random.default_rng(0).choice(SHAKESPEARE_CHARACTERS, ASSUMED_CHARACTERS, p=weights / weights.sum())
+    text = (ord("!") + drawn).astype(np.uint8).tobytes()
+    tokenizer = KINDS[params.tokenizer].fit([text], [])
+    ids = np.concatenate(list(tokenizer.encode_stream([text])))
+    count = SHAKESPEARE_BYTES * len(ids) // len(text)
+    train = int(params.train_fraction * count)
     origin = "no text is here yet: random token ids, as many as fetch.source shakespeare has (5.0 MB)"
-    return _planned(ids, (train, SHAKESPEARE_BYTES - train), tokenizer, origin)
+    return _planned(ids, (train, count - train), tokenizer, origin)
 
 
 def _planned(ids: NDArray[Any], counts: tuple[int, int], tokenizer: Tokenizer, origin: str) -> PlannedText:

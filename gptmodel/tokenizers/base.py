@@ -1,20 +1,18 @@
-"""What every tokenizer can do, and how one is saved to and loaded from a JSON file.
+"""What every tokenizer can do, and what they share. It knows no kind of tokenizer: `kinds.py` does."""
 
-It does not choose a tokenizer for a text: that is `gptmodel.data.corpus`.
-"""
-
+import codecs
 import hashlib
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gptmodel.errors import DataError
-from gptmodel.files import json_bytes, read_json, write_json
+from gptmodel.files import json_bytes
 
 OnUnknown = Literal["error", "replace"]
+Unit = Literal["character", "byte"]
 Ids = NDArray[np.unsignedinteger[Any]]
 
 
@@ -29,9 +27,24 @@ class TextStream(Protocol):
 
 
 class Tokenizer(Protocol):
-    """Text <-> token ids 0 ... vocab_size - 1."""
+    """Text <-> token ids 0 ... vocab_size - 1.
+
+    A text comes as chunks of bytes, cut anywhere: what a border cuts in two, the tokenizer puts together. Whatever its
+    tokens are, a text is counted and cut in units, so that kinds of one unit validate on the same text.
+    """
 
     kind: ClassVar[str]
+    """Its name in prepare.tokenizer and in a tokenizer's JSON."""
+    unit: ClassVar[Unit]
+    """character: it reads UTF-8, and gets it checked and without a byte order mark. byte: it reads any file."""
+
+    @classmethod
+    def fit(cls, train: Iterable[bytes], val: Iterable[bytes]) -> Self:
+        """Return the tokenizer of a text, from the chunks of its two splits, which come once, train first.
+
+        No token goes from one split into the other. An alphabet may be learnt from both, what makes a text shorter
+        from `train` alone.
+        """
 
     @property
     def vocab_size(self) -> int:
@@ -47,6 +60,12 @@ class Tokenizer(Protocol):
     def encode_array(self, text: str, on_unknown: OnUnknown = "error") -> Ids:
         """Return the same ids as `encode` as a 1-D array of unsigned integers, fast for long texts."""
 
+    def encode_stream(self, chunks: Iterable[bytes]) -> Iterator[Ids]:
+        """Yield the ids of a text of any length, in arrays of any length: joined, they are `encode_array` of the text.
+
+        How many there are shows when the last one is out. Raises DataError for what has no id.
+        """
+
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of `ids`; DataError for an id out of range."""
 
@@ -57,7 +76,11 @@ class Tokenizer(Protocol):
         """Return the number of UTF-8 bytes of each token, shape (V,)."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values, "kind" among them, from which `tokenizer_from_json` builds it again."""
+        """Return plain values, "kind" among them, from which `from_json` builds it again."""
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """Build the tokenizer that was saved; DataError unless `value` is just what `to_json` gave."""
 
 
 def json_digest(value: dict[str, Any]) -> str:
@@ -78,37 +101,18 @@ def checked_ids(ids: Sequence[int], vocab_size: int) -> NDArray[np.int64]:
     return array
 
 
-def save_tokenizer(path: Path, tokenizer: Tokenizer) -> None:
-    """Write a tokenizer to a JSON file, whole or not at all."""
-    write_json(path, tokenizer.to_json())
+def decoded(chunks: Iterable[bytes], start: int = 0) -> Iterator[str]:
+    """Yield the characters of UTF-8 in chunks that are cut anywhere, newlines as they are.
 
-
-def load_tokenizer(path: Path) -> Tokenizer:
-    """Read a tokenizer from a JSON file; DataError when it is missing or anything in it is wrong."""
+    Raises DataError with the index of the first byte that is not UTF-8; `start` is the index of the first one here.
+    """
+    pending = b""  # the first bytes of a character that the next chunk completes
     try:
-        value = read_json(path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; run `dvc repro prepare` first") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise DataError(f"{error}; run `gptmodel prepare` again") from None
-    return tokenizer_from_json(value, str(path))
-
-
-def tokenizer_from_json(value: object, where: str) -> Tokenizer:
-    """Build a tokenizer from what `to_json` gave; DataError names `where` the value came from, whatever it is."""
-    from gptmodel.tokenizers.byte import ByteTokenizer
-    from gptmodel.tokenizers.char import CharTokenizer
-
-    if not isinstance(value, dict):
-        raise DataError(f"{where}: not a tokenizer: has to be a JSON object; run `gptmodel prepare` again")
-    match value:
-        case {"kind": "byte", **rest} if not rest:
-            return ByteTokenizer()
-        case {"kind": "char", "characters": str(characters), **rest} if not rest:
-            return CharTokenizer.from_saved(characters, where)
-        case {"kind": "byte" | "char" as kind}:
-            raise DataError(f"{where}: the fields of the {kind} tokenizer are wrong; run `gptmodel prepare` again")
-        case _:
-            raise DataError(f"{where}: the tokenizer's kind has to be char or byte; run `gptmodel prepare` again")
+        for chunk in chunks:
+            joined = pending + chunk if pending else chunk
+            text, used = codecs.utf_8_decode(joined, "strict", False)
+            pending, start = joined[used:], start + used
+            yield text
+        codecs.utf_8_decode(pending, "strict", True)
+    except UnicodeDecodeError as error:
+        raise DataError(f"not UTF-8 at byte {start + error.start} (counted from 0)") from None

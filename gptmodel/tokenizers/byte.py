@@ -1,22 +1,27 @@
 """One token for each of the 256 bytes: any file can be trained on, and any text encoded."""
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gptmodel.errors import DataError
-from gptmodel.tokenizers.base import Ids, OnUnknown, checked_ids, json_digest
+from gptmodel.tokenizers.base import Ids, OnUnknown, Unit, checked_ids, json_digest
 
 
 class ByteTokenizer:
     """Maps the bytes of a text's UTF-8 to themselves; bytes that are not UTF-8 decode to U+FFFD."""
 
     kind: ClassVar[str] = "byte"
+    unit: ClassVar[Unit] = "byte"
     vocab_size = 256
+
+    @classmethod
+    def fit(cls, train: Iterable[bytes], val: Iterable[bytes]) -> Self:  # noqa: ARG003
+        return cls()
 
     @cached_property
     def digest(self) -> str:
@@ -25,11 +30,20 @@ class ByteTokenizer:
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind}
 
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        if value != {"kind": cls.kind}:
+            raise DataError("the fields of the byte tokenizer are wrong")
+        return cls()
+
     def encode(self, text: str, on_unknown: OnUnknown = "error") -> list[int]:
         return list(_utf8(text, on_unknown))
 
     def encode_array(self, text: str, on_unknown: OnUnknown = "error") -> Ids:
         return np.frombuffer(_utf8(text, on_unknown), dtype=np.uint8)
+
+    def encode_stream(self, chunks: Iterable[bytes]) -> Iterator[Ids]:
+        return (np.frombuffer(chunk, dtype=np.uint8) for chunk in chunks)
 
     def decode(self, ids: Sequence[int]) -> str:
         return checked_ids(ids, self.vocab_size).astype(np.uint8).tobytes().decode("utf-8", errors="replace")

@@ -1,16 +1,18 @@
 """One token for each distinct character of a text, as in Karpathy's tutorial: `stoi` and `itos`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gptmodel.errors import DataError
-from gptmodel.tokenizers.base import Ids, OnUnknown, checked_ids, json_digest
+from gptmodel.tokenizers.base import Ids, OnUnknown, Unit, checked_ids, decoded, json_digest
 
 ASCII = 128
+CODE_POINTS = 0x110000
 
 
 class CharTokenizer:
@@ -20,6 +22,7 @@ class CharTokenizer:
     """
 
     kind: ClassVar[str] = "char"
+    unit: ClassVar[Unit] = "character"
 
     def __init__(self, characters: Iterable[str]) -> None:
         self.characters = "".join(sorted(set(characters)))
@@ -32,15 +35,21 @@ class CharTokenizer:
         self.itos = dict(enumerate(self.characters))
 
     @classmethod
-    def from_saved(cls, characters: str, where: str) -> Self:
-        """Build the tokenizer whose characters were saved; DataError, naming `where`, unless they are just as saved."""
-        try:
-            tokenizer = cls(characters)
-        except DataError as error:
-            raise DataError(f"{where}: {error}; run `gptmodel prepare` again") from None
-        if tokenizer.characters != characters:
-            raise DataError(f"{where}: the characters are not sorted and distinct; run `gptmodel prepare` again")
-        return tokenizer
+    def fit(cls, train: Iterable[bytes], val: Iterable[bytes]) -> Self:
+        """Return the tokenizer of all characters of both splits, as in the tutorial."""
+        seen = np.zeros(CODE_POINTS, dtype=np.bool_)
+        seen_ascii = b""
+        for text in decoded(chain(train, val)):
+            if text.isascii():
+                new = text.encode("ascii").translate(None, seen_ascii)  # nothing is left of most chunks
+                if new:
+                    seen[np.frombuffer(new, dtype=np.uint8)] = True
+                    seen_ascii = np.flatnonzero(seen[:ASCII]).astype(np.uint8).tobytes()
+            else:
+                points = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
+                if not seen.take(points).all():  # looking is faster than setting, and most chunks hold nothing new
+                    seen[points] = True
+        return cls(np.flatnonzero(seen).astype("<u4").tobytes().decode("utf-32-le"))
 
     @property
     def vocab_size(self) -> int:
@@ -53,11 +62,31 @@ class CharTokenizer:
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "characters": self.characters}
 
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        characters = value.get("characters")
+        if set(value) != {"kind", "characters"} or not isinstance(characters, str):
+            raise DataError("the fields of the char tokenizer are wrong")
+        tokenizer = cls(characters)
+        if tokenizer.characters != characters:
+            raise DataError("the characters are not sorted and distinct")
+        return tokenizer
+
     def encode(self, text: str, on_unknown: OnUnknown = "error") -> list[int]:
         ids: list[int] = self.encode_array(text, on_unknown).tolist()
         return ids
 
     def encode_array(self, text: str, on_unknown: OnUnknown = "error") -> Ids:
+        return self._ids(text, on_unknown)
+
+    def encode_stream(self, chunks: Iterable[bytes]) -> Iterator[Ids]:
+        start = 0
+        for text in decoded(chunks):
+            yield self._ids(text, "error", start)
+            start += len(text)
+
+    def _ids(self, text: str, on_unknown: OnUnknown, start: int = 0) -> Ids:
+        """Return the ids of a text, or of a part that begins at character `start` of it."""
         if text.isascii():
             # Sorted characters put ASCII first: its ids are below 128, so 255 can mean unknown in a single byte.
             ids: Ids = np.frombuffer(text.encode("ascii").translate(self._ascii_table), dtype=np.uint8)
@@ -67,7 +96,7 @@ class CharTokenizer:
             ids = self._table.take(points, mode="clip")
             unknown = self.vocab_size
         if ids.size and int(ids.max()) == unknown:
-            return self._mended(text, ids, unknown, on_unknown)
+            return self._mended(text, ids, ids == unknown, on_unknown, start)
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -80,12 +109,12 @@ class CharTokenizer:
     def byte_lengths(self) -> NDArray[np.int64]:
         return np.array([len(char.encode()) for char in self.characters], dtype=np.int64)
 
-    def _mended(self, text: str, ids: Ids, unknown: int, on_unknown: OnUnknown) -> Ids:
-        wrong = ids == unknown
+    def _mended(self, text: str, ids: Ids, wrong: NDArray[np.bool_], on_unknown: OnUnknown, start: int) -> Ids:
         if on_unknown == "error":
             first = int(wrong.argmax())
+            char = text[first]
             raise DataError(
-                f"character {first} (counted from 0) is {text[first]!r} (U+{ord(text[first]):04X}), which is not among "
+                f"character {start + first} (counted from 0) is {char!r} (U+{ord(char):04X}), which is not among "
                 f"the {self.vocab_size} characters of the tokenizer; leave it out, or set on_unknown to replace"
             )
         ids = ids.copy()

@@ -1,22 +1,38 @@
 import hashlib
 import subprocess
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gptmodel.config import PrepareParams
-from gptmodel.data import corpus
-from gptmodel.data.corpus import PrepareReport, Tally, check_splits, collect_characters, prepare, read_text
+from gptmodel.data import corpus, text_file
+from gptmodel.data.corpus import PrepareReport, check_splits, prepare
 from gptmodel.data.tokens import open_tokens
 from gptmodel.errors import DataError
-from gptmodel.tokenizers.base import load_tokenizer
+from gptmodel.tokenizers.base import Ids
+from gptmodel.tokenizers.byte import ByteTokenizer
+from gptmodel.tokenizers.char import CharTokenizer
+from gptmodel.tokenizers.kinds import KINDS, load_tokenizer
 
-KINDS = ["char", "byte"]
+MIXED = ("Zwölf — Пушкин 漢字 🙂🏽 and ascii\n" * 9 + "\ufeff in the middle \x00\x7f\x85").encode()
+GOLDEN = {  # first 16 digits of the SHA-256 of tokenizer.json, train.bin and val.bin
+    (
+        "char",
+        b"The quick brown fox\njumps over the lazy dog.\r\n" * 7,
+    ): "348d75f74eb0fc74 6b5d852c3505173b 791a8cf0acda3c1a",
+    (
+        "byte",
+        b"The quick brown fox\njumps over the lazy dog.\r\n" * 7,
+    ): "bf3bfcee6e24c41c 3b52dc851850fb98 7ffd315ae58f7549",
+    ("char", MIXED): "c93a5940456c7915 5c451334099bdaac 7283271dd8bf12b0",
+    ("byte", MIXED): "bf3bfcee6e24c41c 87611adcc430f9e5 6ec0fa8e151c5f57",
+    ("char", "".join(map(chr, range(32, 400))).encode() * 2): "d99be3df14993643 eb8970b8db6f9b97 7bfc848d80f9e02e",
+    ("byte", bytes(range(256)) * 3): "bf3bfcee6e24c41c 7bb06449043823e9 adf82f13eea7cd38",
+}
 
 
 def params(tokenizer: Any = "char", train_fraction: float = 0.9) -> PrepareParams:
@@ -46,19 +62,32 @@ def test_the_first_nine_tenths_train_and_the_rest_validates(tmp_path: Path) -> N
         train_tokens=11,
         val_tokens=2,
         text_sha256=hashlib.sha256(b"hello\nhole\nlo").hexdigest(),
+        mark_left_out=False,
     )
+
+
+@pytest.mark.parametrize(("kind", "content"), GOLDEN)
+@pytest.mark.parametrize("chunk_bytes", [1, 7, 1 << 18])
+def test_the_files_are_the_bytes_they_always_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, content: bytes, chunk_bytes: int
+) -> None:
+    """Other bytes are other data: every model trained before would no longer fit them."""
+    monkeypatch.setattr(text_file, "CHUNK_BYTES", chunk_bytes)
+    prepared(tmp_path, content, params(kind))
+    files = (tmp_path / "out" / name for name in ("tokenizer.json", "train.bin", "val.bin"))
+    assert " ".join(hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in files) == GOLDEN[kind, content]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("chunk_bytes", "fraction"), [(1, 0.5), (2, 0.9), (3, 0.13), (5, 0.9), (1 << 18, 0.9)])
 @pytest.mark.parametrize(
-    "text",
+    "content",
     [
         "plain ascii text, " * 3,
         "naïve — Пушкин 漢字 🙂🏽 and ascii and 🙂" * 2,
-        "\ufefffirst\r\nsecond\rthird\n\n\u2028\x85\x00\x1a end\r\n",
+        "first\ufeff\r\nsecond\rthird\n\n\u2028\x85\x00\x1a end\r\n" * 3,
         "𝄞" * 20 + "𝄢" * 5,
-        "".join(map(chr, range(300))),
+        "".join(map(chr, range(300))) + " and the end",
     ],
 )
 def test_the_splits_decoded_are_the_text(
@@ -67,44 +96,72 @@ def test_the_splits_decoded_are_the_text(
     kind: str,
     chunk_bytes: int,
     fraction: float,
-    text: str,
+    content: str,
 ) -> None:
-    monkeypatch.setattr(corpus, "CHUNK_BYTES", chunk_bytes)
-    report, train, val = prepared(tmp_path, text.encode(), params(kind, fraction))
+    monkeypatch.setattr(text_file, "CHUNK_BYTES", chunk_bytes)
+    report, train, val = prepared(tmp_path, content.encode(), params(kind, fraction))
     tokenizer = load_tokenizer(tmp_path / "out" / "tokenizer.json")
-    assert tokenizer.decode(train + val) == text
-    count = len(text) if kind == "char" else len(text.encode())
-    assert len(train) == report.train_tokens == int(fraction * count)
-    assert len(val) == report.val_tokens == count - len(train)
-    assert report.characters == (len(text) if kind == "char" else None)
-    assert report.bytes == len(text.encode())
-    assert report.text_sha256 == hashlib.sha256(text.encode()).hexdigest()
-    if kind == "char":
-        assert tokenizer.to_json()["characters"] == "".join(sorted(set(text)))
+    assert tokenizer.decode(train + val) == content
+    assert (len(train), len(val)) == (report.train_tokens, report.val_tokens)
+    if tokenizer.unit == "character":
+        assert tokenizer.decode(train) == content[: int(fraction * len(content))]
+        assert report.characters == len(content)
+    else:
+        cut = int(fraction * len(content.encode()))
+        assert sum(tokenizer.byte_lengths()[train]) == cut
+        assert report.characters is None
+    assert report.bytes == len(content.encode())
+    assert report.text_sha256 == hashlib.sha256(content.encode()).hexdigest()
+
+
+class LongTokens(ByteTokenizer):
+    """Bytes, but one token for "the ": how many tokens a text has shows when it is encoded."""
+
+    unit = "character"
+
+    def encode_stream(self, chunks: Iterable[bytes]) -> Iterator[Ids]:
+        yield np.frombuffer(b"".join(chunks).replace(b"the ", b"\xff"), dtype=np.uint8)
+
+
+def test_the_text_is_cut_and_not_its_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token never goes across the cut, and all tokenizers of characters validate on the same text."""
+    monkeypatch.setitem(KINDS, "byte", LongTokens)
+    content = b"one and the other, the more the merrier, the end"
+    report, train, val = prepared(tmp_path, content, params("byte", 0.45))
+    cut = int(0.45 * len(content))
+    assert content[cut - 2 : cut + 2] == b"the "
+    assert bytes(train).replace(b"\xff", b"the ") == content[:cut]
+    assert bytes(val).replace(b"\xff", b"the ") == content[cut:]
+    assert (report.train_tokens, report.val_tokens) == (len(train), len(val)) == (18, 21)
+    assert report.characters == len(content)
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 2, 1 << 18])
+def test_a_byte_order_mark_is_no_character_of_the_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk_bytes: int
+) -> None:
+    monkeypatch.setattr(text_file, "CHUNK_BYTES", chunk_bytes)
+    plain = prepared(tmp_path, "héllo wörld\ufeff!".encode(), params("char", 0.5))
+    files = [(tmp_path / "out" / name).read_bytes() for name in ("tokenizer.json", "train.bin", "val.bin")]
+    content = "\ufeffhéllo wörld\ufeff!".encode()
+    report, train, val = prepared(tmp_path, content, params("char", 0.5))
+    assert (train, val) == plain[1:]
+    assert files == [(tmp_path / "out" / name).read_bytes() for name in ("tokenizer.json", "train.bin", "val.bin")]
+    assert (report.mark_left_out, report.characters, report.bytes) == (True, 13, len(content))
+    assert report.text_sha256 == hashlib.sha256(content).hexdigest()
+    assert not plain[0].mark_left_out
+
+
+def test_to_the_byte_tokenizer_a_byte_order_mark_is_three_bytes(tmp_path: Path) -> None:
+    report, train, val = prepared(tmp_path, b"\xef\xbb\xbfhello", params("byte", 0.5))
+    assert bytes(train + val) == b"\xef\xbb\xbfhello"
+    assert not report.mark_left_out
 
 
 def test_the_byte_tokenizer_takes_any_file(tmp_path: Path) -> None:
     content = bytes(range(256)) * 3
     _, train, val = prepared(tmp_path, content, params("byte"))
     assert bytes(train + val) == content
-
-
-@given(st.binary(min_size=1, max_size=40), st.integers(1, 8))
-def test_bytes_that_are_not_utf8_are_found_as_python_finds_them(
-    tmp_path_factory: pytest.TempPathFactory, content: bytes, chunk_bytes: int
-) -> None:
-    path = tmp_path_factory.mktemp("bytes") / "input.txt"
-    path.write_bytes(content)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "CHUNK_BYTES", chunk_bytes)
-        try:
-            text = content.decode()
-        except UnicodeDecodeError as error:
-            with pytest.raises(DataError, match=rf"input\.txt: not UTF-8 at byte {error.start} .*UTF-8"):
-                list(read_text(path, Tally()))
-        else:
-            assert "".join(read_text(path, Tally())) == text
-            assert collect_characters(path, Tally()) == "".join(sorted(set(text)))
 
 
 @pytest.mark.parametrize("at", [(1 << 18) - 2, (1 << 18) - 1, 1 << 18, (1 << 19) - 1])
@@ -124,10 +181,11 @@ def test_a_bad_byte_at_the_edge_of_a_chunk_is_named(tmp_path: Path, at: int) -> 
     ("content", "fraction", "message"),
     [
         (b"", 0.9, "is empty"),
+        (b"a", 0.9, "single distinct"),
         (b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 0.9, "single distinct"),
-        (b"ab", 0.9, "needs 2"),
-        (b"abcdefghijklm", 0.99, "12 to train and 1 to validate.*longer text"),
-        (b"abcdefghijklm", 0.1, "1 to train and 12 to validate"),
+        (b"ab", 0.9, "2 tokens leave 1 to train and 1 to validate.*each split needs 2"),
+        (b"abcdefghijklm", 0.99, r"tokens leave \d+ to train and 1 to validate.*longer text"),
+        (b"abcdefghijklm", 0.1, r"tokens leave 1 to train and \d+ to validate"),
     ],
 )
 def test_a_text_that_gives_no_splits_is_refused(
@@ -140,6 +198,20 @@ def test_a_text_that_gives_no_splits_is_refused(
     assert not list((tmp_path / "out").glob("*"))
 
 
+@pytest.mark.parametrize(("content", "message"), [("", "is empty"), ("a" * 40, "single distinct"), ("abc", "3 tokens")])
+def test_a_byte_order_mark_does_not_make_a_text_longer(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "input.txt").write_text("\ufeff" + content, encoding="utf-8")
+    with pytest.raises(DataError, match=rf"input\.txt: .*{message}"):
+        prepare(tmp_path / "input.txt", tmp_path / "out", params())
+
+
+@pytest.mark.parametrize("kind", ["char", "byte"])
+def test_what_is_missing_is_told_in_numbers(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "input.txt").write_bytes(b"abcdefghijklm")
+    with pytest.raises(DataError, match="13 tokens leave 12 to train and 1 to validate, but each split needs 2"):
+        prepare(tmp_path / "input.txt", tmp_path / "out", params(kind, 0.99))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_missing_text_and_a_folder_are_refused(tmp_path: Path, kind: str) -> None:
     with pytest.raises(DataError, match="dvc repro fetch"):
@@ -149,31 +221,49 @@ def test_a_missing_text_and_a_folder_are_refused(tmp_path: Path, kind: str) -> N
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("later", [b"hello world!?", b"hello", b"", b"dlrow olleh", b"hello \xff\xff\xff\xff\xff"])
+LATER = [b"hello world!?", b"hello", b"", b"dlrow olleh", b"hello \xff\xff\xff\xff\xff"]
+
+
+def then(function: Callable[..., Any], change: Callable[[], object]) -> Callable[..., Any]:
+    """The function, and a change of the text after it."""
+
+    def wrapper(*arguments: Any) -> Any:
+        result = function(*arguments)
+        change()
+        return result
+
+    return wrapper
+
+
+@pytest.mark.parametrize("kind", [CharTokenizer, ByteTokenizer])
+@pytest.mark.parametrize("when", ["before it is fitted", "before it is encoded"])
+@pytest.mark.parametrize("later", LATER)
 def test_a_text_changed_between_the_passes_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: bytes
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any, when: str, later: bytes
 ) -> None:
     path = tmp_path / "input.txt"
     path.write_bytes(b"hello world")
-
-    def collect_then_change(path: Path, tally: Tally) -> str:
-        characters = collect_characters(path, tally)
-        path.write_bytes(later)
-        return characters
-
-    monkeypatch.setattr(corpus, "collect_characters", collect_then_change)
+    if when == "before it is fitted":
+        monkeypatch.setattr(corpus, "survey", then(corpus.survey, lambda: path.write_bytes(later)))
+    else:
+        monkeypatch.setattr(kind, "fit", then(kind.fit, lambda: path.write_bytes(later)))
     with pytest.raises(DataError, match=r"input\.txt: was changed"):
-        prepare(path, tmp_path / "out", params("char", 0.5))
+        prepare(path, tmp_path / "out", params(kind.kind, 0.5))
     assert not list((tmp_path / "out").glob("*"))
 
 
-def test_bytes_added_while_the_text_is_read_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tokenizer_learnt_while_the_text_was_another_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The passes before and after see the same bytes: what was learnt in between shows nowhere else."""
     path = tmp_path / "input.txt"
     path.write_bytes(b"hello world")
-    monkeypatch.setattr(corpus, "_checked_size", lambda _: 10)
-    with pytest.raises(DataError, match="was changed"):
-        prepare(path, tmp_path / "out", params("byte", 0.5))
-    assert not list((tmp_path / "out").glob("*"))
+    fit = CharTokenizer.fit
+    monkeypatch.setattr(corpus, "survey", then(corpus.survey, lambda: path.write_bytes(b"hello world, too")))
+    monkeypatch.setattr(CharTokenizer, "fit", then(fit, lambda: path.write_bytes(b"hello world")))
+    with pytest.raises(DataError, match=r"input\.txt: was changed"):
+        prepare(path, tmp_path / "out", params("char", 0.5))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_fault_leaves_what_was_prepared_before(tmp_path: Path) -> None:

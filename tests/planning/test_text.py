@@ -10,6 +10,7 @@ from gptmodel.config import FetchParams, PrepareParams
 from gptmodel.data.corpus import PrepareReport, prepare
 from gptmodel.errors import DataError
 from gptmodel.planning.text import SHAKESPEARE_BYTES, PlannedText, find_text
+from gptmodel.tokenizers.kinds import KINDS
 
 TEXT = "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich.\n" * 9
 OWN, SHAKESPEARE = FetchParams(source="own", sha256=None), FetchParams(source="shakespeare", sha256=None)
@@ -25,7 +26,7 @@ def settings(tokenizer: str = "char", train_fraction: float = 0.9) -> PreparePar
     return small_params(prepare={"tokenizer": tokenizer, "train_fraction": train_fraction}).prepare
 
 
-def found(text: Path, params: PrepareParams, fetch: FetchParams = OWN) -> PlannedText:
+def find(text: Path, params: PrepareParams, fetch: FetchParams = OWN) -> PlannedText:
     return find_text(fetch, params, text.parent / "prepared", text)
 
 
@@ -33,11 +34,13 @@ def prepared(text: Path, params: PrepareParams) -> PrepareReport:
     return prepare(text, text.parent / "prepared", params)
 
 
-@pytest.mark.parametrize("kind", ["char", "byte"])
-def test_the_counts_are_those_of_prepare_before_and_after_it(text: Path, kind: str) -> None:
-    before = found(text, settings(kind))
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_counts_are_those_of_prepare_before_and_after_it(text: Path, kind: str, mark: str) -> None:
+    text.write_text(mark + TEXT, encoding="utf-8")
+    before = find(text, settings(kind))
     report = prepared(text, settings(kind))
-    after = found(text, settings(kind))
+    after = find(text, settings(kind))
     assert "not prepared yet" in before.origin
     assert after.origin == str(text.parent / "prepared")
     for planned in (before, after):
@@ -53,7 +56,7 @@ def test_data_that_would_be_prepared_again_is_not_used(text: Path, change: str) 
     params = settings("byte" if change == "tokenizer" else "char", 0.5 if change == "train_fraction" else 0.9)
     if change == "text":
         text.write_text(TEXT * 2, encoding="utf-8")
-    planned = found(text, params)
+    planned = find(text, params)
     assert "not prepared yet" in planned.origin
     assert (planned.train_tokens, planned.val_tokens) == (
         (report := prepared(text, params)).train_tokens,
@@ -64,14 +67,36 @@ def test_data_that_would_be_prepared_again_is_not_used(text: Path, change: str) 
 def test_prepared_data_is_enough(text: Path) -> None:
     prepared(text, settings())
     text.unlink()
-    assert found(text, settings()).origin == str(text.parent / "prepared")
+    assert find(text, settings()).origin == str(text.parent / "prepared")
+
+
+def test_prepared_data_is_not_enough_for_another_cut(text: Path) -> None:
+    prepared(text, settings())
+    text.unlink()
+    with pytest.raises(DataError, match="no such text"):
+        find(text, settings(train_fraction=0.8))
+
+
+def test_a_text_as_long_that_is_cut_elsewhere_is_another(text: Path) -> None:
+    """One character of two bytes changes places with two of one byte: the sizes are the same, the splits are not."""
+    text.write_text("é" * 10 + "a" * 80 + "b" * 10, encoding="utf-8")
+    prepared(text, settings())
+    text.write_text("a" * 80 + "b" * 10 + "é" * 10, encoding="utf-8")
+    assert "not prepared yet" in find(text, settings()).origin
+
+
+def test_a_text_that_cannot_be_prepared_cannot_be_planned(text: Path) -> None:
+    prepared(text, settings())
+    text.write_bytes(TEXT.encode("utf-16"))
+    with pytest.raises(DataError, match="it is UTF-16 by its byte order mark"):
+        find(text, settings())
 
 
 def test_damaged_data_is_an_error(text: Path) -> None:
     prepared(text, settings())
     (text.parent / "prepared" / "train.bin").write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"train\.bin: not a token file"):
-        found(text, settings())
+        find(text, settings())
 
 
 def test_a_local_source_is_read_where_it_lies(text: Path) -> None:
@@ -80,9 +105,17 @@ def test_a_local_source_is_read_where_it_lies(text: Path) -> None:
     assert planned.train_tokens + planned.val_tokens == len(TEXT)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_text_assumed_is_one_that_the_tokenizer_knows(tmp_path: Path, kind: str) -> None:
+    planned = find(tmp_path / "input.txt", settings(kind), SHAKESPEARE)
+    assert planned.tokenizer.kind == kind
+    assert len(set(planned.ids.tolist())) >= 78
+    assert planned.ids.max() < planned.tokenizer.vocab_size
+
+
 @pytest.mark.parametrize(("kind", "vocab_size"), [("char", 78), ("byte", 256)])
 def test_the_default_text_is_assumed_before_it_is_fetched(tmp_path: Path, kind: str, vocab_size: int) -> None:
-    planned = found(tmp_path / "input.txt", settings(kind), SHAKESPEARE)
+    planned = find(tmp_path / "input.txt", settings(kind), SHAKESPEARE)
     assert "no text is here yet" in planned.origin
     assert planned.train_tokens + planned.val_tokens == SHAKESPEARE_BYTES
     assert planned.train_tokens == 4_498_341
@@ -94,4 +127,4 @@ def test_the_default_text_is_assumed_before_it_is_fetched(tmp_path: Path, kind: 
 def test_a_text_nothing_is_known_of_is_an_error(tmp_path: Path, source: str) -> None:
     fetch = FetchParams(source=source, sha256="0" * 64)
     with pytest.raises(DataError, match=rf"input\.txt: no such text.*{source}.*dvc repro prepare"):
-        found(tmp_path / "input.txt", settings(), fetch)
+        find(tmp_path / "input.txt", settings(), fetch)

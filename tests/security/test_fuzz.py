@@ -27,7 +27,7 @@ from gptmodel.data.sources import PLAYS, read_plays
 from gptmodel.data.tokens import TokenWriter, open_tokens
 from gptmodel.errors import GptModelError
 from gptmodel.evaluation.history import Evaluation, history_csv, read_history
-from gptmodel.tokenizers.base import load_tokenizer, save_tokenizer
+from gptmodel.tokenizers.kinds import load_tokenizer, save_tokenizer
 from gptmodel.training.snapshot import SnapshotStore
 from gptmodel.training.state import TrainingState
 from stages.tracked import run_tracker

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gptmodel.data.tokens import open_tokens
-from gptmodel.tokenizers.base import load_tokenizer
+from gptmodel.tokenizers.kinds import KINDS, load_tokenizer
 
 ROOT = Path(__file__).parents[2]
 TEXT = "To be, or not to be — that is the question\r\n"
@@ -32,7 +32,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("kind", ["char", "byte"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("out", [".", "elsewhere"])
 def test_the_files_and_the_metrics_agree(project: Path, kind: str, out: str) -> None:
     done = run(project, "-S", f"prepare.tokenizer={kind}", "--out", out)
@@ -46,7 +46,7 @@ def test_the_files_and_the_metrics_agree(project: Path, kind: str, out: str) -> 
         "tokenizer": kind,
         "tokenizer_digest": tokenizer.digest,
         "vocab_size": tokenizer.vocab_size,
-        "characters": len(TEXT) if kind == "char" else None,
+        "characters": len(TEXT) if tokenizer.unit == "character" else None,
         "bytes": len(content),
         "train_tokens": len(train.ids),
         "val_tokens": len(val.ids),
@@ -54,6 +54,20 @@ def test_the_files_and_the_metrics_agree(project: Path, kind: str, out: str) -> 
     }
     assert tokenizer.decode([*train.ids.tolist(), *val.ids.tolist()]) == TEXT
     assert (project / "data" / "input.txt").read_bytes() == content
+
+
+@pytest.mark.parametrize(("kind", "said"), [("char", True), ("byte", False)])
+def test_a_byte_order_mark_that_is_left_out_is_stated(project: Path, kind: str, said: bool) -> None:
+    text = project / "data" / "input.txt"
+    text.write_bytes(b"\xef\xbb\xbf" + TEXT.encode())
+    done = run(project, "-S", f"prepare.tokenizer={kind}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("data/input.txt; its byte order mark is left out\n" if said else "data/input.txt\n")
+    assert done.stdout.count("\n") == 1
+    metrics = json.loads((project / "metrics" / "prepare.json").read_text(encoding="utf-8"))
+    assert metrics["bytes"] == len(TEXT.encode()) + 3
+    assert metrics["train_tokens"] + metrics["val_tokens"] == (len(TEXT) if said else metrics["bytes"])
+    assert "mark_left_out" not in metrics
 
 
 @pytest.mark.parametrize(("content", "message"), [(None, "no such text"), (b"", "is empty"), (b"ab\xff", "byte 2 ")])

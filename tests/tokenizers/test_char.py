@@ -48,7 +48,7 @@ def test_every_text_is_encoded_when_all_ascii_characters_are_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "text", "position", "named"),
+    ("alphabet", "text", "position", "named"),
     [
         ("abc ", "abc abcX", 7, "'X' (U+0058)"),
         ("abc ", "ab\ncX", 2, r"'\n' (U+000A)"),
@@ -58,8 +58,8 @@ def test_every_text_is_encoded_when_all_ascii_characters_are_known() -> None:
         ("aé", "\U0010ffff", 0, r"'\U0010ffff' (U+10FFFF)"),
     ],
 )
-def test_an_unknown_character_is_named_with_its_position(known: str, text: str, position: int, named: str) -> None:
-    tokenizer = CharTokenizer(known)
+def test_an_unknown_character_is_named_with_its_position(alphabet: str, text: str, position: int, named: str) -> None:
+    tokenizer = CharTokenizer(alphabet)
     with pytest.raises(DataError) as caught:
         tokenizer.encode(text)
     assert f"character {position} " in str(caught.value)
@@ -78,6 +78,23 @@ def test_an_unknown_character_is_replaced_by_a_space_or_the_first_character() ->
 def test_an_id_out_of_range_is_refused(ids: list[int]) -> None:
     with pytest.raises(DataError, match="out of range"):
         CharTokenizer("abc").decode(ids)
+
+
+def test_fitting_collects_the_characters_of_both_splits() -> None:
+    tokenizer = CharTokenizer.fit([b"ba\xc3", b"\xa9", b""], ["🙂b".encode()])
+    assert tokenizer.characters == "abé🙂"
+
+
+def test_fitting_and_encoding_name_the_first_byte_that_is_not_utf8() -> None:
+    with pytest.raises(DataError, match="not UTF-8 at byte 5 "):
+        CharTokenizer.fit([b"ab"], [b"abc\xff"])
+    with pytest.raises(DataError, match="not UTF-8 at byte 3 "):
+        list(CharTokenizer("ab").encode_stream([b"ab", b"a\xc3"]))
+
+
+def test_encoding_a_stream_names_an_unknown_character_by_its_place_in_the_text() -> None:
+    with pytest.raises(DataError, match=r"character 6 .*'X' \(U\+0058\)"):
+        list(CharTokenizer("abé").encode_stream(["éab".encode(), b"abaX", b"a"]))
 
 
 def test_byte_lengths_are_those_of_utf8() -> None:

@@ -1,22 +1,102 @@
 import json
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gptmodel.config import PrepareParams
 from gptmodel.errors import DataError
 from gptmodel.files import json_bytes
-from gptmodel.tokenizers.base import Tokenizer, load_tokenizer, save_tokenizer, tokenizer_from_json
+from gptmodel.tokenizers.base import Tokenizer
 from gptmodel.tokenizers.byte import ByteTokenizer
 from gptmodel.tokenizers.char import CharTokenizer
+from gptmodel.tokenizers.kinds import KINDS, load_tokenizer, save_tokenizer, tokenizer_from_json
+
+TEXT = "To be, or not to be?\r\nnaïve — Пушкин 漢字 🙂🏽 \ufeff\x00\u2028\n" * 3
+every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["char", "byte", "ab"])
 json_values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=8
 )
 nearly = st.dictionaries(st.sampled_from(["kind", "characters", "x"]), json_values)
+
+
+def fitted(kind: type[Tokenizer], text: str = TEXT) -> Tokenizer:
+    content = text.encode()
+    middle = len(text[: len(text) // 2].encode())
+    return kind.fit([content[:middle]], [content[middle:]])
+
+
+def test_every_kind_that_can_be_set_has_its_class_and_the_other_way_round() -> None:
+    assert set(get_args(PrepareParams.model_fields["tokenizer"].annotation)) == set(KINDS)
+    assert all(kind.kind == name for name, kind in KINDS.items())
+
+
+@every_kind
+def test_where_the_chunks_of_a_text_end_changes_nothing(kind: type[Tokenizer]) -> None:
+    content, whole = TEXT.encode(), fitted(kind)
+    ids = whole.encode(TEXT)
+    for at in range(len(content) + 1):
+        two = [content[:at], content[at:]]
+        assert np.concatenate(list(whole.encode_stream(two))).tolist() == ids
+        assert kind.fit(two, []).to_json() == kind.fit([content], []).to_json()
+    for length in (1, 2, 3, 5):
+        parts = [content[start : start + length] for start in range(0, len(content), length)]
+        assert np.concatenate(list(whole.encode_stream(iter(parts)))).tolist() == ids
+        assert kind.fit(iter(parts), iter(())).to_json() == kind.fit([content], []).to_json()
+
+
+@every_kind
+def test_a_text_comes_back_whole_and_token_by_token(kind: type[Tokenizer]) -> None:
+    tokenizer = fitted(kind)
+    ids = tokenizer.encode(TEXT)
+    stream = tokenizer.stream()
+    assert tokenizer.decode(ids) == TEXT
+    assert "".join(chain(map(stream.push, ids), [stream.finish()])) == TEXT
+    assert tokenizer.encode_array(TEXT).tolist() == ids
+    assert list(chain(*tokenizer.encode_stream([]))) == tokenizer.encode("") == []
+
+
+@every_kind
+def test_the_tokens_of_a_text_have_its_bytes(kind: type[Tokenizer]) -> None:
+    tokenizer = fitted(kind)
+    lengths = tokenizer.byte_lengths()
+    assert lengths.shape == (tokenizer.vocab_size,)
+    assert lengths[tokenizer.encode(TEXT)].sum() == len(TEXT.encode())
+
+
+@every_kind
+def test_what_validates_can_be_encoded_too(kind: type[Tokenizer]) -> None:
+    train, val = b"only these, ", "and those: é漢🙂".encode()
+    tokenizer = kind.fit([train], [val])
+    ids = [idx for part in tokenizer.encode_stream([val]) for idx in part.tolist()]
+    assert tokenizer.decode(ids) == val.decode()
+
+
+@every_kind
+def test_a_saved_kind_is_the_same_when_loaded(tmp_path: Path, kind: type[Tokenizer]) -> None:
+    path = tmp_path / "tokenizer.json"
+    tokenizer = fitted(kind)
+    save_tokenizer(path, tokenizer)
+    loaded = load_tokenizer(path)
+    assert type(loaded) is kind
+    assert loaded.to_json() == tokenizer.to_json()
+    assert loaded.digest == tokenizer.digest
+    assert loaded.encode(TEXT) == tokenizer.encode(TEXT)
+    assert path.read_bytes() == json_bytes(tokenizer.to_json())
+
+
+@every_kind
+def test_what_is_not_in_the_saved_form_is_refused(kind: type[Tokenizer]) -> None:
+    value = fitted(kind).to_json()
+    for wrong in ({**value, "more": 1}, *({**value, name: None} for name in value), {}):
+        with pytest.raises(DataError, match=r"^x: .*gptmodel prepare"):
+            tokenizer_from_json(wrong, "x")
 
 
 @pytest.mark.parametrize("tokenizer", [CharTokenizer("hé\r\n🙂"), ByteTokenizer()])

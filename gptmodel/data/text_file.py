@@ -1,0 +1,165 @@
+"""A text file, read in passes of chunks: what it holds, and the bytes of both splits; memory does not grow with it."""
+
+import codecs
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any, AnyStr
+
+import numpy as np
+
+from gptmodel.data.encoding import conversion, likely_encoding, utf16_without_mark
+from gptmodel.errors import DataError
+from gptmodel.tokenizers.base import Unit, decoded
+
+CHUNK_BYTES = 1 << 18
+BEGINNING_BYTES = 1 << 16  # tell how a text is encoded
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text file as one pass over it saw it."""
+
+    path: Path
+    unit: Unit
+    start: int
+    """Index of the first byte that counts: behind a byte order mark if the unit is the character, else 0."""
+    size: int
+    """Bytes of the file."""
+    units: int
+    """Characters or bytes, without the mark."""
+    sha256: str
+    """Digest of the file."""
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the file as it is now, from `start` on."""
+        return _read(self.path, self.start, _Tally())
+
+
+def survey(path: Path, unit: Unit) -> Text:
+    """Read a text once and count its units; DataError if it cannot be read, or if there is nothing to learn from it."""
+    beginning = _beginning(path)
+    start = len(codecs.BOM_UTF8) if unit == "character" and beginning.startswith(codecs.BOM_UTF8) else 0
+    tally = _Tally()
+    chunks = _read(path, start, tally)
+    if unit == "byte":
+        units, several = _count(chunks)
+    else:
+        try:
+            units, several = _count(decoded(chunks, start))
+        except DataError as error:
+            raise DataError(f"{path}: {error}; {likely_encoding(path, beginning)}") from None
+        wide = utf16_without_mark(beginning, 0.7)
+        if wide is not None:
+            convert = conversion(path, wide)
+            raise DataError(f"{path}: is {wide}, as every second byte is NUL; convert it with {convert}")
+    if not units:
+        raise DataError(f"{path}: is empty; put a text there, or run `dvc repro fetch`")
+    if not several:
+        raise DataError(f"{path}: a single distinct character, so there is nothing to learn; use another text")
+    return Text(path, unit, start, tally.size, units, tally.sha256.hexdigest())
+
+
+@contextmanager
+def splits(text: Text, train_units: int) -> Iterator[tuple[Iterator[bytes], Iterator[bytes]]]:
+    """Give the chunks of the train split, which has so many units, and of the val split, for one pass over the text.
+
+    Raises DataError at the end of the block, or instead of one of the block's, if the text is no longer what it was.
+    """
+    tally = _Tally()
+    train, val = cut(_read(text.path, text.start, tally), train_units, text.unit)
+
+    def check() -> None:
+        for _ in val:  # what nobody asked for
+            pass
+        if tally.sha256.hexdigest() != text.sha256:
+            raise DataError(
+                f"{text.path}: was changed while it was read; run `gptmodel prepare` again when it is complete"
+            )
+
+    try:
+        yield train, val
+    except DataError:
+        check()
+        raise
+    check()
+
+
+def cut(chunks: Iterator[bytes], units: int, unit: Unit) -> tuple[Iterator[bytes], Iterator[bytes]]:
+    """Return the chunks of the first `units` units, and those of the others; to begin with these passes over those."""
+    rest: list[bytes] = []
+
+    def first() -> Iterator[bytes]:
+        left = units
+        for chunk in chunks:
+            end, count = _reach(chunk, left, unit)
+            left -= count
+            yield chunk[:end]
+            if end < len(chunk):
+                rest.append(chunk[end:])
+                return
+
+    def others() -> Iterator[bytes]:
+        for _ in beginning:
+            pass
+        yield from chain(rest, chunks)
+
+    beginning = first()
+    return beginning, others()
+
+
+def _reach(chunk: bytes, units: int, unit: Unit) -> tuple[int, int]:
+    """Return where the unit after `units` units begins, or the chunk's length, and how many units begin before it."""
+    if unit == "byte" or chunk.isascii():
+        end = min(units, len(chunk))
+        return end, end
+    begins = np.frombuffer(chunk, dtype=np.int8) >= -64  # (n,) the other bytes of a character are 0x80 to 0xBF
+    count = int(np.count_nonzero(begins))
+    return (int(np.flatnonzero(begins)[units]), units) if units < count else (len(chunk), count)
+
+
+def _beginning(path: Path) -> bytes:
+    """Return the first bytes of the text; DataError if it cannot be read."""
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder, but the text has to be a file")
+    if not path.is_file():
+        raise DataError(f"{path}: no such text; run `dvc repro fetch`, or put a text of your own there")
+    try:
+        with path.open("rb") as stream:
+            return stream.read(BEGINNING_BYTES)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+@dataclass
+class _Tally:
+    """What a pass saw so far."""
+
+    size: int = 0
+    sha256: Any = field(default_factory=hashlib.sha256)
+
+    def add(self, content: bytes) -> None:
+        self.size += len(content)
+        self.sha256.update(content)
+
+
+def _read(path: Path, start: int, tally: _Tally) -> Iterator[bytes]:
+    """Yield a file in chunks from byte `start` on, and tally all of it."""
+    with path.open("rb") as stream:
+        tally.add(stream.read(start))
+        while chunk := stream.read(CHUNK_BYTES):
+            tally.add(chunk)
+            yield chunk
+
+
+def _count(parts: Iterable[AnyStr]) -> tuple[int, bool]:
+    """Return the number of characters or bytes, and whether they are of more than one kind."""
+    count, several, only = 0, False, None
+    for part in parts:
+        count += len(part)
+        only = only or part[:1]
+        several = several or part.count(only) < len(part)
+    return count, several

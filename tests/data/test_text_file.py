@@ -1,0 +1,176 @@
+"""Passes over a text: what one counts, where the splits part, and what an encoding that is not UTF-8 is called."""
+
+import hashlib
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from gptmodel.data.text_file import Text, cut, splits, survey
+from gptmodel.errors import DataError
+from gptmodel.tokenizers.base import Unit
+
+WORDS = "Counsel asks what the river stones whisper where no river is.\n" * 20
+CYRILLIC = "Пушкин спрашивает, что шепчут камни «реки».\n" * 20
+MARK = b"\xef\xbb\xbf"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "input.txt"
+
+
+def pieces(content: bytes, length: int) -> Iterator[bytes]:
+    return (content[start : start + length] for start in range(0, len(content), length))
+
+
+@given(st.text(max_size=30), st.integers(0, 31), st.integers(1, 7))
+@example("\x7f¿\x80\u07ff\uffff\U0010ffff!", 3, 1)  # the last bytes and the first of each length
+def test_a_text_is_cut_after_so_many_characters_wherever_the_chunks_end(text: str, units: int, length: int) -> None:
+    content = text.encode("utf-8", "replace")
+    first, others = cut(pieces(content, length), units, "character")
+    assert b"".join(first).decode() == content.decode()[:units]
+    assert b"".join(others).decode() == content.decode()[units:]
+
+
+@given(st.binary(max_size=30), st.integers(0, 31), st.integers(1, 7))
+def test_a_file_is_cut_after_so_many_bytes(content: bytes, units: int, length: int) -> None:
+    first, others = cut(pieces(content, length), units, "byte")
+    assert b"".join(first) == content[:units]
+    assert b"".join(others) == content[units:]
+
+
+def test_the_second_part_can_be_read_alone() -> None:
+    _, others = cut(pieces("éa漢b🙂c".encode(), 2), 3, "character")
+    assert b"".join(others).decode() == "b🙂c"
+
+
+@pytest.mark.parametrize(("unit", "mark", "start", "units"), [("character", MARK, 3, 6), ("byte", MARK, 0, 15)])
+def test_a_survey_counts_units(path: Path, unit: Unit, mark: bytes, start: int, units: int) -> None:
+    content = mark + "é漢🙂abc".encode()
+    path.write_bytes(content)
+    text = survey(path, unit)
+    assert text == Text(path, unit, start, len(content), units, hashlib.sha256(content).hexdigest())
+    assert b"".join(text.chunks()) == content[start:]
+    with splits(text, 2) as (train, val):
+        parts = b"".join(train), b"".join(val)
+    assert b"".join(parts) == content[start:]
+    assert len(parts[0]) == (len("é漢".encode()) if unit == "character" else 2)
+
+
+def test_the_index_of_a_bad_byte_counts_the_byte_order_mark(path: Path) -> None:
+    path.write_bytes(MARK + b"ab\xff")
+    with pytest.raises(DataError, match="not UTF-8 at byte 5 "):
+        survey(path, "character")
+
+
+def fault(path: Path, content: bytes) -> str:
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        survey(path, "character")
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"{path}: ")
+    return str(caught.value)
+
+
+ENCODED = {  # how a text is encoded -> what is said of it, and what iconv calls it
+    "utf-16": ("not UTF-8 at byte 0 (counted from 0); it is UTF-16 by its byte order mark", "UTF-16"),
+    "utf-32": ("not UTF-8 at byte 0 (counted from 0); it is UTF-32 by its byte order mark", "UTF-32"),
+    "utf-16-le": ("is UTF-16LE, as every second byte is NUL", "UTF-16LE"),
+    "utf-16-be": ("is UTF-16BE, as every second byte is NUL", "UTF-16BE"),
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODED)
+def test_another_unicode_encoding_is_named_with_the_command_that_converts_it(path: Path, encoding: str) -> None:
+    said, name = ENCODED[encoding]
+    message = fault(path, WORDS.encode(encoding))
+    assert said in message
+    assert f"`iconv -f {name} -t UTF-8 {path} > " in message
+    assert "byte tokenizer" not in message
+    assert "prepare.tokenizer" not in message
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\xfe\xff" + WORDS.encode("utf-16-be"), "it is UTF-16 by its byte order mark"),
+        (CYRILLIC.encode("utf-16-le"), "it is probably UTF-16LE"),
+        (CYRILLIC.encode("utf-16-be"), "it is probably UTF-16BE"),
+        ("“Counsel” asks — in earnest".encode("cp1252"), "probably Windows-1252 or Latin-1"),
+        ("Zwölf Boxkämpfer".encode("latin-1"), "probably Windows-1252 or Latin-1"),
+        (b"hello \xff" + b"x" * 99, "at byte 6 (counted from 0); it is probably Windows-1252 or Latin-1"),
+        ("naïve — ".encode() + b"caf\xe9 ", "what comes before is UTF-8, so the file is damaged there"),
+        (bytes(range(256)) * 9, "it seems to be no text"),
+    ],
+)
+def test_what_is_not_utf8_is_called_what_it_probably_is(path: Path, content: bytes, said: str) -> None:
+    message = fault(path, content)
+    assert f"{path}: not UTF-8 at byte " in message
+    assert said in message
+    assert ("prepare.tokenizer to byte" in message) == ("no text" in said)
+
+
+@pytest.mark.skipif(shutil.which("iconv") is None, reason="needs iconv")
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-16-le", "utf-16-be", "cp1252"])
+def test_the_command_converts_the_text(tmp_path: Path, encoding: str) -> None:
+    folder = tmp_path / "a folder; with signs"
+    folder.mkdir()
+    text = "é“Counsel”\r\n" * 9 if encoding == "cp1252" else WORDS
+    message = fault(folder / "in put.txt", text.encode(encoding))
+    subprocess.run(message.split("`")[1], shell=True, check=True)
+    assert (folder / "in put.txt").read_bytes() == text.encode()
+    assert survey(folder / "in put.txt", "character").units == len(text)
+    assert [path.name for path in folder.iterdir()] == ["in put.txt"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"a\x00b\x00\x00c" * 9, b"abc\x00" * 99, b"\x00" * 50 + b"ab", b"a\nb\nc\x00", "é\x00".encode() * 9]
+)
+def test_a_text_with_nuls_is_a_text(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    assert survey(path, "character").units == len(content.decode())
+
+
+@pytest.mark.parametrize("encoding", [*ENCODED, "cp1252"])
+def test_bytes_are_taken_as_they_are(path: Path, encoding: str) -> None:
+    content = "é and more".encode(encoding)
+    path.write_bytes(content)
+    assert survey(path, "byte").units == len(content)
+
+
+@pytest.mark.parametrize("read", ["nothing", "the train split", "all"])
+def test_a_pass_notices_a_change_however_much_of_the_text_it_needs(path: Path, read: str) -> None:
+    path.write_bytes(b"hello world")
+    text = survey(path, "byte")
+    take: dict[str, Callable[[Any, Any], object]] = {
+        "nothing": lambda train, val: None,  # noqa: ARG005
+        "the train split": lambda train, val: list(train),  # noqa: ARG005
+        "all": lambda train, val: (list(train), list(val)),
+    }
+    with splits(text, 5) as parts:
+        take[read](*parts)
+    path.write_bytes(b"hello worlD")
+    with pytest.raises(DataError, match=r"was changed while it was read.*gptmodel prepare"), splits(text, 5) as parts:
+        take[read](*parts)
+
+
+def encode_with_a_fault(text: Text) -> None:
+    with splits(text, 5) as (train, _):
+        next(train)
+        raise DataError("another fault")
+
+
+def test_an_error_is_the_texts_only_if_the_text_was_changed(path: Path) -> None:
+    path.write_bytes(b"hello world")
+    text = survey(path, "byte")
+    with pytest.raises(DataError, match="another fault"):
+        encode_with_a_fault(text)
+    path.write_bytes(b"hello")
+    with pytest.raises(DataError, match="was changed"):
+        encode_with_a_fault(text)
