@@ -103,17 +103,33 @@ def record_frames(report: str) -> None:
 
     def written(descriptor: int, content: bytes) -> int:
         if Path(f"/proc/self/fd/{descriptor}").readlink().name == "events.jsonl":
-            frame, names = sys._getframe(1), list[str]()
-            while frame is not None:
-                module = frame.f_globals["__name__"]
-                if module.partition(".")[0] in ("gptmodel", "stages"):
-                    names.insert(0, f"{module}:{frame.f_code.co_qualname}")
-                frame = frame.f_back
-            with Path(report).open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(names) + "\n")
+            _report_frames(sys._getframe(1), report)
         return write(descriptor, content)
 
     os.write = written
+
+
+def record_frames_of(place: str, report: str) -> None:
+    """Write down the project's functions under way at each call of a function, innermost last."""
+    code = _code(place)
+
+    def profile(frame: FrameType, event: str, _argument: object) -> None:
+        if event == "call" and frame.f_code is code:
+            _report_frames(frame, report)
+
+    _profile_all_threads(profile)
+
+
+def _report_frames(innermost: FrameType, report: str) -> None:
+    names: list[str] = []
+    frame: FrameType | None = innermost
+    while frame is not None:
+        module = frame.f_globals["__name__"]
+        if module.partition(".")[0] in ("gptmodel", "stages"):
+            names.insert(0, f"{module}:{frame.f_code.co_qualname}")
+        frame = frame.f_back
+    with Path(report).open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(names) + "\n")
 
 
 def journal_only() -> None:
