@@ -22,7 +22,7 @@ class FetchParams(Section):
     source: str = key(
         "shakespeare", "shakespeare, own (the text you put at data/input.txt), a local path or a URL", min_length=1
     )
-    sha256: str | None = key(None, "digest that the file of a path or URL has to have; a URL needs one")
+    sha256: str | None = key(None, "sha256 that the file at a path or URL has to have; a URL needs one")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -37,10 +37,10 @@ class PrepareParams(Section):
     """How the text becomes token ids."""
 
     tokenizer: Literal["char", "byte"] = key(
-        "char", "a token for each distinct character, or for each of the 256 bytes"
+        "char", "what a token is: a distinct character of the text, or one of the 256 bytes"
     )
     train_fraction: float = key(
-        0.9, "share of the token ids that trains, from the first; the rest validates", gt=0.0, lt=1.0
+        0.9, "share of the text to train on, counted from its start; the rest validates", gt=0.0, lt=1.0
     )
 
 
@@ -48,24 +48,24 @@ class Sizes(Section):
     """The arguments that the tutorial gives a model."""
 
     block_size: int = key(32, "context length, in tokens", gt=0, le=2**20)
-    n_embd: int = key(64, "width: numbers that stand for a token", gt=0, le=2**16)
-    n_head: int = key(4, "attention heads of a block; they divide n_embd", gt=0, le=2**16)
-    n_layer: int = key(4, "blocks", gt=0, le=2**16)
-    dropout: float = key(0.0, "share of activations dropped in training", ge=0.0, lt=1.0)
+    n_embd: int = key(64, "width: numbers in the vector of a token", gt=0, le=2**16)
+    n_head: int = key(4, "attention heads per block; has to divide n_embd", gt=0, le=2**16)
+    n_layer: int = key(4, "number of blocks", gt=0, le=2**16)
+    dropout: float = key(0.0, "share of activations set to zero in training", ge=0.0, lt=1.0)
 
 
 class Switches(Section):
     """The architecture beside those arguments; the modules of gptmodel.nn are handed it whole."""
 
     norm: Literal["post", "pre"] = key("post", "normalise after each sub-layer, as in the tutorial, or before it")
-    norm_type: Literal["layernorm", "rmsnorm"] = key("layernorm", "how to normalise; rmsnorm leaves the mean alone")
-    position: Literal["none", "learned", "rotary"] = key("learned", "how a token knows where it stands")
+    norm_type: Literal["layernorm", "rmsnorm"] = key("layernorm", "how to normalise; rmsnorm keeps the mean")
+    position: Literal["none", "learned", "rotary"] = key("learned", "how the model knows the position of a token")
     activation: Literal["relu", "gelu", "relu2"] = key(
         "relu", "non-linearity of the feed-forward layer; relu2 = ReLU squared"
     )
     qk_norm: bool = key(False, "normalise queries and keys")
-    zero_init: bool = key(False, "blocks start as the identity")
-    logit_softcap: float = key(0.0, "bend logits smoothly to within this; 15 is usual, 0 = off", ge=0.0)
+    zero_init: bool = key(False, "start each block as the identity")
+    logit_softcap: float = key(0.0, "limit logits smoothly to this size; 15 is usual, 0 = off", ge=0.0)
     scale_embedding: bool = key(True, "multiply the token embedding by sqrt(n_embd)")
     ngram_orders: tuple[int, ...] = key(
         [], "lengths of the n-grams with hashed input embeddings, such as [2, 3]; [] = none", strict=False
@@ -78,12 +78,12 @@ TUTORIAL = Switches.model_validate(Switches.defaults() | {"position": "none"})
 
 
 class ModelParams(Switches, Sizes):
-    """The shape of the transformer, its switches, and the counts beside it."""
+    """The sizes and switches of the transformer, and the counts of n-grams beside it."""
 
     kneser_ney: int = key(
-        0, "longest counted n-gram, mixed into predictions; up to 9 for 126 characters, 0 = off", ge=0, le=16
+        0, "mix in counts of n-grams up to this length; at most 9 for 126 characters, 0 = off", ge=0, le=16
     )
-    kneser_ney_share: float = key(0.0, "share of the counts in a prediction; 0.35 is usual", ge=0.0, lt=1.0)
+    kneser_ney_share: float = key(0.0, "weight of these counts in a prediction; 0.35 is usual", ge=0.0, lt=1.0)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -99,7 +99,7 @@ class ModelParams(Switches, Sizes):
         ):
             faults.append(f"model.ngram_orders = {list(self.ngram_orders)}: needs distinct orders from 2 to 8")
         if self.kneser_ney and not self.kneser_ney_share:
-            faults.append(f"model.kneser_ney_share = 0: leaves nothing for model.kneser_ney = {self.kneser_ney}")
+            faults.append(f"model.kneser_ney_share = 0: leaves no weight for model.kneser_ney = {self.kneser_ney}")
         _raise_if(faults)
         return self
 
@@ -107,31 +107,33 @@ class ModelParams(Switches, Sizes):
 class TrainParams(Section):
     """How the model is trained. The words are the tutorial's: an iteration is one update."""
 
-    batch_size: int = key(16, "sequences in an iteration", gt=0)
-    max_iters: int = key(5000, "iterations", gt=0)
-    eval_interval: int = key(100, "iterations between two evaluations", gt=0)
-    eval_iters: int = key(200, "batches of each split in an evaluation", gt=0)
+    batch_size: int = key(16, "sequences per iteration", gt=0)
+    max_iters: int = key(5000, "number of iterations", gt=0)
+    eval_interval: int = key(100, "iterations from one evaluation to the next", gt=0)
+    eval_iters: int = key(200, "batches per split in an evaluation", gt=0)
     optimizer: Literal["sgd", "adamw", "muon"] = key(
-        "adamw", "how weights are updated; muon leaves adamw all but the blocks' matrices"
+        "adamw", "how to update weights; muon takes the blocks' matrices, adamw the rest"
     )
     learning_rate: float = key(1e-3, "size of an update", gt=0.0)
-    lr_schedule: Literal["constant", "cosine", "linear"] = key("constant", "how the learning rate falls to min_lr")
-    min_lr: float = key(0.0, "where a cosine or linear schedule ends", ge=0.0)
-    warmup_iters: int = key(0, "iterations of linear rise to learning_rate", ge=0)
-    weight_decay: float = key(0.01, "pull towards zero of matrices, not of biases, gains and embedding tables", ge=0.0)
+    lr_schedule: Literal["constant", "cosine", "linear"] = key("constant", "what the learning rate does after warm-up")
+    min_lr: float = key(0.0, "learning rate at the end of a cosine or linear schedule", ge=0.0)
+    warmup_iters: int = key(0, "iterations in which the learning rate rises from 0", ge=0)
+    weight_decay: float = key(0.01, "pulls matrices towards zero, but no biases, gains or embedding tables", ge=0.0)
     ngram_lr: float | None = key(
         None, "learning rate of the n-gram tables, on the same schedule; null = learning_rate", gt=0.0
     )
-    ngram_floor: float = key(0.0, "holds back rows of rare n-grams, which memorise; 1 is usual, 0 = off", ge=0.0)
+    ngram_floor: float = key(0.0, "slows updates of rare n-grams, which memorise; 1 is usual, 0 = off", ge=0.0)
     muon_lr: float | None = key(None, "learning rate of Muon's matrices, on the same schedule; 0.02 is usual", gt=0.0)
-    muon_momentum: float | None = key(None, "Muon's memory of the gradient; 0.95 is usual", ge=0.0, lt=1.0)
-    beta1: float | None = key(0.9, "AdamW's memory of the gradient; 0.9 is usual", ge=0.0, lt=1.0)
-    beta2: float | None = key(0.999, "AdamW's memory of the gradient's square; 0.999 is usual", ge=0.0, lt=1.0)
-    grad_clip: float = key(0.0, "largest norm of a gradient, scaled down to it; 1 is usual, 0 = off", ge=0.0)
-    seed: int = key(1337, "start of all random numbers", ge=0, lt=2**63)
-    threads: int = key(1, "parts of a batch that compute side by side; another number gives other bytes", gt=0, le=1024)
+    muon_momentum: float | None = key(None, "decay rate of Muon's average of gradients; 0.95 is usual", ge=0.0, lt=1.0)
+    beta1: float | None = key(0.9, "decay rate of AdamW's average of gradients; 0.9 is usual", ge=0.0, lt=1.0)
+    beta2: float | None = key(
+        0.999, "decay rate of AdamW's average of squared gradients; 0.999 is usual", ge=0.0, lt=1.0
+    )
+    grad_clip: float = key(0.0, "scale gradients down to this norm; 1 is usual, 0 = off", ge=0.0)
+    seed: int = key(1337, "seed of all random numbers", ge=0, lt=2**63)
+    threads: int = key(1, "CPU threads that share a batch; another number gives other bytes", gt=0, le=1024)
     device: Device = key("auto", DEVICE_WORDS)
-    compile: bool = key(False, "train on compiled code; needs a C++ compiler, half a minute once, then seconds")
+    compile: bool = key(False, "compile the model; needs a C++ compiler, and half a minute the first time")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = key(
         "auto", "arithmetic of the forward pass; auto = 16 bits on cuda"
     )
@@ -144,9 +146,9 @@ class TrainParams(Section):
             if getattr(self, name) is None
         ]
         if self.min_lr > self.learning_rate:
-            faults.append(f"train.min_lr = {self.min_lr}: is above train.learning_rate = {self.learning_rate}")
+            faults.append(f"train.min_lr = {self.min_lr}: has to be at most train.learning_rate = {self.learning_rate}")
         if self.warmup_iters >= self.max_iters:
-            faults.append(f"train.warmup_iters = {self.warmup_iters}: leaves none of max_iters = {self.max_iters}")
+            faults.append(f"train.warmup_iters = {self.warmup_iters}: has to be below max_iters = {self.max_iters}")
         if self.dtype == "float16" and self.device == "cpu":
             faults.append("train.dtype = float16: needs device cuda; on cpu use float32 or bfloat16")
         _raise_if(faults)
@@ -157,9 +159,9 @@ class EvaluateParams(Section):
     """How the trained model is judged."""
 
     overfit_gap: float = key(
-        0.1, "overfitting: the train loss is more than this share of the val loss below it", gt=0.0, lt=1.0
+        0.1, "overfitting: val loss minus train loss is more than this share of the val loss", gt=0.0, lt=1.0
     )
-    threads: int = key(2, "CPU threads; they change the time, and no loss", gt=0, le=1024)
+    threads: int = key(2, "CPU threads; they change the time, but no loss", gt=0, le=1024)
     device: Device = key("auto", DEVICE_WORDS)
 
 
@@ -168,11 +170,11 @@ class SampleParams(Section):
 
     prompt: str = key("\n", "text that the samples continue", min_length=1)
     max_new_tokens: int = key(500, "tokens to add to the prompt", gt=0)
-    num_samples: int = key(3, "samples, drawn together", gt=0, le=2**16)
+    num_samples: int = key(3, "number of samples, drawn together", gt=0, le=2**16)
     temperature: float = key(0.8, "0 = always the likeliest token, 1 = as the model predicts", ge=0.0)
     top_k: int = key(0, "draw from the k likeliest tokens; 0 = off", ge=0)
-    top_p: float = key(1.0, "draw from the likeliest tokens that hold this much probability; 1 = off", gt=0.0, le=1.0)
-    seed: int = key(1337, "start of all random numbers", ge=0, lt=2**63)
+    top_p: float = key(1.0, "draw from the likeliest tokens with this probability in all; 1 = off", gt=0.0, le=1.0)
+    seed: int = key(1337, "seed of all random numbers", ge=0, lt=2**63)
     on_unknown: Literal["error", "replace"] = key(
         "error", "what to do with a prompt character that the model does not know"
     )
@@ -181,7 +183,7 @@ class SampleParams(Section):
 
 
 class RuntimeParams(Section):
-    """What cannot change a result: no stage depends on this section."""
+    """Settings that cannot change a result: no stage depends on this section."""
 
     snapshot_seconds: float = key(30, "seconds between two snapshots for resuming a killed run", gt=0.0)
     progress: Literal["auto", "bar", "lines", "none"] = key(

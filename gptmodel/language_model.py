@@ -43,5 +43,5 @@ class LanguageModel:
         """Raise CheckpointError unless the token ids in `folder` mean what the model learnt."""
         if tokenizer.digest != self.tokenizer.digest:
             raise CheckpointError(
-                f"the model was trained with another tokenizer than that of {folder}: run `dvc repro`"
+                f"the model was trained with another tokenizer than the one in {folder}; run `dvc repro`"
             )

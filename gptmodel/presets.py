@@ -22,8 +22,8 @@ from gptmodel.section import described
 COLUMN = 27
 """Where the words of a key begin."""
 WORDS = (
-    "The settings of the pipeline. The defaults are the tutorial's, with two departures: learned positions and AdamW "
-    "(presets/tutorial.yaml has neither). presets/ holds other whole files."
+    "The settings of the pipeline. The defaults are the tutorial's, with two differences: learned positions and AdamW "
+    "(presets/tutorial.yaml has neither). presets/ holds complete files for other purposes."
 )
 MANNERS = (
     "Every key is required; one without a value is null. Change a key for a single run with `dvc exp run -S "

@@ -13,7 +13,7 @@ from stages.train import train
 from stages.ui import ui
 from stages.verify import verify
 
-app = new_app(help="Train, evaluate and sample a GPT on your own text; see also `dvc repro`.")
+app = new_app(help="Train, evaluate and sample a GPT on your own text. `dvc repro` runs all stages.")
 app.command(cls=showing("fetch"))(fetch)
 app.command(cls=showing("prepare"))(prepare)
 app.command(cls=showing("model", "train", "runtime"))(train)

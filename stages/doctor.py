@@ -7,11 +7,11 @@ import typer
 from gptmodel.errors import GptModelError
 from gptmodel.project.layout import project_root
 
-MendOption = Annotated[bool, typer.Option("--mend", help="Repair what is safe to repair.")]
+MendOption = Annotated[bool, typer.Option("--mend", help="Repair what can be repaired safely.")]
 
 
 def doctor(mend: MendOption = False) -> None:
-    """Examine the project and this machine: what is wrong, what a kill left behind, and how to mend it."""
+    """Examine the project and this machine: what is wrong, what a killed command left, and how to repair it."""
     from gptmodel.doctor.examination import examine
 
     problems = mendable = 0

@@ -29,7 +29,7 @@ def _writable(out: Path) -> Path:
 
 
 ParamsOption = Annotated[  # eager: read before --help, which shows its settings
-    Path, typer.Option("--params", metavar="FILE", help="The params file.", is_eager=True)
+    Path, typer.Option("--params", metavar="FILE", help="The file with the settings.", is_eager=True)
 ]
 SettingsOption = Annotated[
     list[str] | None,
@@ -41,7 +41,7 @@ OutOption = Annotated[
         "--out",
         metavar="DIR",
         callback=_writable,
-        help="Folder to write below, so that a debugging run costs nothing that was trained.",
+        help="Write below this folder, so that a trial run overwrites nothing.",
     ),
 ]
 ModelOption = Annotated[Path, typer.Option("--model", metavar="FILE", help="The model file to use.")]
@@ -56,7 +56,7 @@ def read_params(path: Path, settings: list[str] | None) -> "Params":
     for line in ignored_settings(params):
         note(f"warning: {line}")
     if settings and "DVC_STAGE" not in os.environ:
-        note(f"note: -S {' -S '.join(settings)} holds for this run only; dvc.lock will not know of it")
+        note(f"note: -S {' -S '.join(settings)} holds for this run only; dvc.lock does not record it")
     return params
 
 

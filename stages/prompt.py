@@ -9,7 +9,7 @@ from gptmodel.errors import ConfigError, DataError
 def read_prompt(default: str, prompt: str | None, prompt_file: Path | None) -> str:
     """Return the prompt of the options, or the default where none is given; ConfigError or DataError if it is wrong."""
     if prompt is not None and prompt_file is not None:
-        raise ConfigError("--prompt and --prompt-file: give one of them")
+        raise ConfigError("--prompt and --prompt-file: give only one of them")
     if prompt_file is not None:
         try:
             content = sys.stdin.buffer.read() if str(prompt_file) == "-" else prompt_file.read_bytes()

@@ -22,7 +22,7 @@ from stages.prompt import read_prompt
 
 app = new_app()
 
-PromptOption = Annotated[str | None, typer.Option("--prompt", metavar="TEXT", help="In place of sample.prompt.")]
+PromptOption = Annotated[str | None, typer.Option("--prompt", metavar="TEXT", help="Replaces sample.prompt.")]
 PromptFileOption = Annotated[
     Path | None,
     typer.Option("--prompt-file", metavar="FILE", help="Read the prompt from a file; - is standard input."),

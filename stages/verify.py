@@ -36,7 +36,7 @@ def verify(revision: RevisionArgument = "HEAD", stage: StageOption = None) -> No
     if proof.excused:
         typer.echo(
             f"{commit}: dvc.lock is not proven to the byte{of}: this is another platform ({proof.other_platform}); "
-            "all that has to be the same everywhere is, and the metrics agree within their tolerances"
+            "what has to be the same everywhere is the same, and the metrics agree within their tolerances"
         )
     else:
         typer.echo(f"{commit}: dvc.lock is proven{of}")

@@ -197,7 +197,7 @@ PARAMS = {
     "params file with code": Case(
         "train", "not valid YAML", put("params.yaml", b"a: !!python/object/apply:os.getcwd []")
     ),
-    "params key twice": Case("train", "the key a stands twice", put("params.yaml", b"a: 1\na: 2\n")),
+    "params key twice": Case("train", "the key a appears twice", put("params.yaml", b"a: 1\na: 2\n")),
     "section missing": Case("train", "model: section missing (presets/ holds complete files)", without("model")),
     "key missing": Case("train", "train.seed: missing", without("train", "seed")),
     "key unknown": Case(
@@ -239,10 +239,10 @@ PARAMS = {
         "train", "train.beta1 is null: optimizer adamw needs it", params(train={"beta1": None})
     ),
     "min_lr above": Case(
-        "train", "train.min_lr = 0.5: is above train.learning_rate = 0.01", params(train={"min_lr": 0.5})
+        "train", "train.min_lr = 0.5: has to be at most train.learning_rate = 0.01", params(train={"min_lr": 0.5})
     ),
     "warm-up too long": Case(
-        "train", "train.warmup_iters = 6: leaves none of max_iters = 6", params(train={"warmup_iters": 6})
+        "train", "train.warmup_iters = 6: has to be below max_iters = 6", params(train={"warmup_iters": 6})
     ),
     "float16 on cpu": Case("train", "train.dtype = float16: needs device cuda", params(train={"dtype": "float16"})),
     "three faults at once": Case(
@@ -255,7 +255,7 @@ PARAMS = {
         "train", "lower train.batch_size, model.block_size", params(model={"n_embd": 65536, "n_layer": 50})
     ),
     "a device that is not there": Case(
-        "train", "train.device = mps: this machine has none", params(train={"device": "mps"})
+        "train", "train.device = mps: torch finds no such device", params(train={"device": "mps"})
     ),
     "samples without end": Case("sample", "sample.num_samples = 1000000000000", params(sample={"num_samples": 10**12})),
 }
@@ -269,9 +269,9 @@ TEXTS = {
     ),
     "text cut in a character": Case("prepare", "not UTF-8 at byte 2", put(T, b"ab\xe2\x82")),
     "text in UTF-16": Case("prepare", "not UTF-8 at byte 0", put(T, "hello".encode("utf-16"))),
-    "text of one character": Case("prepare", "a single distinct character", put(T, b"aaaaaaaaaaaaaaaaaaaaaaa")),
+    "text of one character": Case("prepare", "has only one distinct character", put(T, b"aaaaaaaaaaaaaaaaaaaaaaa")),
     "text of one byte value": Case(
-        "prepare", "a single distinct character", put(T, b"a" * 99), ("-S", "prepare.tokenizer=byte")
+        "prepare", "has only one distinct character", put(T, b"a" * 99), ("-S", "prepare.tokenizer=byte")
     ),
     "text too short to split": Case("prepare", "3 tokens leave 2 to train and 1 to validate", put(T, b"abc")),
     "val split without tokens": Case(
@@ -304,7 +304,7 @@ PREPARED = {
     "token file a text": Case(
         "train", "train.bin: not a token file; run `gptmodel prepare` again", put(TOKENS, TEXT.encode())
     ),
-    "token file cut": Case("train", "so it was cut or added to", cut(TOKENS, 100)),
+    "token file cut": Case("train", "so it was cut off or added to", cut(TOKENS, 100)),
     "token file with a bad header": Case("train", "train.bin: the header is damaged", flipped(TOKENS, 20)),
     "val split a text": Case("train", "val.bin: not a token file", put("data/prepared/val.bin", b"x" * 200)),
     "nothing prepared": Case(
@@ -313,11 +313,11 @@ PREPARED = {
     "evaluate without tokens": Case("evaluate", "train.bin: no such token file", gone(TOKENS)),
     "evaluate after another text": Case(
         "evaluate",
-        "the model was trained with another tokenizer than that of data/prepared: run `dvc repro`",
+        "the model was trained with another tokenizer than the one in data/prepared; run `dvc repro`",
         prepared_anew("abc " * 99),
     ),
     "evaluate with another history": Case(
-        "evaluate", "metrics/history.csv: not a history of training", put("metrics/history.csv", b"a,b\n1,2\n")
+        "evaluate", "metrics/history.csv: not the history of a training", put("metrics/history.csv", b"a,b\n1,2\n")
     ),
     "evaluate with a history of nan": Case(
         "evaluate",
@@ -345,10 +345,10 @@ MODELS = {
     "model cut": Case("sample", "not a model file, or damaged", cut(M, 5000)),
     "model flipped": Case("sample", "not a model file, or damaged", flipped(M, 4000)),
     "model of an older format": Case(
-        "sample", "not a model of this version of gptmodel", model(lambda c: c.update(format="gptmodel 0"))
+        "sample", "not a model file of this version", model(lambda c: c.update(format="gptmodel 0"))
     ),
     "model of another program": Case(
-        "sample", "not a model of this version", lambda folder: torch.save({"model": {}}, folder / M)
+        "sample", "not a model file of this version", lambda folder: torch.save({"model": {}}, folder / M)
     ),
     "a whole module": Case(
         "sample", "not a model file, or damaged", lambda folder: torch.save(torch.nn.Linear(2, 2), folder / M)
@@ -364,12 +364,12 @@ MODELS = {
     ),
     "config exchanged, digest right": Case(
         "sample",
-        "its weights are not those of its config",
+        "its weights do not match its config",
         model(lambda c: c.update(config=c["config"].replace("learned", "none")), digest=True),
     ),
     "weights that are no numbers": Case(
         "sample",
-        "its weights are not all numbers",
+        "some of its weights are not finite",
         model(lambda c: c["weights"]["decoder.bias"].fill_(float("nan")), digest=True),
     ),
 }
@@ -397,10 +397,10 @@ PROMPTS = {
     ),
     "prompt file empty": Case("sample", "the prompt is empty", put("p.txt", b""), ("--prompt-file", "p.txt")),
     "both prompts": Case(
-        "sample", "--prompt and --prompt-file: give one of them", nothing, ("--prompt", "a", "--prompt-file", T)
+        "sample", "--prompt and --prompt-file: give only one of them", nothing, ("--prompt", "a", "--prompt-file", T)
     ),
     "a device to sample on": Case(
-        "sample", "sample.device = mps: this machine has none", nothing, ("-S", "sample.device=mps")
+        "sample", "sample.device = mps: torch finds no such device", nothing, ("-S", "sample.device=mps")
     ),
 }
 

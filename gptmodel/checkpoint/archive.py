@@ -69,7 +69,7 @@ def _checked_entries(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.Z
         if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 or entry.file_size != entry.compress_size:
             raise ArchiveError(f"{entry.filename[:40]} is compressed or encrypted")
         if match[2] in entries:
-            raise ArchiveError(f"{entry.filename[:40]} stands twice")
+            raise ArchiveError(f"it holds {entry.filename[:40]} twice")
         entries[match[2]] = entry
         folders.add(match[1])
         total += entry.file_size
@@ -92,7 +92,7 @@ class _Machine:
 
     def run(self) -> Any:
         if "byteorder" in self.entries and self._bytes("byteorder") != sys.byteorder.encode():
-            raise ArchiveError("it was written on a machine of another byte order")
+            raise ArchiveError("it was written on a machine with another byte order")
         for count, (opcode, argument, _) in enumerate(pickletools.genops(self._bytes("data.pkl"))):
             if count == INSTRUCTIONS:
                 raise ArchiveError("it has too many parts")
@@ -120,7 +120,7 @@ class _Machine:
 
     def _recall(self, value: Any) -> None:
         if not isinstance(value, (str, tuple, _Global)):
-            raise ArchiveError("a part of it stands twice")
+            raise ArchiveError("it holds a part twice")
         self.stack.append(value)
 
     def _text(self, argument: str) -> None:
@@ -151,7 +151,7 @@ class _Machine:
     def _set_items(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if type(target) is not dict or len(items) % 2:
-            raise ArchiveError("a key and a value stand outside of a dict")
+            raise ArchiveError("a key and its value are in no dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
             if type(key) not in (str, int):
                 raise ArchiveError("a key is neither a text nor a number")
@@ -160,7 +160,7 @@ class _Machine:
     def _append(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if type(target) is not list:
-            raise ArchiveError("an item stands outside of a list")
+            raise ArchiveError("an item is in no list")
         target.extend(map(_whole, items))
 
     def _reduce(self) -> None:
@@ -170,7 +170,7 @@ class _Machine:
         elif function == _Global("torch._utils _rebuild_tensor_v2") and type(arguments) is tuple:
             self.stack.append(_tensor(arguments))
         else:
-            raise ArchiveError("it calls what is not a tensor")
+            raise ArchiveError("it calls something other than a tensor")
 
     def _storage(self) -> None:
         """Read the numbers of an entry of its own, once."""
@@ -181,14 +181,14 @@ class _Machine:
                 raise ArchiveError("a tensor has no numbers")
         entry = self.entries[f"data/{key}"]
         if entry.file_size != count * dtype.itemsize:
-            raise ArchiveError(f"{count} numbers are said to be in {entry.file_size} bytes")
+            raise ArchiveError(f"a tensor claims {count} numbers in {entry.file_size} bytes")
         storage = self.storages.get(key)
         if storage is None:
             content = bytearray(self._bytes(f"data/{key}"))
             numbers = torch.frombuffer(content, dtype=dtype) if content else torch.empty(0, dtype=dtype)
             storage = self.storages[key] = _Storage(numbers, count)
         if storage.numbers.dtype != dtype:
-            raise ArchiveError("numbers have two types")
+            raise ArchiveError("it reads the same numbers as two types")
         self.stack.append(storage)
 
     def _bytes(self, name: str) -> bytes:
@@ -222,7 +222,7 @@ def _depth(value: tuple[Any, ...]) -> int:
 def _whole(value: Any) -> Any:
     """Return a value that may stand in a dict or a list."""
     if isinstance(value, (_Global, _Storage)):
-        raise ArchiveError("a part of a tensor stands where a value belongs")
+        raise ArchiveError("it has a part of a tensor where a value belongs")
     return value
 
 
@@ -235,7 +235,7 @@ def _tensor(arguments: tuple[Any, ...]) -> Tensor:
         raise ArchiveError("a tensor has no shape")
     count = math.prod(size)
     if any(n > 1 and step != math.prod(size[i + 1 :]) for i, (n, step) in enumerate(zip(size, stride, strict=True))):
-        raise ArchiveError("the numbers of a tensor do not stand one after the other")
+        raise ArchiveError("the numbers of a tensor are not contiguous")
     if offset + count > len(storage.numbers) or count > storage.left:
         raise ArchiveError("a tensor claims more numbers than there are")
     storage.left -= count

@@ -89,7 +89,7 @@ def _read(path: Path) -> dict[str, Any]:
         reason = str(error).split("\n")[0][:120]
         raise CheckpointError(f"{path}: not a model file, or damaged ({reason}); train the model again") from None
     if not isinstance(content, dict) or set(content) != KEYS or content["format"] != FORMAT:
-        raise CheckpointError(f"{path}: not a model of this version of gptmodel ({FORMAT}); train the model again")
+        raise CheckpointError(f"{path}: not a model file of this version ({FORMAT}); train the model again")
     weights = content["weights"]
     if (
         not all(isinstance(content[key], str) for key in KEYS - {"weights"})
@@ -100,7 +100,7 @@ def _read(path: Path) -> dict[str, Any]:
     ):
         raise CheckpointError(f"{path}: damaged: its parts have the wrong types; train the model again")
     if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
-        raise CheckpointError(f"{path}: its weights are not all numbers; train the model again")
+        raise CheckpointError(f"{path}: some of its weights are not finite; train the model again")
     return content
 
 
@@ -120,7 +120,7 @@ def _parts(
             name: tensor.shape for name, tensor in weights.items()
         }
     if not fits or len(counts) != (2 if params.kneser_ney else 0) or any(entry.dim() != 1 for entry in counts):
-        raise CheckpointError(f"{path}: its weights are not those of its config; train the model again")
+        raise CheckpointError(f"{path}: its weights do not match its config; train the model again")
     tables = sum(table.nbytes for table in planned.buffers())
     if tables > max(TABLE_BYTES, sum(tensor.nbytes for tensor in weights.values())):
         raise CheckpointError(f"{path}: block_size = {params.block_size} in its config is too large for its weights")

@@ -25,7 +25,7 @@ def find_compiler(params: Params, device: torch.device) -> tuple[str, str]:
         return "", ""
     if params.model.dropout:
         raise ConfigError(
-            f"train.compile = true: model.dropout = {params.model.dropout} cannot be compiled; set it to 0"
+            f"train.compile = true: needs model.dropout = 0, but it is {params.model.dropout}; change one of them"
         )
     if device.type != "cpu":
         return "", "only a training on a CPU is compiled"

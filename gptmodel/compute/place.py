@@ -92,7 +92,7 @@ def pick_device(name: str, key: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if available["cuda"] else "cpu")
     if not available[name]:
-        raise ConfigError(f"{key} = {name}: this machine has none that torch can use; set {key} to auto or cpu")
+        raise ConfigError(f"{key} = {name}: torch finds no such device on this machine; set {key} to auto or cpu")
     return torch.device(name)
 
 

@@ -31,16 +31,16 @@ def likely_encoding(path: Path, content: bytes) -> str:
     """Return what a file that is not UTF-8 probably is, from its first bytes, with the command that converts it."""
     mark = next((name for mark, name in MARKS.items() if content.startswith(mark)), None)
     if mark is not None:
-        return f"it is {mark} by its byte order mark; convert it with {conversion(path, mark)}"
+        return f"its byte order mark says {mark}; convert it with {conversion(path, mark)}"
     wide = utf16_without_mark(content, 0.05)  # one character in 20 is a space, whatever the script
     if wide is not None:
         return f"it is probably {wide}; convert it with {conversion(path, wide)}"
     if 0 in content:
-        return "it seems to be no text, as it holds NULs; set prepare.tokenizer to byte to train on its bytes"
+        return "it does not look like text, since it holds NUL bytes; set prepare.tokenizer to byte to train on bytes"
     try:
         good = content.decode()
     except UnicodeDecodeError as error:
         good = content[: error.start].decode()
     if not good.isascii():  # other encodings hardly ever look like UTF-8
-        return "what comes before is UTF-8, so the file is damaged there; mend that place"
+        return "the text before that is UTF-8, so the file is damaged there; repair that place"
     return f"it is probably Windows-1252 or Latin-1; convert it with {conversion(path, 'WINDOWS-1252')}"

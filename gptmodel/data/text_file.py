@@ -55,11 +55,11 @@ def survey(path: Path, unit: Unit) -> Text:
         wide = utf16_without_mark(beginning, 0.7)
         if wide is not None:
             convert = conversion(path, wide)
-            raise DataError(f"{path}: is {wide}, as every second byte is NUL; convert it with {convert}")
+            raise DataError(f"{path}: is {wide}, since every second byte is NUL; convert it with {convert}")
     if not units:
         raise DataError(f"{path}: is empty; put a text there, or run `dvc repro fetch`")
     if not several:
-        raise DataError(f"{path}: a single distinct character, so there is nothing to learn; use another text")
+        raise DataError(f"{path}: has only one distinct character, so there is nothing to learn; use another text")
     return Text(path, unit, start, tally.size, units, tally.sha256.hexdigest())
 
 
@@ -77,7 +77,7 @@ def splits(text: Text, train_units: int) -> Iterator[tuple[Iterator[bytes], Iter
             pass
         if tally.sha256.hexdigest() != text.sha256:
             raise DataError(
-                f"{text.path}: was changed while it was read; run `gptmodel prepare` again when it is complete"
+                f"{text.path}: changed while it was being read; run `gptmodel prepare` again when it is complete"
             )
 
     try:
@@ -124,7 +124,7 @@ def _reach(chunk: bytes, units: int, unit: Unit) -> tuple[int, int]:
 def _beginning(path: Path) -> bytes:
     """Return the first bytes of the text; DataError if it cannot be read."""
     if path.is_dir():
-        raise DataError(f"{path}: is a folder, but the text has to be a file")
+        raise DataError(f"{path}: is a folder, but the text has to be a file; move the folder away")
     if not path.is_file():
         raise DataError(f"{path}: no such text; run `dvc repro fetch`, or put a text of your own there")
     try:

@@ -108,7 +108,7 @@ def open_tokens(path: Path) -> TokenFile:
     dtype = id_dtype(vocab_size)
     expected = HEADER_BYTES + count * dtype.itemsize
     if size != expected:
-        raise DataError(f"{path}: has {size} bytes instead of {expected}, so it was cut or added to; {MEND}")
+        raise DataError(f"{path}: has {size} bytes instead of {expected}, so it was cut off or added to; {MEND}")
     if count:
         ids: NDArray[Any] = np.memmap(path, dtype=dtype, mode="r", offset=HEADER_BYTES, shape=(count,)).view(np.ndarray)
     else:  # nothing cannot be mapped
@@ -127,7 +127,7 @@ def _checked_header(path: Path, header: bytes) -> tuple[int, int, str]:
     if version != VERSION:
         raise DataError(f"{path}: has token file format {version}, but this program reads {VERSION}; {MEND}")
     if vocab_size < 1 or itemsize != id_dtype(vocab_size).itemsize:
-        raise DataError(f"{path}: {itemsize} bytes in an id do not fit a vocab_size of {vocab_size}; {MEND}")
+        raise DataError(f"{path}: {itemsize} bytes per id do not fit a vocab_size of {vocab_size}; {MEND}")
     return count, vocab_size, tokenizer_digest.hex()
 
 

@@ -46,15 +46,15 @@ def _rwlock(root: Path) -> Iterator[Finding]:
     reused = {pid: cmd for pid, cmd in entries if pid not in gone and _is_younger(pid, changed)}
     if gone:
         who = listed([f"`{cmd}` (PID {pid})" for pid, cmd in gone.items()], 3)
-        text = f"killed processes that DVC still has locks of: {who}; they block nothing, and --mend removes them"
+        text = f"DVC still has locks of killed processes: {who}; they block nothing, and --mend removes them"
         yield Finding("note", text, mend)
     for pid, cmd in reused.items():
-        text = f"`{cmd}` (PID {pid}) was killed, but another process has that id now, and blocks DVC"
+        text = f"`{cmd}` (PID {pid}) was killed, but another process now has its id, and that blocks DVC"
         yield Finding("problem", f"{text}; --mend removes the locks", mend)
     for pid, cmd in {(pid, cmd) for pid, cmd in entries if pid not in {*gone, *reused}}:
-        text = f"`{cmd}` (PID {pid}) is at work and has locked its files: let it end"
+        text = f"`{cmd}` (PID {pid}) is running and has locked its files: let it finish"
         if not _runs(pid, cmd):
-            text += f"; if that process is not DVC any more (it runs `{_command(pid)}`), remove .dvc/tmp/rwlock"
+            text += f"; if that process is no longer DVC (it runs `{_command(pid)}`), remove .dvc/tmp/rwlock"
         yield Finding("note", text)
     if not entries:
         yield Finding("ok", "no path is locked by DVC")
@@ -112,7 +112,7 @@ def _mend(root: Path) -> str:
                 locks = _read(path)
                 entries = _entries(locks)
             except FileNotFoundError:
-                return "no path is locked by DVC any more"
+                return "DVC no longer locks any path"
             except (ValueError, TypeError):
                 path.unlink()
                 return "removed .dvc/tmp/rwlock"
@@ -123,7 +123,7 @@ def _mend(root: Path) -> str:
             living = {"write": write, "read": {key: infos for key, infos in read.items() if infos}}
             atomic_write(path, json.dumps({key: value for key, value in living.items() if value}).encode())
     except LockError:
-        return "nothing: a DVC command is changing the locks right now; try again"
+        return "nothing: a DVC command is changing the locks right now; run this again"
     return f"the locks of {listed([f'PID {pid}' for pid in sorted(gone)]) if gone else 'killed processes'} are gone"
 
 

@@ -94,23 +94,23 @@ def _repository(root: Path) -> Iterator[Finding]:
         except GptModelError as error:
             yield Finding("problem", f"{error}; `git restore {name}` brings the committed one back")
             return
-    text = "there is no dvc.lock yet: `dvc repro`" if not (root / "dvc.lock").is_file() else "dvc.lock reads well"
+    text = "there is no dvc.lock yet: `dvc repro`" if not (root / "dvc.lock").is_file() else "dvc.lock is valid"
     yield Finding("ok", f"git and DVC are set up; {text}")
 
 
 def _space(root: Path) -> Iterator[Finding]:
     free = shutil.disk_usage(root).free
     if free < LITTLE_SPACE:
-        hint = "`dvc gc --workspace` frees what no commit here needs"
-        yield Finding("problem" if free < TOO_LITTLE_SPACE else "note", f"{size(free)} left on the disk: {hint}")
+        hint = "`dvc gc --workspace` removes what the workspace does not need from DVC's cache"
+        yield Finding("problem" if free < TOO_LITTLE_SPACE else "note", f"{size(free)} are free on the disk: {hint}")
     else:
-        yield Finding("ok", f"{size(free)} left on the disk")
+        yield Finding("ok", f"{size(free)} are free on the disk")
 
 
 def _store(root: Path) -> Iterator[Finding]:
     """See whether plain `mlflow ui` in the project shows its runs."""
     if os.environ.get("MLFLOW_TRACKING_URI"):
-        yield Finding("ok", "MLFLOW_TRACKING_URI names the MLflow store; it is not examined")
+        yield Finding("ok", "MLFLOW_TRACKING_URI names the MLflow store, which is not examined")
         return
     if old := [path.parent.name for path in (root / "mlruns").glob("[0-9]*/meta.yaml")]:
         text = f"mlruns/ holds runs of an older MLflow ({listed(old)}), which `mlflow ui` opens in place of mlflow.db"
@@ -125,10 +125,10 @@ def _store(root: Path) -> Iterator[Finding]:
         yield Finding("problem", f"mlflow.db cannot be read ({error}): move it away; `gptmodel sync` fills a new one")
         return
     if newest and schema not in newest:
-        mend = f"copy it, then `mlflow db upgrade sqlite:///{database}`"
-        yield Finding("problem", f"mlflow.db has the schema {schema} of another MLflow: {mend}")
+        mend = f"make a copy of it, then run `mlflow db upgrade sqlite:///{database}`"
+        yield Finding("problem", f"mlflow.db has the schema {schema} of another version of MLflow: {mend}")
     else:
-        yield Finding("ok", f"mlflow.db ({size(database.stat().st_size)}) fits this MLflow")
+        yield Finding("ok", f"mlflow.db ({size(database.stat().st_size)}) fits this version of MLflow")
 
 
 def _schema(database: Path) -> str | None:

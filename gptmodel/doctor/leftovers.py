@@ -66,9 +66,9 @@ def _trainings(root: Path) -> Iterator[Finding]:
             seconds = time.time() - snapshots[-1].stat().st_mtime
             used = size(sum(path.stat().st_size for path in snapshots))
             text = f"{name}: a training stopped at iteration {iteration:,} {age(seconds)} ago ({used})"
-            hint = "the same params, data and code go on from there, or"
+            hint = "the same settings, data and code go on from there; to give it up,"
             if seconds > FORGOTTEN_DAYS * 86400:
-                hint = "if it is not wanted any more,"
+                hint = "if you no longer want it,"
             yield Finding("note", f"{text}; {hint} `rm -r {name}`")
     locks = list((root / "runs").glob("*.lock"))
     if not unfinished:
@@ -100,7 +100,7 @@ def _tracking(root: Path) -> Iterator[Finding]:
         elif journal.pending:
             unsent.append(journal)
     if killed:
-        text = f"tracked runs that were killed, but are still RUNNING in MLflow: {len(killed)}"
+        text = f"tracked runs that were killed but are still RUNNING in MLflow: {len(killed)}"
         yield Finding("note", f"{text}; `gptmodel sync` tells MLflow")
     if unsent:
         yield Finding(
@@ -117,7 +117,7 @@ def _temporary_files(root: Path) -> Iterator[Finding]:
         return
     names = listed([str(path.relative_to(root)) for path in paths], 3)
     used = size(sum(path.stat().st_size for path in paths))
-    text = f"half-written files of killed processes ({used}): {names}; --mend removes them"
+    text = f"killed processes left half-written files ({used}): {names}; --mend removes them"
     yield Finding("note", text, partial(_remove_files, root))
 
 
@@ -148,9 +148,9 @@ def _experiments(root: Path) -> Iterator[Finding]:
     folders += [path for path in (root / ".dvc" / "tmp" / "exps").glob("tmp*") if path.is_dir()]
     if folders:
         oldest = age(time.time() - min(path.stat().st_mtime for path in folders))
-        hint = "if no experiment runs (`dvc queue status`), remove them"
+        hint = "if no experiment is running (`dvc queue status`), remove them"
         names = listed([str(path.relative_to(root)) for path in folders], 3)
-        yield Finding("note", f"folders of experiments, running or killed, the oldest {oldest} old: {names}; {hint}")
+        yield Finding("note", f"folders of running or killed experiments, the oldest {oldest} old: {names}; {hint}")
 
 
 def _worktrees(root: Path) -> Iterator[Finding]:

@@ -34,14 +34,14 @@ def read_history(path: Path) -> list[Evaluation]:
     try:
         rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
         if any(row.keys() != Evaluation.__annotations__.keys() for row in rows):
-            raise ValueError("other columns than those of an evaluation")
+            raise ValueError("its columns are not those of an evaluation")
         history = [
             Evaluation(**{name: kind(row[name]) for name, kind in Evaluation.__annotations__.items()}) for row in rows
         ]
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; run `dvc repro train` first") from None
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise DataError(f"{path}: not a history of training ({error}); run `dvc repro train` again") from None
+        raise DataError(f"{path}: not the history of a training ({error}); run `dvc repro train` again") from None
     if not history:
         raise DataError(f"{path}: has no rows; run `dvc repro train` again")
     for number, row in enumerate(history, start=2):

@@ -62,8 +62,8 @@ class EvaluationReport:
         lines.append(f"{self.diagnosis.verdict}: {self.diagnosis.explanation}")
         if self.counted:
             lines.append(
-                "note: the counts of model.kneser_ney know the train split by heart, whose loss flatters, so that the "
-                "verdict does not hold: judge by the loss of val"
+                "note: the counts of model.kneser_ney have memorised the train split, so its loss is too low and the "
+                "verdict does not hold: judge by the val loss"
             )
         return lines
 

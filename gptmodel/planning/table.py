@@ -47,7 +47,7 @@ def _room(measured: "Measured", plan: "Plan", root: Path) -> Iterator[Row]:
     parts = f"model.pth {size(plan.model)}, data/prepared {size(plan.prepared)}, and DVC's and MLflow's copies"
     yield "disk", size(plan.kept), f"{parts}; {size(free)} are free"
     if plan.snapshots:
-        yield "disk while it trains", size(plan.snapshots), "snapshots to go on from after a kill"
+        yield "disk while it trains", size(plan.snapshots), "snapshots, to go on after a kill"
     if plan.kept + plan.snapshots > free:
         yield "", "", "warning: that is more than is free; `gptmodel doctor` says what frees space"
 
@@ -56,11 +56,11 @@ def _time(measured: "Measured", plan: "Plan") -> Iterator[Row]:
     seconds = plan.seconds
     share = seconds.evaluations / seconds.training
     waiting = "waiting for " if measured.beside else ""
-    remark = f"of it {waiting}evaluations {duration(seconds.evaluations)} ({share:.0%})"
+    remark = f"including {waiting}evaluations {duration(seconds.evaluations)} ({share:.0%})"
     if seconds.snapshots:
         remark += f", snapshots {duration(seconds.snapshots)}"
-    start = f"and {duration(seconds.start)} to start"
-    yield "train", duration(seconds.training), f"{remark}; and {duration(seconds.start + seconds.build)} to start"
+    start = f"plus {duration(seconds.start)} to start"
+    yield "train", duration(seconds.training), f"{remark}; plus {duration(seconds.start + seconds.build)} to start"
     yield "evaluate", duration(seconds.evaluate), f"every token of both splits, and the plots; {start}"
     yield "sample", duration(seconds.sample), start
     total = seconds.training + seconds.evaluate + seconds.sample + 3 * seconds.start + seconds.build

@@ -94,7 +94,7 @@ def _assumed(params: PrepareParams) -> PlannedText:
     ids = np.concatenate(list(tokenizer.encode_stream([text])))
     count = SHAKESPEARE_BYTES * len(ids) // len(text)
     train = int(params.train_fraction * count)
-    origin = "no text is here yet: random token ids, as many as fetch.source shakespeare has (5.0 MB)"
+    origin = "there is none yet, so random token ids stand in for it, as many as fetch.source shakespeare has (5.0 MB)"
     return _planned(ids, (train, count - train), tokenizer, origin)
 
 

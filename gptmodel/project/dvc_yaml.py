@@ -10,11 +10,11 @@ from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 
 class _Constructor(SafeConstructor):
     def check_mapping_key(self, node: Any, key_node: Any, mapping: Any, key: Any, value: Any) -> bool:  # noqa: ARG002
-        """Refuse a key that stands twice, without writing out its values: aliases may nest them without end."""
+        """Refuse a key that appears twice, without writing out its values: aliases may nest them without end."""
         if not isinstance(key, str):
-            raise ConstructorError(None, None, f"the key {reprlib.repr(key)} is not a word", key_node.start_mark)
+            raise ConstructorError(None, None, f"the key {reprlib.repr(key)} has to be a word", key_node.start_mark)
         if key in mapping:
-            raise ConstructorError(None, None, f"the key {key} stands twice", key_node.start_mark)
+            raise ConstructorError(None, None, f"the key {key} appears twice", key_node.start_mark)
         return True
 
 

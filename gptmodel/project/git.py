@@ -55,7 +55,9 @@ class Revision:
             head = git(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
             commit = git(root, "rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}").splitlines()[-1]
         except GptModelError as error:
-            raise GptModelError(f"{name}: no revision of this project: {error}; commit dvc.lock first") from None
+            raise GptModelError(
+                f"{name}: not a revision of this project ({error}); commit dvc.lock, or name a commit that has it"
+            ) from None
         return cls(root=root, name=name, commit=commit, is_head=commit == head)
 
     def __str__(self) -> str:

@@ -109,12 +109,12 @@ def _entries(value: Any, where: str) -> dict[str, Entry]:
         fields = _mapping(item, where)
         path = fields.get("path")
         if not isinstance(path, str) or not path or path in entries:
-            raise DataError(f"{where}: path {path!r} is missing, not a text or there twice")
+            raise DataError(f"{where}: path {path!r} is missing, not a text or listed twice")
         name = f"{where}: {path}"
         _check_keys(fields, {"path", "hash", "md5", "size", "nfiles", "isexec"}, name)
         md5, size, nfiles = fields.get("md5"), fields.get("size"), fields.get("nfiles")
         if fields.get("hash") != "md5" or not isinstance(md5, str) or not MD5.fullmatch(md5):
-            raise DataError(f"{name}: md5 {md5!r} is none of DVC 3")
+            raise DataError(f"{name}: md5 {md5!r} is not one that DVC 3 writes")
         if type(size) is not int or (type(nfiles) is int) != md5.endswith(".dir"):
             raise DataError(f"{name}: size {size!r}, nfiles {nfiles!r}: not those of a file or a folder")
         entries[path] = Entry(md5=md5, size=size, nfiles=nfiles)

@@ -29,12 +29,12 @@ def compare_inputs(checkout: Checkout, stage: Stage, locked: LockedStage) -> Ite
 def _changed_dependency(checkout: Checkout, stage: Stage, locked: LockedStage, path: str) -> Iterator[str]:
     entry, maker = locked.deps.get(path), checkout.maker(path)
     if entry is None or path not in stage.deps:
-        yield f"a dependency only in {'dvc.yaml' if entry is None else 'dvc.lock'}"
+        yield f"a dependency in {'dvc.yaml' if entry is None else 'dvc.lock'} only"
     elif maker is None:
         if change := difference(entry, measure(checkout.tree / path), "revision"):
             yield change
     elif maker in checkout.lock and checkout.lock[maker].outs.get(path) != entry:
-        yield f"dvc.lock does not say the same of it as an out of {maker}"
+        yield f"dvc.lock has another entry for it as an out of {maker}"
 
 
 def changed_params(locked: Mapping[str, Any], now: Mapping[str, Any], keys: tuple[str, ...]) -> Iterator[str]:

@@ -38,7 +38,7 @@ class ModelPlatform:
             locked = platform_of(beside if placed else root / path)
             here = platform_of(tree / path) if is_new else {**locked, **platform_here()}
         except (GptModelError, KeyError) as error:
-            text = f"{path}: where the locked model was trained cannot be told: {error}"
+            text = f"{path}: the platform of the locked model is not known: {error}"
             self.explanations.append(Explanation(text))
             return ""
         difference = another_machine(locked, here) if placed else ""
@@ -71,9 +71,9 @@ def explained(path: str, platforms: Mapping[str, Mapping[str, str]]) -> Iterator
     for name, platform in platforms.items():
         yield f"{path}: {name}: {', '.join(f'{key} {value}' for key, value in platform.items())}"
     if difference := _difference(*platforms.values()):
-        yield f"{path}: this explains other bytes: {difference}"
+        yield f"{path}: this explains why the bytes differ: {difference}"
     else:
-        yield f"{path}: trained on the same platform: other code, data or settings made it"
+        yield f"{path}: both were trained on the same platform, so code, data or settings differ"
 
 
 def another_machine(locked: Mapping[str, str], here: Mapping[str, str]) -> str:

@@ -22,7 +22,7 @@ def rebuild(checkout: Checkout, stage: Stage, locked: LockedStage) -> Generator[
     source = _text_source(checkout) if stage.name == "fetch" else None
     if source == "own" and not _take_text(checkout, stage, locked):  # an input: it is where the user keeps it
         for path in stage.outs:
-            yield Row(stage.name, path, DIFFERS, "your own text in the workspace is not that of dvc.lock")
+            yield Row(stage.name, path, DIFFERS, "your own text in the workspace is not the one in dvc.lock")
         return False
     settings: tuple[str, ...] = ()
     if source and source != "own" and "://" not in source and not (checkout.tree / source).exists():

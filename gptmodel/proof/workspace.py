@@ -21,7 +21,7 @@ def compare_workspace(checkout: Checkout, stages: Sequence[Stage]) -> Iterator[R
         uncommitted_lock = {}
     tracked = ["dvc.lock", *(path for stage in stages for path in stage.outs if path in checkout.committed)]
     for path in git(root, "diff", "--name-only", "--relative", "HEAD", "--", *tracked).splitlines():
-        detail = f"it is not that of {checkout.revision}: commit it, or `git restore {path}`"
+        detail = f"it differs from {checkout.revision}: commit it, or `git restore {path}`"
         yield Row("workspace", path, DIFFERS, detail)
     for stage in stages:
         locks = [lock[stage.name].outs for lock in (checkout.lock, uncommitted_lock) if stage.name in lock]

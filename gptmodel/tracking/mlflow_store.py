@@ -108,7 +108,9 @@ class MlflowStore:
         with self._first_access():
             existing = self._client.get_experiment_by_name(experiment)
             if existing is not None and existing.lifecycle_stage == "deleted":
-                raise GptModelError(f"experiment {experiment} was deleted in MLflow: restore it, or name another")
+                raise GptModelError(
+                    f"experiment {experiment} was deleted in MLflow: restore it, or change runtime.experiment"
+                )
             # MLflow would put artifacts below the working folder, which `dvc exp run --temp` deletes
             location = (self._root / "mlartifacts").as_uri() if self._uri.startswith("sqlite:") else None
             number = existing.experiment_id if existing else self._client.create_experiment(experiment, location)

@@ -69,7 +69,7 @@ class MlflowTracker:
             folder = self._journal.folder.relative_to(self._journal.root).as_posix()
             return (
                 f"MLflow at {self._address}: {self._sender.failure}; "
-                f"the run is kept in {folder}, send it later: gptmodel sync"
+                f"the run is kept in {folder}, and `gptmodel sync` sends it later"
             )
         return f"MLflow refused {'; '.join(self._sender.refused)}" if self._sender.refused else None
 
@@ -151,7 +151,7 @@ def attach(root: Path, run_json: Mapping[str, Any]) -> Tracker:
     """
     key, run_id = run_json.get("journal"), run_json.get("run_id")
     if not isinstance(key, str) or not re.fullmatch(r"[0-9a-f]{32}", key):
-        return NullTracker("the model was trained without MLflow: nothing is added there")
+        return NullTracker("the model was trained without MLflow, so nothing is added there")
     experiment, address = str(run_json.get("experiment") or "gptmodel"), without_password(store_uri(root))
     journal, trouble = Journal(root.resolve(), key), DiskTrouble()
     try:

@@ -27,7 +27,7 @@ class UiServer:
         self._uri = store_uri(root)
         self.address = without_password(self._uri)
         if self._uri.startswith(("http://", "https://")):
-            raise GptModelError(f"MLFLOW_TRACKING_URI names a server that runs already: open {self.address}")
+            raise GptModelError(f"MLFLOW_TRACKING_URI names a server that is already running: open {self.address}")
         _check_free(port)
 
     @contextmanager

@@ -85,8 +85,8 @@ class TrainingRun:
             lock.acquire(timeout=0)
         except filelock.Timeout:
             raise TrainingError(
-                f"the same training is under way in another process (its lock is {lock.lock_file}); "
-                "wait for it, or stop it: it goes on from there"
+                f"the same training is already running in another process (its lock is {lock.lock_file}); "
+                "wait until it ends, or stop it and run this again to go on from there"
             ) from None
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -175,7 +175,7 @@ def find_place(params: Params, vocab_size: int, splits: tuple[int, int]) -> tupl
     check_splits(*splits, params.model.block_size)
     order, longest = params.model.kneser_ney, longest_order(vocab_size)
     if order > longest:
-        raise ConfigError(f"model.kneser_ney = {order}: {longest} at most with a vocabulary of {vocab_size}; lower it")
+        raise ConfigError(f"model.kneser_ney = {order}: can be at most {longest} with a vocabulary of {vocab_size}")
     return place_in_memory(params, vocab_size, splits[0], place)
 
 

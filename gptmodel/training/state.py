@@ -54,7 +54,7 @@ class TrainingState:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Become what `state` was taken of; TrainingError unless it fits."""
         if not self.fits(state):
-            raise TrainingError("a snapshot in runs/ is not one of this training; remove its folder to start anew")
+            raise TrainingError("a snapshot in runs/ does not belong to this training; remove its folder to start anew")
         self.model.transformer.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])

@@ -130,9 +130,9 @@ def test_a_checkpoint_is_plain_tensors_and_text(path: Path) -> None:
         ([4, 5], [1], "its counts are wrong (n-grams and counts do not fit together)"),
         ([4, 5], [1, 0], "its counts are wrong (n-grams occur too seldom or too often)"),
         ([4, 12**3], [1, 1], "its counts are wrong (n-grams and counts do not fit together)"),
-        ([[4, 5]], [[1, 1]], "its weights are not those of its config"),
+        ([[4, 5]], [[1, 1]], "its weights do not match its config"),
         ([4.0, 5.0], [1, 1], "its parts have the wrong types"),
-        (None, [1, 1], "its weights are not those of its config"),
+        (None, [1, 1], "its weights do not match its config"),
     ],
     ids=str,
 )
@@ -259,7 +259,7 @@ def test_a_file_of_other_types_is_refused(path: Path, mistake: str) -> None:
 @pytest.mark.parametrize("value", [[], 5, "text", {}, None, torch.zeros(3)])
 def test_another_saved_object_is_refused(tmp_path: Path, value: object) -> None:
     torch.save(value, tmp_path / "model.pth")
-    assert "not a model of this version" in refusal(tmp_path / "model.pth")
+    assert "not a model file of this version" in refusal(tmp_path / "model.pth")
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")

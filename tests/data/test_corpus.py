@@ -181,8 +181,8 @@ def test_a_bad_byte_at_the_edge_of_a_chunk_is_named(tmp_path: Path, at: int) -> 
     ("content", "fraction", "message"),
     [
         (b"", 0.9, "is empty"),
-        (b"a", 0.9, "single distinct"),
-        (b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 0.9, "single distinct"),
+        (b"a", 0.9, "only one distinct"),
+        (b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 0.9, "only one distinct"),
         (b"ab", 0.9, "2 tokens leave 1 to train and 1 to validate.*each split needs 2"),
         (b"abcdefghijklm", 0.99, r"tokens leave \d+ to train and 1 to validate.*longer text"),
         (b"abcdefghijklm", 0.1, r"tokens leave 1 to train and \d+ to validate"),
@@ -198,7 +198,9 @@ def test_a_text_that_gives_no_splits_is_refused(
     assert not list((tmp_path / "out").glob("*"))
 
 
-@pytest.mark.parametrize(("content", "message"), [("", "is empty"), ("a" * 40, "single distinct"), ("abc", "3 tokens")])
+@pytest.mark.parametrize(
+    ("content", "message"), [("", "is empty"), ("a" * 40, "only one distinct"), ("abc", "3 tokens")]
+)
 def test_a_byte_order_mark_does_not_make_a_text_longer(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "input.txt").write_text("\ufeff" + content, encoding="utf-8")
     with pytest.raises(DataError, match=rf"input\.txt: .*{message}"):
@@ -247,7 +249,7 @@ def test_a_text_changed_between_the_passes_is_refused(
         monkeypatch.setattr(corpus, "survey", then(corpus.survey, lambda: path.write_bytes(later)))
     else:
         monkeypatch.setattr(kind, "fit", then(kind.fit, lambda: path.write_bytes(later)))
-    with pytest.raises(DataError, match=r"input\.txt: was changed"):
+    with pytest.raises(DataError, match=r"input\.txt: changed while"):
         prepare(path, tmp_path / "out", params(kind.kind, 0.5))
     assert not list((tmp_path / "out").glob("*"))
 
@@ -261,7 +263,7 @@ def test_a_tokenizer_learnt_while_the_text_was_another_is_refused(
     fit = CharTokenizer.fit
     monkeypatch.setattr(corpus, "survey", then(corpus.survey, lambda: path.write_bytes(b"hello world, too")))
     monkeypatch.setattr(CharTokenizer, "fit", then(fit, lambda: path.write_bytes(b"hello world")))
-    with pytest.raises(DataError, match=r"input\.txt: was changed"):
+    with pytest.raises(DataError, match=r"input\.txt: changed while"):
         prepare(path, tmp_path / "out", params("char", 0.5))
     assert not (tmp_path / "out").exists()
 

@@ -79,10 +79,10 @@ def fault(path: Path, content: bytes) -> str:
 
 
 ENCODED = {  # how a text is encoded -> what is said of it, and what iconv calls it
-    "utf-16": ("not UTF-8 at byte 0 (counted from 0); it is UTF-16 by its byte order mark", "UTF-16"),
-    "utf-32": ("not UTF-8 at byte 0 (counted from 0); it is UTF-32 by its byte order mark", "UTF-32"),
-    "utf-16-le": ("is UTF-16LE, as every second byte is NUL", "UTF-16LE"),
-    "utf-16-be": ("is UTF-16BE, as every second byte is NUL", "UTF-16BE"),
+    "utf-16": ("not UTF-8 at byte 0 (counted from 0); its byte order mark says UTF-16", "UTF-16"),
+    "utf-32": ("not UTF-8 at byte 0 (counted from 0); its byte order mark says UTF-32", "UTF-32"),
+    "utf-16-le": ("is UTF-16LE, since every second byte is NUL", "UTF-16LE"),
+    "utf-16-be": ("is UTF-16BE, since every second byte is NUL", "UTF-16BE"),
 }
 
 
@@ -99,21 +99,21 @@ def test_another_unicode_encoding_is_named_with_the_command_that_converts_it(pat
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"\xfe\xff" + WORDS.encode("utf-16-be"), "it is UTF-16 by its byte order mark"),
+        (b"\xfe\xff" + WORDS.encode("utf-16-be"), "its byte order mark says UTF-16"),
         (CYRILLIC.encode("utf-16-le"), "it is probably UTF-16LE"),
         (CYRILLIC.encode("utf-16-be"), "it is probably UTF-16BE"),
         ("“Counsel” asks — in earnest".encode("cp1252"), "probably Windows-1252 or Latin-1"),
         ("Zwölf Boxkämpfer".encode("latin-1"), "probably Windows-1252 or Latin-1"),
         (b"hello \xff" + b"x" * 99, "at byte 6 (counted from 0); it is probably Windows-1252 or Latin-1"),
-        ("naïve — ".encode() + b"caf\xe9 ", "what comes before is UTF-8, so the file is damaged there"),
-        (bytes(range(256)) * 9, "it seems to be no text"),
+        ("naïve — ".encode() + b"caf\xe9 ", "the text before that is UTF-8, so the file is damaged there"),
+        (bytes(range(256)) * 9, "it does not look like text"),
     ],
 )
 def test_what_is_not_utf8_is_called_what_it_probably_is(path: Path, content: bytes, said: str) -> None:
     message = fault(path, content)
     assert f"{path}: not UTF-8 at byte " in message
     assert said in message
-    assert ("prepare.tokenizer to byte" in message) == ("no text" in said)
+    assert ("prepare.tokenizer to byte" in message) == ("not look like text" in said)
 
 
 @pytest.mark.skipif(shutil.which("iconv") is None, reason="needs iconv")
@@ -156,7 +156,7 @@ def test_a_pass_notices_a_change_however_much_of_the_text_it_needs(path: Path, r
     with splits(text, 5) as parts:
         take[read](*parts)
     path.write_bytes(b"hello worlD")
-    with pytest.raises(DataError, match=r"was changed while it was read.*gptmodel prepare"), splits(text, 5) as parts:
+    with pytest.raises(DataError, match=r"changed while it was being read.*gptmodel prepare"), splits(text, 5) as parts:
         take[read](*parts)
 
 
@@ -172,5 +172,5 @@ def test_an_error_is_the_texts_only_if_the_text_was_changed(path: Path) -> None:
     with pytest.raises(DataError, match="another fault"):
         encode_with_a_fault(text)
     path.write_bytes(b"hello")
-    with pytest.raises(DataError, match="was changed"):
+    with pytest.raises(DataError, match="changed while"):
         encode_with_a_fault(text)

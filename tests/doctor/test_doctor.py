@@ -84,7 +84,7 @@ def test_a_sound_project_has_no_problems(project: Path) -> None:
 def test_a_killed_repro_is_explained_and_mended(project: Path) -> None:
     with repro_in_training(project) as (pid, stage):
         status, lines = findings(project)
-        assert f"PID {pid}) is at work and has locked its files: let it end" in one(lines, "is at work")
+        assert f"PID {pid}) is running and has locked its files: let it finish" in one(lines, "is running and has")
         held = (project / ".dvc" / "tmp" / "rwlock").read_text()
         findings(project, "--mend")
         assert json.loads((project / ".dvc" / "tmp" / "rwlock").read_text()) == json.loads(held)
@@ -115,7 +115,7 @@ def test_the_locks_of_the_living_are_kept(project: Path) -> None:
     before = path.read_text()
     status, lines = findings(project, "--mend")
     assert status == 0
-    assert "is not DVC any more" in one(lines, "is at work")
+    assert "is no longer DVC" in one(lines, "is running and has")
     assert json.loads(path.read_text()) == json.loads(before)
 
 
@@ -142,7 +142,7 @@ def test_an_id_that_another_process_has_now_is_a_problem_that_dvc_cannot_see(pro
     os.utime(path, (1, 1))
     status, lines = findings(project)
     assert status == 2
-    assert one(lines, "another process has that id now").startswith("problem")
+    assert one(lines, "another process now has its id").startswith("problem")
     status, lines = findings(project, "--mend")
     assert status == 0
     assert json.loads(path.read_text()) == {}

@@ -52,10 +52,10 @@ def test_a_train_loss_of_which_counts_know_the_text_is_said_to_flatter(data: Pre
     transformer = scramble(small_model(vocab_size=vocab_size, kneser_ney=4, kneser_ney_share=0.9))
     report = evaluate_model(language_model(transformer, data.train.ids.copy()), data, 0.1, CPU)
     assert report.train.split.mean < report.val.split.mean
-    assert "flatters" in report.lines()[-1]
+    assert "memorised the train split" in report.lines()[-1]
     plain = evaluate_model(language_model(scramble(small_model(vocab_size=vocab_size))), data, 0.1, CPU)
     assert plain.train.split.mean > 2 * report.train.split.mean
-    assert "flatters" not in "".join(plain.lines())
+    assert "memorised the train split" not in "".join(plain.lines())
 
 
 def test_losses_that_are_no_number_are_an_error_that_names_the_split(data: PreparedData) -> None:

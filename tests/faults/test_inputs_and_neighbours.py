@@ -75,7 +75,7 @@ def test_two_trainings_at_once(project: Project, alone: Project, tmp_path: Path)
     second = project.run("train", injuries=JOURNAL_ONLY)
     assert second.status == 2
     (line,) = second.error.splitlines()
-    assert line.startswith("error: the same training is under way in another process")
+    assert line.startswith("error: the same training is already running in another process")
     mark.unlink()
     assert first.wait() == 0
     assert project.outcome() == alone.outcome()

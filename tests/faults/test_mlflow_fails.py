@@ -22,7 +22,7 @@ def check_after_sync(project: Project, attempt: Attempt, alone: Project) -> None
     assert attempt.status == 0
     assert project.outcome() == alone.outcome()
     (warning,) = [line for line in attempt.error.splitlines() if line.startswith("warning: MLflow")]
-    assert warning.endswith("send it later: gptmodel sync")
+    assert warning.endswith("and `gptmodel sync` sends it later")
     assert "sent run" in project.done("sync").output
     assert "nothing to send" in project.done("sync").output
     assert points_in_store(project.folder) == (["FINISHED"], points(alone.journals[0]))

@@ -88,7 +88,7 @@ def test_a_text_as_long_that_is_cut_elsewhere_is_another(text: Path) -> None:
 def test_a_text_that_cannot_be_prepared_cannot_be_planned(text: Path) -> None:
     prepared(text, settings())
     text.write_bytes(TEXT.encode("utf-16"))
-    with pytest.raises(DataError, match="it is UTF-16 by its byte order mark"):
+    with pytest.raises(DataError, match="its byte order mark says UTF-16"):
         find(text, settings())
 
 
@@ -116,7 +116,7 @@ def test_the_text_assumed_is_one_that_the_tokenizer_knows(tmp_path: Path, kind: 
 @pytest.mark.parametrize(("kind", "vocab_size"), [("char", 78), ("byte", 256)])
 def test_the_default_text_is_assumed_before_it_is_fetched(tmp_path: Path, kind: str, vocab_size: int) -> None:
     planned = find(tmp_path / "input.txt", settings(kind), SHAKESPEARE)
-    assert "no text is here yet" in planned.origin
+    assert "random token ids stand in for it" in planned.origin
     assert planned.train_tokens + planned.val_tokens == SHAKESPEARE_BYTES
     assert planned.train_tokens == 4_498_341
     assert planned.tokenizer.vocab_size == vocab_size

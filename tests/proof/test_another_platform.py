@@ -28,7 +28,10 @@ def test_other_bytes_are_laid_to_the_platform_and_metrics_agree_within_the_toler
     assert {status for _, _, status in faults(done)} == {"other platform", "within tolerance"}
     assert "% apart, 2 % allowed" in done.stdout
     assert "% apart, 0.1 % allowed" in done.stdout
-    assert f"models/model.pth: this explains other bytes: cpu_capability {HERE} there, DEFAULT here" in done.stdout
+    assert (
+        f"models/model.pth: this explains why the bytes differ: cpu_capability {HERE} there, DEFAULT here"
+        in done.stdout
+    )
     last = done.stdout.splitlines()[-1]
     assert "dvc.lock is not proven to the byte for prepare, train, evaluate: this is another platform" in last
     assert f"(cpu_capability {HERE} there, DEFAULT here" in last

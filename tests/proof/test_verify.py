@@ -83,7 +83,7 @@ def test_a_lock_that_disagrees_with_itself_is_caught(project: Path) -> None:
     commit(project)
     done = gptmodel(project, "verify", "--stage", "prepare")
     assert faults(done) == {("prepare", "data/input.txt", "differs")}
-    assert "does not say the same of it as an out of fetch" in done.stdout
+    assert "has another entry for it as an out of fetch" in done.stdout
 
 
 def test_a_forged_setting_size_or_command_is_caught(project: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_model_of_another_training_is_caught_and_explained(project: Path) -> N
     assert done.returncode == 2
     assert ("train", "models/model.pth", "differs") in faults(done)
     assert ("evaluate", "metrics/evaluate.json", "differs") in faults(done)  # it is not that of the model in the lock
-    assert "this explains other bytes: threads 2 there, 1 here" in done.stdout
+    assert "this explains why the bytes differ: threads 2 there, 1 here" in done.stdout
 
 
 def test_quick_mode_takes_what_a_stage_needs_from_the_cache_or_says_what_is_missing(project: Path) -> None:
@@ -242,7 +242,7 @@ def test_an_older_revision_is_proven_by_its_own_code(project: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["nowhere"], "nowhere: no revision of this project"),
+        (["nowhere"], "nowhere: not a revision of this project"),
         (["--upload-pack=x"], "--upload-pack"),
         (["--stage", "tain"], "--stage tain: no such stage; there are fetch, prepare, train, evaluate, sample"),
     ],

@@ -33,7 +33,7 @@ from forge import (
 )
 
 DAMAGED = "not a model file, or damaged"
-FOREIGN = "not a model of this version"
+FOREIGN = "not a model file of this version"
 WRONG = "train the model again"
 File = tuple[bytes, str]
 
@@ -332,20 +332,20 @@ def _contents(good: bytes, folder: Path) -> dict[str, File]:
 
     files = {
         "a thousand million layers": (configured(good, n_layer=10**9), "config is wrong"),
-        "more layers than weights": (configured(good, n_layer=60_000), "not those of its config"),
+        "more layers than weights": (configured(good, n_layer=60_000), "its weights do not match its config"),
         "a block of a thousand million": (configured(free, block_size=10**9), "config is wrong"),
         "a block of a thousand million, rotary": (configured(rotary, block_size=10**9), "config is wrong"),
         "a block of a million, rotary, many layers": (_tables(folder), "too large for its weights"),
         "a width of 10^18": (configured(good, n_embd=10**18, n_head=1), "config is wrong"),
-        "a width of 2^16": (configured(good, n_embd=2**16), "not those of its config"),
-        "60,000 heads": (configured(good, n_embd=60_000, n_head=60_000), "not those of its config"),
+        "a width of 2^16": (configured(good, n_embd=2**16), "its weights do not match its config"),
+        "60,000 heads": (configured(good, n_embd=60_000, n_head=60_000), "its weights do not match its config"),
         "ngrams that no weight proves": (
             configured(good, ngram_orders=[2, 3, 4, 5, 6, 7, 8]),
-            "not those of its config",
+            "its weights do not match its config",
         ),
         "counts that are not there": (
             configured(good, kneser_ney=3, kneser_ney_share=0.3),
-            "not those of its config",
+            "its weights do not match its config",
         ),
         "counts of n-grams of 10^9": (configured(good, kneser_ney=10**9, kneser_ney_share=0.3), "config is wrong"),
         "an order of 10^9": (configured(good, ngram_orders=[10**9]), "config is wrong"),
@@ -361,7 +361,7 @@ def _contents(good: bytes, folder: Path) -> dict[str, File]:
         "tokenizer of half a character": (with_text("tokenizer", '{"kind": "char", "characters": "\\ud800"}'), WRONG),
         "tokenizer of a million characters": (
             with_text("tokenizer", json.dumps({"kind": "char", "characters": "".join(map(chr, range(50_000)))})),
-            "not those of its config",
+            "its weights do not match its config",
         ),
         "tokenizer whose kind is a list": (with_text("tokenizer", '{"kind": []}'), WRONG),
         "provenance nested deeply": (with_text("provenance", nested), WRONG),
@@ -370,13 +370,13 @@ def _contents(good: bytes, folder: Path) -> dict[str, File]:
         "weights that are infinite": (with_weight(torch.full((11,), float("-inf"))), "not all numbers"),
         "weights of float64": (with_weight(torch.zeros(11).double()), "wrong types"),
         "weights of int64": (with_weight(torch.zeros(11).long()), "wrong types"),
-        "a weight too many": (with_weight(torch.zeros(1), "more"), "not those of its config"),
-        "a weight of another shape": (with_weight(torch.zeros(12)), "not those of its config"),
+        "a weight too many": (with_weight(torch.zeros(1), "more"), "its weights do not match its config"),
+        "a weight of another shape": (with_weight(torch.zeros(12)), "its weights do not match its config"),
         "a weight turned": (with_weight(torch.zeros(8, 11).T, "decoder.weight"), DAMAGED),
-        "no weights": (forged(good, lambda c: c["weights"].clear()), "not those of its config"),
+        "no weights": (forged(good, lambda c: c["weights"].clear()), "its weights do not match its config"),
         "3,000 weights": (
             forged(good, lambda c: c["weights"].update({f"w{n}": torch.zeros(0) for n in range(3_000)})),
-            "not those of its config",
+            "its weights do not match its config",
         ),
     }
     return {f"content: {name}": value for name, value in files.items()}

@@ -102,7 +102,7 @@ def test_a_wrong_command_line_is_one_line_and_status_2(gptmodel, stage: str, arg
         (["sample", "--model", "other.pth"], ["other.pth"]),
         (["sample", "--prompt", ""], ["prompt is empty"]),
         (["sample", "--prompt-file", "none.txt"], ["none.txt: cannot be read"]),
-        (["sample", "--prompt", "a", "--prompt-file", "b"], ["give one of them"]),
+        (["sample", "--prompt", "a", "--prompt-file", "b"], ["give only one of them"]),
         (["fetch", "-S", "fetch.source=none.txt"], ["none.txt: cannot be read"]),
         (["fetch", "-S", "fetch.source=own"], ["data/input.txt: no such file"]),
     ],

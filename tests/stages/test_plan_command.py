@@ -42,7 +42,7 @@ def test_a_newcomer_reads_what_a_run_will_take_and_nothing_is_written(project: P
     assert "24  3 sequences of 8" in rows["tokens per iteration"]
     assert "335  " in rows["evaluations"]
     beside = has_idle_cores(torch.device("cpu"), 1)
-    assert ("of it waiting for evaluations" if beside else "of it evaluations") in rows["train"]
+    assert ("including waiting for evaluations" if beside else "including evaluations") in rows["train"]
     assert rows["evaluations"].endswith("beside the iterations") is beside
     measured, text = done.output.splitlines()[-2:]
     assert measured.startswith("measured: ")

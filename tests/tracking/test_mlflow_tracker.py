@@ -145,7 +145,7 @@ def test_without_a_helper_process_the_journal_holds_the_run(root: Path, monkeypa
     assert tracker.describe()["run_id"] is None
     tracker.close("FINISHED")
     assert "helper process that sends it cannot be started" in str(tracker.problem)
-    assert f"kept in runs/tracking/{key}, send it later: gptmodel sync" in str(tracker.problem)
+    assert f"kept in runs/tracking/{key}, and `gptmodel sync` sends it later" in str(tracker.problem)
     sync(root)
     assert history(root, "loss") == losses(1)
     assert only_run(root).info.status == "FINISHED"

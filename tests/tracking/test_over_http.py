@@ -67,6 +67,6 @@ def test_what_a_library_prints_is_not_taken_for_what_the_helper_process_says(roo
     process = python(PRINTING, root, key, PYTHONPATH=f"{Path(__file__).parents[2]}:{tmp_path}")
     output, _ = process.communicate(timeout=60)
     assert "no MLflow here" in output
-    assert "send it later: gptmodel sync" in output
+    assert "`gptmodel sync` sends it later" in output
     log = root / "runs" / "tracking" / key / "sender.log"
     assert "hello from a library" in log.read_text(encoding="utf-8")

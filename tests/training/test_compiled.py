@@ -81,7 +81,7 @@ def test_without_being_asked_nothing_is_compiled() -> None:
 def test_dropout_is_refused() -> None:
     params = small_params(train={"compile": True}, model={"dropout": 0.1})
     with pytest.raises(
-        ConfigError, match=r"^train.compile = true: model.dropout = 0.1 cannot be compiled; set it to 0$"
+        ConfigError, match=r"^train.compile = true: needs model.dropout = 0, but it is 0.1; change one of them$"
     ):
         find_compiler(params, CPU)
 
