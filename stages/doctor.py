@@ -11,7 +11,7 @@ MendOption = Annotated[bool, typer.Option("--mend", help="Repair what can be rep
 
 
 def doctor(mend: MendOption = False) -> None:
-    """Examine the project and this machine: what is wrong, what a killed command left, and how to repair it."""
+    """Check the project and this machine. Says what is wrong, what a killed command left, and how to repair it."""
     from gptmodel.doctor.examination import examine
 
     problems = mendable = 0

@@ -27,7 +27,7 @@ def evaluate(
     out: OutOption = Path(),
     model: ModelOption = MODEL_FILE,
 ) -> None:
-    """Score every token of both splits once and say whether the model overfits, underfits or is healthy."""
+    """Score every token of both splits once. Says whether the model overfits, underfits or is healthy."""
     chosen = read_params(params, settings)
 
     from gptmodel.checkpoint.model_file import load_model

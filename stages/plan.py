@@ -15,7 +15,7 @@ app = new_app()
 
 @app.command(cls=showing("model", "train", "runtime"))
 def plan(params: ParamsOption = PARAMS_FILE, settings: SettingsOption = None) -> None:
-    """Measure for a few seconds, then say what a run of these settings will take. Nothing is written."""
+    """Estimate what a run of these settings will take. Measures for a few seconds, and writes nothing."""
     from gptmodel.ignored_settings import ignored_settings
     from gptmodel.params_file import load_params
 

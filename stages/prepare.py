@@ -14,7 +14,7 @@ app = new_app()
 
 @app.command(cls=showing("prepare"))
 def prepare(params: ParamsOption = PARAMS_FILE, settings: SettingsOption = None, out: OutOption = Path()) -> None:
-    """Turn the text into token ids: a tokenizer, a train split and a val split."""
+    """Turn the text into token ids. Writes a tokenizer, a train split and a val split to data/prepared."""
     chosen = read_params(params, settings).prepare
 
     from gptmodel.data.corpus import prepare as prepare_text

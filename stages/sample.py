@@ -38,7 +38,7 @@ def sample(
     prompt: PromptOption = None,
     prompt_file: PromptFileOption = None,
 ) -> None:
-    """Continue a prompt with the trained model and write samples/samples.txt; the first sample is shown as it grows."""
+    """Continue a prompt with the trained model. Shows the first sample as it grows; writes samples/samples.txt."""
     chosen = read_params(params, settings)
     text = read_prompt(chosen.sample.prompt, prompt, prompt_file)
 

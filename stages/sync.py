@@ -6,7 +6,7 @@ from gptmodel.project.layout import project_root
 
 
 def sync() -> None:
-    """Send to MLflow what it missed, and mark there the runs that were killed."""
+    """Send to MLflow what it missed. Also marks there the runs that were killed."""
     from gptmodel.tracking.send_to_mlflow import sync as send
 
     for line in send(project_root()):

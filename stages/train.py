@@ -13,7 +13,7 @@ app = new_app()
 
 @app.command(cls=showing("model", "train", "runtime"))
 def train(params: ParamsOption = PARAMS_FILE, settings: SettingsOption = None, out: OutOption = Path()) -> None:
-    """Train the model on data/prepared and write models/model.pth. A run that was stopped or killed goes on."""
+    """Train the model on data/prepared. Writes models/model.pth; a run that was stopped or killed goes on."""
     chosen = read_params(params, settings)
 
     from gptmodel.data.prepared import load_prepared

@@ -19,7 +19,7 @@ StageOption = Annotated[
 
 
 def verify(revision: RevisionArgument = "HEAD", stage: StageOption = None) -> None:
-    """Prove dvc.lock: rebuild a revision in a clean folder and compare every out with the lock."""
+    """Prove dvc.lock. Rebuilds a revision in a clean folder and compares every out with the lock."""
     from gptmodel.proof.verification import rebuild_and_compare
 
     commit = Revision.find(project_root().resolve(), revision)
