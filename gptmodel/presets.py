@@ -26,8 +26,8 @@ WORDS = (
     "(presets/tutorial.yaml has neither). presets/ holds complete files for other purposes."
 )
 MANNERS = (
-    "Every key is required; one without a value is null. Change a key for a single run with `dvc exp run -S "
-    "section.key=value`, or for all by editing params.yaml."
+    "Every key is required; a key without a value is null. Change a key by editing params.yaml, or with "
+    "`dvc exp run -S section.key=value`, which writes it to params.yaml and runs the pipeline."
 )
 
 
@@ -48,8 +48,8 @@ class Preset:
 
 
 LAPTOP = Preset(
-    "Three layers with Muon, tables of n-grams and counts mixed into predictions: two minutes on two cores "
-    "(docs/LOG.md).",
+    "Three layers with Muon, tables of n-grams and counts mixed into predictions. Trains in two minutes on two "
+    "cores (docs/LOG.md).",
     model={
         "block_size": 128,
         "n_embd": 128,
@@ -85,7 +85,7 @@ LAPTOP = Preset(
 )
 PRESETS = {
     "tutorial": Preset(
-        "The tutorial to the letter: no positions, plain SGD. At the end it is still near the loss of counting pairs.",
+        "The tutorial to the letter: no positions, plain SGD. Its final loss is still near that of counting pairs.",
         model=TUTORIAL.model_dump(mode="json"),
         train={"optimizer": "sgd", "weight_decay": 0.0, "beta1": None, "beta2": None},
     ),
@@ -109,8 +109,8 @@ PRESETS = {
     ),
     "laptop": LAPTOP,
     "best": Preset(
-        "Four layers of 192 with Muon, dropout, tables of n-grams and counts mixed into predictions: the lowest loss "
-        "within an hour on two cores (docs/LOG.md).",
+        "Four layers of 192 with Muon, dropout, tables of n-grams and counts mixed into predictions. Reaches the "
+        "lowest loss within an hour on two cores (docs/LOG.md).",
         model={**LAPTOP.model, "block_size": 256, "n_embd": 192, "n_head": 6, "n_layer": 4, "dropout": 0.1},
         train={**LAPTOP.train, "batch_size": 8, "max_iters": 2500, "eval_interval": 100, "eval_iters": 10},
     ),
