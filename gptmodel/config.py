@@ -60,9 +60,7 @@ class Switches(Section):
     norm: Literal["post", "pre"] = key("post", "normalise after each sub-layer, as in the tutorial, or before it")
     norm_type: Literal["layernorm", "rmsnorm"] = key("layernorm", "how to normalise; rmsnorm keeps the mean")
     position: Literal["none", "learned", "rotary"] = key("learned", "how the model knows the position of a token")
-    activation: Literal["relu", "gelu", "relu2"] = key(
-        "relu", "non-linearity of the feed-forward layer; relu2 = ReLU squared"
-    )
+    activation: Literal["relu", "gelu", "relu2"] = key("relu", "activation function; relu2 = ReLU squared")
     qk_norm: bool = key(False, "normalise queries and keys")
     zero_init: bool = key(False, "start each block as the identity")
     logit_softcap: float = key(0.0, "limit logits smoothly to this size; 15 is usual, 0 = off", ge=0.0)

@@ -74,4 +74,4 @@ def test_who_iterates_hears_of_a_rebuild_before_it_is_done(project: Path) -> Non
 def test_a_wrong_revision_is_an_error_to_catch(project: Path) -> None:
     code = "from pathlib import Path; from gptmodel.proof.verification import verify; verify(Path('.'), 'nowhere')"
     done = call(project, sys.executable, "-c", code)
-    assert done.stderr.splitlines()[-1].startswith("gptmodel.errors.GptModelError: nowhere: no revision")
+    assert done.stderr.splitlines()[-1].startswith("gptmodel.errors.GptModelError: nowhere: not a revision")
