@@ -23,7 +23,7 @@ from projects import JOURNAL_ONLY, Injuries, Outcome, Project, new_project, poin
 
 SEED = int(os.environ.get("KILL_SEED", "20240607"))
 WHILE = [  # what a training does over and over
-    "gptmodel.training.run:TrainingRun._restore",
+    "gptmodel.training.run:TrainingRun.__init__",
     "gptmodel.tracking.mlflow_tracker:start_run",
     "gptmodel.tracking.journal:JournalWriter._append",
     "gptmodel.evaluation.loss:estimate_loss",
@@ -31,7 +31,7 @@ WHILE = [  # what a training does over and over
     "gptmodel.training.snapshot:SnapshotStore.save",
 ]
 ONCE = [  # what it does at its start, and at its end
-    "gptmodel.config:load_params",
+    "gptmodel.params_file:load_params",
     "gptmodel.training.run:TrainingRun._journal_key",
     "gptmodel.checkpoint.model_file:save_model",
     "gptmodel.training.run:TrainingRun.finish",

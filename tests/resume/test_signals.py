@@ -43,9 +43,9 @@ def test_stopped_at_random_moments(project: Project, alone: Project) -> None:
 @pytest.mark.parametrize(
     "place",
     [
-        "gptmodel.config:load_params",
+        "gptmodel.params_file:load_params",
         "gptmodel.data.prepared:load_prepared",
-        "gptmodel.training.run:_code_digest",
+        "gptmodel.project.inputs:code_digest",
         "gptmodel.checkpoint.model_file:save_model",
         "stages.tracked:log_training",
         "gptmodel.training.run:TrainingRun.forget",
