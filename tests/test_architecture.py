@@ -185,10 +185,16 @@ def test_a_module_uses_the_libraries_of_its_room_only(name: str) -> None:
         assert top in allowed, f"{name}:{line}: imports {top}"
 
 
+@modules
+def test_nothing_imports_the_benchmarks(name: str) -> None:
+    for imported, line in imports(name):
+        assert not within(imported, {"benchmarks", "tests"}), f"{name}:{line}"
+
+
 def test_training_is_handed_its_tracker_and_nothing_imports_the_stages() -> None:
     for name in LIBRARY:
         for imported, line in imports(name):
-            assert not within(imported, {"stages", "tests"}), f"{name}:{line}"
+            assert not within(imported, {"stages"}), f"{name}:{line}"
             if not name.startswith(("gptmodel.tracking", "gptmodel.doctor")):
                 assert not within(imported, {"gptmodel.tracking"}), f"{name}:{line}"
 

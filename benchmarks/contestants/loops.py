@@ -3,7 +3,6 @@
 A contestant is made in a process of its own, since some change how the process allocates and computes.
 """
 
-import importlib.util
 from collections.abc import Callable
 from functools import partial
 
@@ -12,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.models import GRAD_CLIP, VOCAB, PlainGPT, Sizes, huggingface_model, litgpt_model, our_model, our_params
+from benchmarks.contestants.models import GRAD_CLIP, PlainGPT, huggingface_model, litgpt_model, our_model, our_params
+from benchmarks.contestants.peers import PEERS, version
+from benchmarks.contestants.sizes import VOCAB, Sizes
 
 LEARNING_RATE = 1e-3
 Train = Callable[[int], None]  # so many iterations
@@ -60,8 +61,8 @@ def plain(sizes: Sizes, threads: int, dtype: torch.dtype = torch.float32) -> Tra
 
     def logits(idx: Tensor) -> Tensor:
         with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
-            found: Tensor = model(idx)
-        return found.float()
+            scores: Tensor = model(idx)
+        return scores.float()
 
     return eager_loop(model, sizes, forward=logits)
 
@@ -79,32 +80,31 @@ def litgpt(sizes: Sizes, threads: int) -> Train:
     return eager_loop(litgpt_model(sizes), sizes)
 
 
-def ours(sizes: Sizes, threads: int, dtype: torch.dtype = torch.float32, *, compiling: bool = False) -> Train:
+def ours(sizes: Sizes, threads: int, dtype: str = "float32", *, compiling: bool = False) -> Train:
     """The loop of gptmodel: its batches, its step, its optimizer; `compiling`, with train.compile."""
     from gptmodel.compute.place import Place
     from gptmodel.data.batches import training_batch
-    from gptmodel.optim.factory import build_optimizer, learning_rate_at
+    from gptmodel.optim.factory import build_optimizer
     from gptmodel.training.compiled import compiled
     from gptmodel.training.step import Update, training_step
 
-    settings = {"threads": threads, "device": "cpu", "compile": compiling, "dtype": str(dtype).removeprefix("torch.")}
-    whole = our_params(sizes)
-    params = whole.train.model_copy(update=settings)
-    place = Place.of(whole.model_copy(update={"train": params}), "train")
-    model = our_model(sizes)
-    forward = compiled(model, params.batch_size, place) if place.compiler else model
-    optimizer = build_optimizer(model, params, place.crew)
+    params = our_params(sizes, threads=threads, device="cpu", dtype=dtype, compile=compiling)
+    place = Place.of(params, "train")
+    model = our_model(params)
+    forward = compiled(model, sizes.batch_size, place) if place.compiler else model
+    optimizer = build_optimizer(model, params.train, place.crew)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    data, done = tokens(), 0
+    data, trained = tokens(), 0
 
     def train(iterations: int) -> None:
-        nonlocal done
-        first, done = done, done + iterations
-        for iteration in range(first, done):
-            batch = training_batch(data, params.seed, iteration, params.batch_size, sizes.block_size)
-            rate = learning_rate_at(min(iteration, params.max_iters), params)
-            update = Update(iteration=iteration, learning_rate=rate, grad_clip=params.grad_clip)
+        nonlocal trained
+        for iteration in range(trained, trained + iterations):
+            batch = training_batch(data, params.train.seed, iteration, sizes.batch_size, sizes.block_size)
+            update = Update.at(
+                min(iteration, params.train.max_iters), params
+            )  # where the learning rate's schedule ends
             training_step(forward, optimizer, scaler, batch, update, place)
+        trained += iterations
 
     return train
 
@@ -112,16 +112,15 @@ def ours(sizes: Sizes, threads: int, dtype: torch.dtype = torch.float32, *, comp
 CONTESTANTS: dict[str, Callable[[Sizes, int], Train]] = {
     "gptmodel": ours,
     "gptmodel, compiled": partial(ours, compiling=True),
-    "gptmodel, bfloat16": partial(ours, dtype=torch.bfloat16),
-    "gptmodel, compiled, bfloat16": partial(ours, dtype=torch.bfloat16, compiling=True),
+    "gptmodel, bfloat16": partial(ours, dtype="bfloat16"),
+    "gptmodel, compiled, bfloat16": partial(ours, dtype="bfloat16", compiling=True),
     "plain loop": plain,
     "plain loop, bfloat16": partial(plain, dtype=torch.bfloat16),
     "HF GPT-2": huggingface,
     "litgpt": litgpt,
 }
-NEEDS = {"HF GPT-2": "transformers", "litgpt": "litgpt"}
 
 
 def contestants() -> list[str]:
-    """Return the names of those whose libraries are here: `pip install -r requirements-bench.txt` brings all."""
-    return [name for name in CONTESTANTS if name not in NEEDS or importlib.util.find_spec(NEEDS[name]) is not None]
+    """Return the names of those whose libraries are installed."""
+    return [name for name in CONTESTANTS if name not in PEERS or version(PEERS[name]) is not None]
