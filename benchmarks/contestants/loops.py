@@ -1,6 +1,8 @@
 """The training loops that are compared: ours, and what a user would otherwise run, around models of the same sizes.
 
 A contestant is made in a process of its own, since some change how the process allocates and computes.
+
+Shapes: B batch, T time, V vocab.
 """
 
 from collections.abc import Callable
@@ -16,7 +18,8 @@ from benchmarks.contestants.peers import PEERS, version
 from benchmarks.contestants.sizes import VOCAB, Sizes
 
 LEARNING_RATE = 1e-3
-Train = Callable[[int], None]  # so many iterations
+Train = Callable[[int], None]
+"""Trains this many iterations."""
 
 
 def tokens(count: int = 1_000_000) -> np.ndarray:
@@ -28,14 +31,14 @@ def sampled(data: np.ndarray, sizes: Sizes) -> tuple[Tensor, Tensor]:
     """Return a batch as nanoGPT's loop takes it: random starts, a slice for each row."""
     starts = torch.randint(len(data) - sizes.block_size, (sizes.batch_size,)).tolist()
     rows = [data[start : start + sizes.block_size + 1].astype(np.int64) for start in starts]
-    whole = torch.stack([torch.from_numpy(row) for row in rows])
-    return whole[:, :-1], whole[:, 1:]
+    batch = torch.stack([torch.from_numpy(row) for row in rows])  # (B, T + 1)
+    return batch[:, :-1], batch[:, 1:]
 
 
 def eager_loop(model: nn.Module, sizes: Sizes, *, forward: Callable[[Tensor], Tensor] | None = None) -> Train:
     """Return the usual loop around a model, with PyTorch's default AdamW, and clipping where nanoGPT clips.
 
-    `forward` maps idx to logits; it is the model itself where nothing is given.
+    `forward` maps idx (B, T) to logits (B, T, V); without it the model does.
     """
     logits: Callable[[Tensor], Tensor] = forward or model
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
@@ -95,14 +98,13 @@ def ours(sizes: Sizes, threads: int, dtype: str = "float32", *, compiling: bool 
     optimizer = build_optimizer(model, params.train, place.crew)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     data, trained = tokens(), 0
+    last = params.train.max_iters  # the learning rate's schedule ends there, a benchmark need not
 
     def train(iterations: int) -> None:
         nonlocal trained
         for iteration in range(trained, trained + iterations):
             batch = training_batch(data, params.train.seed, iteration, sizes.batch_size, sizes.block_size)
-            update = Update.at(
-                min(iteration, params.train.max_iters), params
-            )  # where the learning rate's schedule ends
+            update = Update.at(min(iteration, last), params)
             training_step(forward, optimizer, scaler, batch, update, place)
         trained += iterations
 
