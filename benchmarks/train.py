@@ -98,7 +98,7 @@ def measure(arguments: argparse.Namespace) -> Results:
 
 def markdown(results: Results) -> str:
     """Return a table of the contestants and one of our time for each of the sizes."""
-    parts = [f"{conditions(results)} A round has {results['iterations']} iterations."]
+    parts = [f"{conditions(results)} Iterations in a round: {results['iterations']}."]
     for name, figures in results["sizes"].items():
         rows = [
             (
