@@ -198,10 +198,16 @@ def test_the_tables_name_nothing_that_is_gone() -> None:
     assert not never, f"libraries that nobody there imports: {never}"
 
 
+@modules
+def test_nothing_imports_the_benchmarks(name: str) -> None:
+    for imported, line in imports(name):
+        assert not within(imported, {"benchmarks", "tests"}), f"{name}:{line}"
+
+
 def test_training_is_handed_its_tracker_and_nothing_imports_the_stages() -> None:
     for name in LIBRARY:
         for imported, line in imports(name):
-            assert not within(imported, {"stages", "tests"}), f"{name}:{line}"
+            assert not within(imported, {"stages"}), f"{name}:{line}"
             if not name.startswith(("gptmodel.tracking", "gptmodel.doctor")):
                 assert not within(imported, {"gptmodel.tracking"}), f"{name}:{line}"
 
