@@ -200,7 +200,7 @@ def model_bytes(project: Path, *settings: str) -> bytes:
     """model.pth of the train stage."""
     from stages.train import train
 
-    train(params=Path("params.yaml"), settings=["model.dropout=0.1", *settings], out=Path())
+    train(params_file=Path("params.yaml"), settings=["model.dropout=0.1", *settings], out=Path())
     return (project / "models" / "model.pth").read_bytes()
 
 
