@@ -48,9 +48,9 @@ def call(project: Path, *words: str, **environment: str) -> Done:
 
 def good(project: Path, *words: str) -> str:
     """Run a command that has to succeed, and return what it says."""
-    done = call(project, *words)
-    assert done.returncode == 0, f"{words}: {done.stdout}\n{done.stderr}"
-    return done.stdout
+    result = call(project, *words)
+    assert result.returncode == 0, f"{words}: {result.stdout}\n{result.stderr}"
+    return result.stdout
 
 
 def gptmodel(project: Path, *words: str) -> Done:
@@ -101,14 +101,14 @@ def copied(finished: Path, target: Path) -> Path:
     return target
 
 
-def rows(done: Done) -> dict[tuple[str, str], str]:
+def rows(result: Done) -> dict[tuple[str, str], str]:
     """Return the status of each row of the table by stage and file."""
-    words = [line.split("  ") for line in done.stdout.splitlines() if "  " in line]
+    words = [line.split("  ") for line in result.stdout.splitlines() if "  " in line]
     cells = [[cell.strip() for cell in line if cell.strip()] for line in words]
     return {(line[0], line[1]): line[2] for line in cells if len(line) >= 3}
 
 
-def faults(done: Done) -> set[tuple[str, str, str]]:
+def faults(result: Done) -> set[tuple[str, str, str]]:
     """Return the rows that are not proven."""
     fine = ("same", "same, but for the time it took", "volatile")
-    return {(*key, status) for key, status in rows(done).items() if status not in fine}
+    return {(*key, status) for key, status in rows(result).items() if status not in fine}

@@ -533,7 +533,7 @@ def test_as_a_process_of_its_own(copy: Path, name: str) -> None:
     case = TABLE[name]
     case.broken(copy)
     before = tree(copy)
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", f"stages.{case.command}", *case.arguments],
         cwd=copy,
         env={**os.environ, "PYTHONPATH": str(ROOT), "DVC_STAGE": "none"},
@@ -543,8 +543,8 @@ def test_as_a_process_of_its_own(copy: Path, name: str) -> None:
         timeout=60,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    assert case.fragment in done.stderr
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert case.fragment in result.stderr
     assert tree(copy) == before

@@ -322,8 +322,8 @@ def peak(tmp_path: Path, kind: str, megabytes: int, *, ascii_only: bool) -> int:
         for _ in range(megabytes * 1_000_000 // len(block)):
             stream.write(block)
     command = [sys.executable, "-c", MEASURE, str(tmp_path / "input.txt"), str(tmp_path / "out"), kind]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200)
-    return int(done.stdout)
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200)
+    return int(result.stdout)
 
 
 @pytest.mark.parametrize(("kind", "ascii_only"), [("char", True), ("char", False), ("byte", True)])

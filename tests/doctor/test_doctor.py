@@ -19,9 +19,9 @@ from filelock import FileLock
 
 
 def findings(project: Path, *words: str) -> tuple[int, list[str]]:
-    done = gptmodel(project, "doctor", *words)
-    assert done.returncode in (0, 2), done.stderr
-    return done.returncode, done.stdout.splitlines()
+    result = gptmodel(project, "doctor", *words)
+    assert result.returncode in (0, 2), result.stderr
+    return result.returncode, result.stdout.splitlines()
 
 
 def one(lines: list[str], word: str) -> str:
@@ -234,9 +234,9 @@ def test_a_path_without_the_environment_is_a_problem(project: Path) -> None:
     (folder / "git").symlink_to(str(shutil.which("git")))
     command = [sys.executable, "-m", "stages.cli", "doctor"]
     environment = ENVIRONMENT | {"PATH": str(folder)}
-    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert one(done.stdout.splitlines(), "`python` is not on the PATH").startswith("problem")
+    result = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert one(result.stdout.splitlines(), "`python` is not on the PATH").startswith("problem")
 
 
 def test_what_a_killed_verify_left_is_removed(project: Path, tmp_path: Path) -> None:

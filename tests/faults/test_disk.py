@@ -162,9 +162,9 @@ def test_a_prepare_killed_anywhere_leaves_nothing_that_is_used_by_mistake(tmp_pa
         assert project.run("prepare", injuries={"kill_inside": injury}).killed
         for leftover in prepared.glob(".*.tmp"):  # removing them is counted too
             leftover.unlink()
-        found = files(prepared)
-        assert all(value in (former[name], latter[name]) for name, value in found.items())
-        if found not in (former, latter):
+        digests = files(prepared)
+        assert all(value in (former[name], latter[name]) for name, value in digests.items())
+        if digests not in (former, latter):
             mixed += 1
             attempt = project.run("train", injuries=JOURNAL_ONLY)
             assert attempt.status == 2

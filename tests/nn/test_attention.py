@@ -102,11 +102,11 @@ def test_attention_weights_are_dropped_in_the_asked_share_in_training_only(form:
     past = torch.tril(torch.ones(size, size)).bool()
     even = (past / past.sum(dim=1, keepdim=True)).expand_as(dropped)
     torch.testing.assert_close(captured_weights(form, size, training=False), even)
-    kept = dropped != 0
-    torch.testing.assert_close(dropped[kept], even[kept] / 0.75)
-    assert not kept[:, ~past].any()
-    share = 1.0 - kept[:, past].double().mean().item()
-    assert abs(share - 0.25) < 5 * math.sqrt(0.25 * 0.75 / kept[:, past].numel())  # 5440 weights: +- 0.03
+    survivors = dropped != 0
+    torch.testing.assert_close(dropped[survivors], even[survivors] / 0.75)
+    assert not survivors[:, ~past].any()
+    share = 1.0 - survivors[:, past].double().mean().item()
+    assert abs(share - 0.25) < 5 * math.sqrt(0.25 * 0.75 / survivors[:, past].numel())  # 5440 weights: +- 0.03
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -188,8 +188,8 @@ def test_n_grams_are_dropped_by_whole_tokens_in_training_only() -> None:
         torch.manual_seed(5)
         dropped = (model.ngrams(idx) == 0).all(dim=-1)  # (B, T)
         torch.manual_seed(5)
-        kept = model.ngrams(idx)[~dropped]
+        embedded = model.ngrams(idx)[~dropped]
     assert abs(dropped.double().mean().item() - 0.25) < 5 * math.sqrt(0.25 * 0.75 / 480)
     model.eval()
-    torch.testing.assert_close(kept, model.ngrams(idx)[~dropped] / 0.75)
+    torch.testing.assert_close(embedded, model.ngrams(idx)[~dropped] / 0.75)
     assert not (model.ngrams(idx) == 0).all(dim=-1).any()

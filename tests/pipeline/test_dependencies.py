@@ -24,7 +24,7 @@ WATCHING = {
 
 def imported_files(path: Path) -> set[Path]:
     """Return the project's files that a file imports anywhere, in functions too, but not for type checking only."""
-    found = set()
+    files = set()
     for node in _executed(ast.parse(path.read_text(encoding="utf-8"))):
         names = []
         if isinstance(node, ast.Import):
@@ -34,8 +34,8 @@ def imported_files(path: Path) -> set[Path]:
         for name in names:
             file = ROOT / (name.replace(".", "/") + ".py")
             if file.is_file():
-                found.add(file)
-    return found
+                files.add(file)
+    return files
 
 
 def _executed(tree: ast.AST):

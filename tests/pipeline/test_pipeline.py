@@ -82,9 +82,9 @@ def test_git_is_offered_only_the_lock_and_the_metrics(finished: Project) -> None
 
 
 def test_dvc_shows_the_numbers(finished: Project) -> None:
-    shown = finished.dvc("metrics", "show", "--json")
-    assert str(finished.read_json("metrics/evaluate.json")["val"]["loss"]) in shown
-    assert str(finished.read_json("metrics/train.json")["val_loss"]) in shown
+    table = finished.dvc("metrics", "show", "--json")
+    assert str(finished.read_json("metrics/evaluate.json")["val"]["loss"]) in table
+    assert str(finished.read_json("metrics/train.json")["val_loss"]) in table
 
 
 def test_dvc_compares_with_a_commit(project: Project) -> None:

@@ -182,8 +182,8 @@ def test_tokens_cost_more_past_block_size(new: int, block_size: int, seconds: fl
 
 
 def test_mlflow_keeps_a_model_of_its_own() -> None:
-    kept = [arithmetic(small_params(runtime={"mlflow": on})).kept for on in (False, True)]
-    assert kept[1] == kept[0] + MEASURED.model_bytes + 1_000_000
+    disk = [arithmetic(small_params(runtime={"mlflow": on})).kept for on in (False, True)]
+    assert disk[1] == disk[0] + MEASURED.model_bytes + 1_000_000
 
 
 @pytest.mark.parametrize(("cores", "beside"), [({0}, False), ({0, 1}, True)])
@@ -214,13 +214,13 @@ def test_the_evaluate_stage_is_timed_apart_where_it_computes_otherwise(monkeypat
 
 
 def test_what_a_plan_compiled_is_in_the_cache_when_the_training_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[str] = []
+    calls: list[str] = []
     real, waited = time.perf_counter, 0.0
 
     def compile_once(model: TransformerModel, *_: object) -> Callable[[torch.Tensor], torch.Tensor]:
         nonlocal waited
-        waited += 1.0 if made else 1000.0
-        made.append("model")
+        waited += 1.0 if calls else 1000.0
+        calls.append("model")
         return lambda idx: model.logits(model.embed(idx))
 
     monkeypatch.setattr("time.perf_counter", lambda: real() + waited)
@@ -228,6 +228,6 @@ def test_what_a_plan_compiled_is_in_the_cache_when_the_training_comes(monkeypatc
         monkeypatch.setattr(f"gptmodel.{place}.find_compiler", lambda *_: ("a compiler", ""))
     for place in ("planning.measure", "training.loop"):
         monkeypatch.setattr(f"gptmodel.{place}.compiled", compile_once)
-    found = measure(small_params(train={"compile": True}), planned_text(800, 80), 0.0)
-    assert 1.0 <= found.build_seconds < 500
-    assert found.platform["compiler"] == "a compiler"
+    measured = measure(small_params(train={"compile": True}), planned_text(800, 80), 0.0)
+    assert 1.0 <= measured.build_seconds < 500
+    assert measured.platform["compiler"] == "a compiler"

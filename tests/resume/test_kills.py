@@ -246,9 +246,9 @@ def test_dvc_repro_killed_with_all_its_children(tmp_path: Path, most: int, itera
     for command in (["git", "init", "-q"], ["dvc", "init", "-q"]):
         subprocess.run(command, cwd=clone, env=environment, check=True)
     while True:
-        with (tmp_path / "said.txt").open("ab") as said:
+        with (tmp_path / "said.txt").open("ab") as log:
             repro = subprocess.Popen(
-                ["dvc", "repro"], cwd=clone, env=environment, stdout=said, stderr=said, start_new_session=True
+                ["dvc", "repro"], cwd=clone, env=environment, stdout=log, stderr=log, start_new_session=True
             )
             _wait_for_a_moment(repro, project, chooser, kills, most)
         if repro.poll() is not None:

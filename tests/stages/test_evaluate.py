@@ -32,6 +32,8 @@ def test_a_model_file_that_stands_alone_is_judged(alone: "Project", tmp_path: Pa
 def test_a_model_without_its_history_is_judged_too(alone: "Project", tmp_path: Path) -> None:
     (tmp_path / "c" / "models").mkdir(parents=True)
     shutil.copy(alone.model, tmp_path / "c" / "models" / "model.pth")
-    done = alone.done("evaluate", "--model", str(tmp_path / "c" / "models" / "model.pth"), "--out", str(tmp_path / "c"))
-    assert "val" in done.output
+    result = alone.done(
+        "evaluate", "--model", str(tmp_path / "c" / "models" / "model.pth"), "--out", str(tmp_path / "c")
+    )
+    assert "val" in result.output
     assert not (tmp_path / "c" / "plots" / "loss_curves.png").exists()

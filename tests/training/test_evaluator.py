@@ -121,10 +121,10 @@ def end() -> TrainingState:
 
 def same(state: TrainingState, other: TrainingState) -> bool:
     """Whether two trainings are at the same point in all but their time."""
-    ours, theirs = (each.state_dict() for each in (state, other))
+    own, expected = (each.state_dict() for each in (state, other))
     return (
-        equal_states(ours["model"], theirs["model"])
-        and str(ours["optimizer"]) == str(theirs["optimizer"])
+        equal_states(own["model"], expected["model"])
+        and str(own["optimizer"]) == str(expected["optimizer"])
         and state.iteration == other.iteration
         and rows_without_time(state) == rows_without_time(other)
     )
@@ -157,15 +157,15 @@ def test_the_thread_that_trains_takes_its_share_instead_of_waiting(monkeypatch: 
 @pytest.mark.parametrize(("interval", "size"), [(1, 1), (3, 2), (100, 1)])
 def test_weights_and_history_are_those_of_evaluating_in_turn(pace: str, interval: int, size: int) -> None:
     sections = {**SETTINGS, "train": {"max_iters": 8, "eval_interval": interval}}
-    found, in_turn = (
+    beside_iterations, in_turn = (
         trained(changed=lambda run, beside=beside: varied(run, beside=beside, crew=Crew(size)), **sections)
         for beside in (True, False)
     )
-    assert same(found, in_turn)
-    assert len(found.history) > 1
-    seconds = [row.seconds for row in found.history]
+    assert same(beside_iterations, in_turn)
+    assert len(beside_iterations.history) > 1
+    seconds = [row.seconds for row in beside_iterations.history]
     assert seconds == sorted(seconds)
-    assert found.seconds >= seconds[-1]
+    assert beside_iterations.seconds >= seconds[-1]
 
 
 def test_rows_are_told_in_order_by_the_thread_that_trains(pace: str) -> None:

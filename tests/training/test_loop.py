@@ -77,17 +77,17 @@ def test_the_model_learns_and_the_rows_are_its_losses() -> None:
 def test_an_evaluation_scores_eval_iters_batches_and_the_learning_rate_is_that_of_the_iteration(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked = []
+    block_counts = []
 
     def spy(*args: Any, max_blocks: int) -> dict[str, float]:
-        asked.append(max_blocks)
+        block_counts.append(max_blocks)
         assert args[1] is TRAIN_DATA
         assert args[2] is VAL_DATA
         return {"train": 1.0, "val": 2.0}
 
     monkeypatch.setattr(loop, "estimate_loss", spy)
     state = trained(train={"eval_iters": 5, "batch_size": 4, "lr_schedule": "linear"})
-    assert asked == [20, 20, 20]
+    assert block_counts == [20, 20, 20]
     assert [row.learning_rate for row in state.history] == pytest.approx([0.01, 0.005, 0.01 / 6])
     assert {(row.train_loss, row.val_loss) for row in state.history} == {(1.0, 2.0)}
 
