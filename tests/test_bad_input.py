@@ -520,10 +520,10 @@ def test_all_faults_of_a_params_file_are_in_the_line(copy: Path, capfd: pytest.C
 
 
 def test_a_port_that_is_taken(copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
         assert run(copy, "ui", "--port", str(port)) == 2
     assert f"error: --port {port}: " in capfd.readouterr().err
 

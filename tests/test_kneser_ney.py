@@ -23,16 +23,16 @@ class Slow:
         self.order, self.vocab_size = order, vocab_size
         padded = [START] * (order - 1) + ids
         longest = Counter(tuple(padded[at : at + order]) for at in range(len(ids)))
-        self.seen = {order: longest}
+        self.counts = {order: longest}
         for length in range(order - 1, 0, -1):
-            self.seen[length] = Counter(gram[1:] for gram in self.seen[length + 1])
-        self.by_context = {length: defaultdict(dict) for length in self.seen}  # type: ignore[var-annotated]
-        for length, grams in self.seen.items():
+            self.counts[length] = Counter(gram[1:] for gram in self.counts[length + 1])
+        self.by_context = {length: defaultdict(dict) for length in self.counts}  # type: ignore[var-annotated]
+        for length, grams in self.counts.items():
             for gram, times in grams.items():
                 self.by_context[length][gram[:-1]][gram[-1]] = times
 
     def discount(self, length: int, times: int) -> float:
-        of = Counter(self.seen[length].values())
+        of = Counter(self.counts[length].values())
         once, twice, thrice, four = (max(1, of[n]) for n in (1, 2, 3, 4))
         part = once / (once + 2 * twice)
         discounts = (1 - 2 * part * twice / once, 2 - 3 * part * thrice / twice, 3 - 4 * part * four / thrice)

@@ -39,9 +39,11 @@ def params(tokenizer: Any = "char", train_fraction: float = 0.9) -> PrepareParam
     return PrepareParams(tokenizer=tokenizer, train_fraction=train_fraction)
 
 
-def prepared(tmp_path: Path, content: bytes, chosen: PrepareParams) -> tuple[PrepareReport, list[int], list[int]]:
+def prepared(
+    tmp_path: Path, content: bytes, prepare_params: PrepareParams
+) -> tuple[PrepareReport, list[int], list[int]]:
     (tmp_path / "input.txt").write_bytes(content)
-    report = prepare(tmp_path / "input.txt", tmp_path / "out", chosen)
+    report = prepare(tmp_path / "input.txt", tmp_path / "out", prepare_params)
     train, val = (open_tokens(tmp_path / "out" / f"{split}.bin") for split in ("train", "val"))
     tokenizer = load_tokenizer(tmp_path / "out" / "tokenizer.json")
     assert train.tokenizer_digest == val.tokenizer_digest == tokenizer.digest == report.tokenizer_digest

@@ -85,18 +85,18 @@ def test_a_killed_repro_is_explained_and_mended(project: Path) -> None:
     with repro_in_training(project) as (pid, stage):
         status, lines = findings(project)
         assert f"PID {pid}) is at work and has locked its files: let it end" in one(lines, "is at work")
-        held = (project / ".dvc" / "tmp" / "rwlock").read_text()
+        before = (project / ".dvc" / "tmp" / "rwlock").read_text()
         findings(project, "--mend")
-        assert json.loads((project / ".dvc" / "tmp" / "rwlock").read_text()) == json.loads(held)
+        assert json.loads((project / ".dvc" / "tmp" / "rwlock").read_text()) == json.loads(before)
         os.kill(pid, signal.SIGKILL)
         time.sleep(0.5)
         os.waitpid(pid, os.WNOHANG)
         status, lines = findings(project)
         assert status == 2
         assert f"(PID {pid})" in one(lines, "killed processes that DVC still has locks of")
-        lost = one(lines, "is still running after the dvc that started it was killed")
-        assert lost.startswith("problem")
-        assert f"`kill {stage}`" in lost
+        finding = one(lines, "is still running after the dvc that started it was killed")
+        assert finding.startswith("problem")
+        assert f"`kill {stage}`" in finding
         os.kill(stage, signal.SIGTERM)
         until = time.monotonic() + 20
         while "is still running" in "".join(lines) and time.monotonic() < until:
@@ -122,12 +122,12 @@ def test_the_locks_of_the_living_are_kept(project: Path) -> None:
 def test_dead_and_living_are_told_apart(project: Path) -> None:
     path = rwlock(project, dead_pid())
     locks = json.loads(path.read_text())
-    mine = {"pid": os.getpid(), "cmd": "dvc status"}
-    locks["read"]["x"] = [mine]
-    locks["read"][str(project / "dvc.yaml")].append(mine)
+    own_lock = {"pid": os.getpid(), "cmd": "dvc status"}
+    locks["read"]["x"] = [own_lock]
+    locks["read"][str(project / "dvc.yaml")].append(own_lock)
     path.write_text(json.dumps(locks))
     findings(project, "--mend")
-    assert json.loads(path.read_text()) == {"read": {"x": [mine], str(project / "dvc.yaml"): [mine]}}
+    assert json.loads(path.read_text()) == {"read": {"x": [own_lock], str(project / "dvc.yaml"): [own_lock]}}
 
 
 def test_an_id_that_another_process_has_now_is_a_problem_that_dvc_cannot_see(project: Path) -> None:

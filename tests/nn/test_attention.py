@@ -86,11 +86,11 @@ def captured_weights(form: type[MultiHeadAttention], size: int, *, training: boo
     module = form(1, size, block_size=size, dropout=0.25)
     state = module.state_dict()
     module.load_state_dict({name: torch.eye(size) if "value" in name else 0 * state[name] for name in state})
-    seen: list[Tensor] = []
-    module.proj.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    outputs: list[Tensor] = []
+    module.proj.register_forward_pre_hook(lambda _, args: outputs.append(args[0]))
     module.train(training)
     module(torch.eye(size).expand(40, size, size))  # value t is the unit vector t: the output shows the weights
-    return seen[0].detach()
+    return outputs[0].detach()
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -48,15 +48,15 @@ def _executed(tree: ast.AST):
 
 def closure(start: Path) -> set[str]:
     """Return all files a stage can come to import, but for those that only watch."""
-    todo, seen = [start], set()
+    todo, names = [start], set()
     while todo:
         file = todo.pop()
         name = file.relative_to(ROOT).as_posix()
-        if name in seen or any(name == watching or name.startswith(f"{watching}/") for watching in WATCHING):
+        if name in names or any(name == watching or name.startswith(f"{watching}/") for watching in WATCHING):
             continue
-        seen.add(name)
+        names.add(name)
         todo += imported_files(file)
-    return seen
+    return names
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -68,9 +68,9 @@ def test_deps_cover_the_import_closure(stage: str) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_deps_name_nothing_a_stage_does_not_import(stage: str) -> None:
-    needed = closure(ROOT / f"stages/{stage}.py")
+    imported = closure(ROOT / f"stages/{stage}.py")
     code = {dep for dep in STAGES[stage]["deps"] if dep.startswith(("stages/", "gptmodel/"))}
-    idle = {dep for dep in code if not any(_covered(name, {dep}) for name in needed)}
+    idle = {dep for dep in code if not any(_covered(name, {dep}) for name in imported)}
     assert not idle, f"{stage} reruns for nothing when these change: {sorted(idle)}"
 
 

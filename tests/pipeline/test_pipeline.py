@@ -172,8 +172,8 @@ def test_the_run_has_the_final_numbers(finished: Project, run: Any) -> None:
 def test_the_run_has_the_files(finished: Project, run: Any, folder: str, file: str, same_as: str) -> None:
     client = finished.client()
     assert f"{folder}/{file}" in {entry.path for entry in client.list_artifacts(run.info.run_id, folder)}
-    stored = finished.root / "mlartifacts" / run.info.run_id / "artifacts" / folder / file
-    assert stored.read_bytes() == (finished.root / same_as / file).read_bytes()
+    artifact = finished.root / "mlartifacts" / run.info.run_id / "artifacts" / folder / file
+    assert artifact.read_bytes() == (finished.root / same_as / file).read_bytes()
 
 
 def test_the_run_names_code_data_and_model(finished: Project, run: Any) -> None:

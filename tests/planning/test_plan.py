@@ -161,15 +161,15 @@ def test_beside_the_iterations_an_evaluation_costs_what_they_wait_for(
         assert plan.seconds.training == pytest.approx(max_iters * 0.5 + part * waited)
 
 
-@pytest.mark.parametrize(("every", "saved", "kept"), [(100.0, 0, 0), (20.0, 1, 1), (9.0, 3, 2), (0.001, 10, 2)])
+@pytest.mark.parametrize(("every", "saves", "snapshots"), [(100.0, 0, 0), (20.0, 1, 1), (9.0, 3, 2), (0.001, 10, 2)])
 def test_snapshots_come_as_often_as_they_are_due_and_at_most_every_iteration(
-    every: float, saved: int, kept: int
+    every: float, saves: int, snapshots: int
 ) -> None:
     plan = arithmetic(
         small_params(train={"max_iters": 10, "eval_interval": 4, "eval_iters": 4}, runtime={"snapshot_seconds": every})
     )
-    assert plan.seconds.snapshots == saved * 2.0
-    assert plan.snapshots == kept * 12_000
+    assert plan.seconds.snapshots == saves * 2.0
+    assert plan.snapshots == snapshots * 12_000
 
 
 @pytest.mark.parametrize(

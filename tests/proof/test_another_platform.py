@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from committed_project import Done, call, change_metric, commit, faults, rows
+from committed_project import Completed, call, change_metric, commit, faults, rows
 
 HERE = torch.backends.cpu.get_cpu_capability()
 pytestmark = pytest.mark.skipif(HERE == "DEFAULT", reason="this processor has no other way to compute")
 STAGES = ("--stage", "train", "--stage", "evaluate")
 
 
-def elsewhere(project: Path, *words: str) -> Done:
+def elsewhere(project: Path, *words: str) -> Completed:
     """Verify in a process that imports torch for itself: it reads the variable then."""
     return call(project, sys.executable, "-m", "stages.cli", "verify", *words, ATEN_CPU_CAPABILITY="default")
 

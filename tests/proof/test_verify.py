@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from committed_project import (
     ENVIRONMENT,
-    Done,
+    Completed,
     call,
     commit,
     copied,
@@ -121,7 +121,7 @@ def test_a_metric_changed_by_hand_is_caught(project: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def forged_training(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
+def forged_training(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Completed:
     """The verification of a training whose loss is changed by hand in the commit, and whose model in the workspace."""
     project = copied(finished, tmp_path_factory.mktemp("forged") / "project")
     path = project / "metrics" / "train.json"
@@ -137,7 +137,7 @@ def forged_training(finished: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return gptmodel(project, "verify", "--stage", "train")
 
 
-def test_a_loss_changed_by_hand_is_caught_even_with_its_md5_in_the_lock(forged_training: Done) -> None:
+def test_a_loss_changed_by_hand_is_caught_even_with_its_md5_in_the_lock(forged_training: Completed) -> None:
     """The file with times in it cannot be compared by its md5."""
     assert forged_training.returncode == 2
     assert {fault[1] for fault in faults(forged_training) if fault[0] == "train"} == {"metrics/train.json"}
@@ -160,7 +160,7 @@ def test_what_is_changed_by_hand_in_the_workspace_is_caught(project: Path) -> No
     assert "dvc checkout data/prepared" in result.stdout
 
 
-def test_a_model_changed_by_hand_is_caught(forged_training: Done) -> None:
+def test_a_model_changed_by_hand_is_caught(forged_training: Completed) -> None:
     others = {fault for fault in faults(forged_training) if fault[0] != "train"}
     assert others == {("workspace", "models/model.pth", "differs")}
 

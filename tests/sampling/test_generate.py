@@ -71,19 +71,19 @@ def test_of_a_long_prompt_the_last_block_counts_and_no_more(monkeypatch: pytest.
     other = long.clone()
     other[:, :12] = 0
     assert continued(other) == continued(long)
-    seen: list[Tensor] = []
-    read = IncrementalModel.next_logits
+    contexts: list[Tensor] = []
+    next_logits = IncrementalModel.next_logits
 
     def spied(self: IncrementalModel, idx: Tensor, cache: KVCache) -> Tensor:
         assert cache.length == 0  # past block_size no key and no value is used again
-        seen.append(idx)
-        return read(self, idx, cache)
+        contexts.append(idx)
+        return next_logits(self, idx, cache)
 
     monkeypatch.setattr(IncrementalModel, "next_logits", spied)
-    new = torch.tensor(continued(long, max_new_tokens=10))
-    whole = torch.cat((long, new), dim=1)
-    assert len(seen) == 10
-    assert all(torch.equal(idx, whole[:, 12 + step : 20 + step]) for step, idx in enumerate(seen))
+    new_ids = torch.tensor(continued(long, max_new_tokens=10))
+    all_ids = torch.cat((long, new_ids), dim=1)
+    assert len(contexts) == 10
+    assert all(torch.equal(idx, all_ids[:, 12 + step : 20 + step]) for step, idx in enumerate(contexts))
 
 
 SWITCHES: list[dict[str, Any]] = [

@@ -120,12 +120,12 @@ def test_n_grams_reach_back_over_the_border_of_a_call(orders: list[int], T: int)
 
 def test_a_cache_that_was_reset_is_as_good_as_new() -> None:
     model = reader(COMBINED[2])
-    used, fresh = model.new_cache(2), model.new_cache(2)
-    model.next_logits(batch(2, 8, seed=3), used)
-    used.reset()
+    cache, fresh = model.new_cache(2), model.new_cache(2)
+    model.next_logits(batch(2, 8, seed=3), cache)
+    cache.reset()
     for start, stop in ((0, 3), (3, 4), (4, 5)):
-        new = batch(2, 8)[:, start:stop]
-        assert torch.equal(model.next_logits(new, used), model.next_logits(new, fresh))
+        idx = batch(2, 8)[:, start:stop]
+        assert torch.equal(model.next_logits(idx, cache), model.next_logits(idx, fresh))
 
 
 def test_two_caches_of_one_model_do_not_meet() -> None:

@@ -253,8 +253,8 @@ def test_a_signal_during_prepare_ends_it_and_nothing_is_written(tmp_path: Path, 
         assert time.monotonic() < end
         time.sleep(0.02)
     _signalled(stopped, signum, status)
-    left = [path.name for path in folder.iterdir()] if folder.exists() else []
-    assert [name for name in left if not name.endswith(".tmp")] == []
+    leftovers = [path.name for path in folder.iterdir()] if folder.exists() else []
+    assert [name for name in leftovers if not name.endswith(".tmp")] == []
     assert not (tmp_path / "metrics").exists()
 
 

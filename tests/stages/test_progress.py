@@ -58,16 +58,16 @@ def test_on_a_terminal_a_bar_shows_where_the_training_is(project: Project) -> No
     assert iterations[-1] == ITERATIONS
     assert [count for count in iterations if 0 < count < ITERATIONS], screen
     assert all(int(speed.replace(",", "")) > 0 for *_, speed, _ in frames)
-    left = [seconds(clock) for *_, clock in frames]
-    assert left[-1] == 0
-    assert max(left) > 0
+    seconds_left = [seconds(clock) for *_, clock in frames]
+    assert seconds_left[-1] == 0
+    assert max(seconds_left) > 0
     rows = {(f"{float(row['train_loss']):.4f}", f"{float(row['val_loss']):.4f}") for row in project.outcome().history}
     assert {frame[1:3] for frame in frames} <= rows
     assert not LINE.search("\n".join(screen))
 
 
 def test_without_a_terminal_there_is_a_line_for_each_evaluation(project: Project) -> None:
-    result = project.done("train", "-S", "train.max_iters=90", "-S", "train.eval_interval=30", TERM="xterm")
+    result = project.succeed("train", "-S", "train.max_iters=90", "-S", "train.eval_interval=30", TERM="xterm")
     assert "\x1b" not in result.output + result.error
     *lines, last = result.output.splitlines()
     matches = [LINE.fullmatch(line) for line in lines]

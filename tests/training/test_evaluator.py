@@ -206,13 +206,13 @@ def test_a_snapshot_lacks_no_row_and_is_resumed_to_the_same_end(
 @pytest.mark.parametrize("last", [2, 3, 7])
 def test_a_stop_saves_the_row_of_an_evaluation_under_way(pace: str, end: TrainingState, last: int) -> None:
     state = new_state(**SETTINGS)
-    saved: list[list[int]] = []
+    snapshots: list[list[int]] = []
     run = beside(
-        stopped=lambda: state.iteration == last, save=lambda s: saved.append([row.iteration for row in s.history])
+        stopped=lambda: state.iteration == last, save=lambda s: snapshots.append([row.iteration for row in s.history])
     )
     assert fit(state, *run) is False
     assert state.iteration == last
-    assert saved == [[n for n in (0, 3, 6) if n <= last]]
+    assert snapshots == [[n for n in (0, 3, 6) if n <= last]]
     assert fit(state, *beside()) is True
     assert same(state, end)
 
@@ -253,12 +253,12 @@ def test_what_goes_wrong_in_an_evaluation_is_raised_with_its_iteration(
     pace: str, monkeypatch: pytest.MonkeyPatch, outcome: Callable[[], dict[str, float]], line: str
 ) -> None:
     at_the_second(monkeypatch, outcome)
-    state, saved = new_state(**SETTINGS), []
+    state, snapshots = new_state(**SETTINGS), []
     with pytest.raises(TrainingError, match=line):
-        fit(state, *beside(save=saved.append))
+        fit(state, *beside(save=snapshots.append))
     assert [row.iteration for row in state.history] == [0]
     assert state.iteration == 6 if pace == "slow" else 3 <= state.iteration <= 6
-    assert saved == []
+    assert snapshots == []
 
 
 class Failing(Watcher):
@@ -293,14 +293,14 @@ def test_the_thread_computes_as_the_training_does(monkeypatch: pytest.MonkeyPatc
     if openmp is None:
         pytest.skip("another OpenMP")
     most_threads = ctypes.CDLL(openmp).omp_get_max_threads
-    seen: list[tuple[int, bool, bool, bool]] = []
+    states: list[tuple[int, bool, bool, bool]] = []
     default: list[int] = []
     estimate = loop.estimate_loss
 
     def spy(model: LanguageModel, *args: Any, **options: Any) -> dict[str, float]:
         gradients = any(p.grad is not None for p in model.transformer.parameters())
         main = threading.current_thread() is threading.main_thread()
-        seen.append((most_threads(), torch.are_deterministic_algorithms_enabled(), gradients, main))
+        states.append((most_threads(), torch.are_deterministic_algorithms_enabled(), gradients, main))
         return estimate(model, *args, **options)
 
     monkeypatch.setattr(loop, "estimate_loss", spy)
@@ -315,7 +315,7 @@ def test_the_thread_computes_as_the_training_does(monkeypatch: pytest.MonkeyPatc
         assert fit(new_state(**SETTINGS), *varied(beside(), crew=crew))
     finally:
         torch.set_num_threads(before[0])
-    assert seen == [(default[0] + 1, True, False, False)] * 4
+    assert states == [(default[0] + 1, True, False, False)] * 4
     assert torch.equal(torch.get_rng_state(), before[1])
 
 

@@ -117,10 +117,10 @@ def update_norm(grad_clip: float) -> float:
 
 
 def test_grad_clip_bounds_the_norm_of_the_whole_gradient_and_0_is_off() -> None:
-    whole = update_norm(0.0)
-    assert whole > 0.2
+    norm = update_norm(0.0)
+    assert norm > 0.2
     assert update_norm(0.05) == pytest.approx(0.05, rel=1e-4)
-    assert update_norm(2 * whole) == pytest.approx(whole, rel=1e-6)
+    assert update_norm(2 * norm) == pytest.approx(norm, rel=1e-6)
 
 
 @pytest.mark.parametrize("settings", [{}, {"ngram_orders": [2, 3]}, {"norm_type": "rmsnorm", "norm": "pre"}])
