@@ -54,7 +54,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> "Project":
     from projects import JOURNAL_ONLY, Project, new_project
 
     def make(folder: Path) -> None:
-        new_project(folder / "project").done("train", injuries=JOURNAL_ONLY)
+        new_project(folder / "project").succeed("train", injuries=JOURNAL_ONLY)
 
     return Project(made_once(tmp_path_factory, "alone", make) / "project")
 

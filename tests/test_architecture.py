@@ -231,8 +231,8 @@ def test_importing_the_library_imports_nothing_heavy() -> None:
         f"    found = [heavy for heavy in {HEAVY} if heavy in sys.modules]\n"
         "    assert not found, f'{name} imports {found}'\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-2000:]
 
 
 def test_init_files_are_empty() -> None:

@@ -49,4 +49,4 @@ def test_memory_that_runs_out_is_one_line_and_keeps_the_state(
     if call > 1:
         assert project.snapshots
         assert project.journals[0].last_status() == "FAILED"
-        assert "continued from iteration" in project.done("train", *settings, injuries=JOURNAL_ONLY).error
+        assert "continued from iteration" in project.succeed("train", *settings, injuries=JOURNAL_ONLY).error
