@@ -8,7 +8,7 @@ from gptmodel.proof.inputs import changed_params
 
 
 @pytest.mark.parametrize(
-    ("locked", "now", "expected"),
+    ("locked", "current", "expected"),
     [
         ({"s": {"a": 1}}, {"s": {"a": 1}}, []),
         ({"s": {"a": 1}}, {"s": {"a": 2}}, ["s.a: lock 1, params 2"]),

@@ -56,7 +56,7 @@ def test_the_files_and_the_metrics_agree(project: Path, kind: str, out: str) -> 
     assert (project / "data" / "input.txt").read_bytes() == content
 
 
-@pytest.mark.parametrize(("kind", "said"), [("char", True), ("byte", False)])
+@pytest.mark.parametrize(("kind", "is_stated"), [("char", True), ("byte", False)])
 def test_a_byte_order_mark_that_is_left_out_is_stated(project: Path, kind: str, is_stated: bool) -> None:
     text = project / "data" / "input.txt"
     text.write_bytes(b"\xef\xbb\xbf" + TEXT.encode())
