@@ -1,7 +1,7 @@
-"""Run all benchmarks, one after the other, then write docs/BENCHMARKS.md: `python -m benchmarks.all`, half an hour.
+"""Run all benchmarks with their defaults, one after the other, then write docs/BENCHMARKS.md. It takes half an hour.
 
-The machine should have nothing else to do. Results go to benchmarks/results. `python -m benchmarks.loss` is not among
-them: it trains for as long as its presets say, and needs a text.
+The machine should have nothing else to do. Results go to benchmarks/results. `python -m benchmarks.loss` is not run: it
+trains for as long as its presets say, and needs a text.
 """
 
 import argparse
@@ -10,41 +10,34 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.document import RESULTS
-from benchmarks.report import ROOT, progress
+from benchmarks.command import progress
+from benchmarks.figures.sections import SECTIONS
+from benchmarks.paths import RESULTS, ROOT
 
-COMMANDS: dict[str, tuple[str, ...]] = {
-    "prepare": (),
-    "train": ("--rounds", "5"),
-    "evaluations": ("--rounds", "5"),
-    "sample": ("--rounds", "5"),
-    "memory": ("--rounds", "2", "--iterations", "3"),
-    "startup": ("--rounds", "3"),
-    "scaling": ("--seconds", "3"),
-    "plan": (),
-    "resume": ("--rounds", "4"),
-}
+NAMES = [section.name for section in SECTIONS if section.name != "loss"]
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the options."""
-    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    found.add_argument("names", choices=[[], *COMMANDS], nargs="*", metavar="NAME", help=f"of {', '.join(COMMANDS)}")
-    found.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="where results go")
-    return found
+def options() -> argparse.ArgumentParser:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.all", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", choices=[[], *NAMES], nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}")
+    parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="where results go")
+    return parser
 
 
 def main() -> None:
-    """Run what is asked for; a benchmark that fails does not stop the others."""
-    given = parser().parse_args()
-    failed = []
-    for name in given.names or COMMANDS:
+    """Run the named benchmarks; one that fails does not stop the others."""
+    arguments = options().parse_args()
+    out, failed = arguments.out.resolve(), []
+    for name in arguments.names or NAMES:
         started = time.perf_counter()
-        words = [sys.executable, "-m", f"benchmarks.{name}", *COMMANDS[name]]
-        done = subprocess.run([*words, "--json", str(given.out.resolve() / f"{name}.json")], cwd=ROOT, check=False)
-        progress(f"{name}: {time.perf_counter() - started:.0f} s, exit status {done.returncode}")
-        failed += [name] if done.returncode else []
-    if given.out.resolve() == RESULTS:
+        command = [sys.executable, "-m", f"benchmarks.{name}", "--json", str(out / f"{name}.json")]
+        status = subprocess.run(command, cwd=ROOT, check=False).returncode
+        progress(f"{name}: {time.perf_counter() - started:.0f} s, exit status {status}")
+        failed += [name] if status else []
+    if out == RESULTS:
         subprocess.run([sys.executable, "-m", "benchmarks.document"], cwd=ROOT, check=True)
     if failed:
         raise SystemExit(f"failed: {', '.join(failed)}")

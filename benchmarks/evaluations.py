@@ -1,81 +1,69 @@
-"""What evaluations during a training cost: the default settings with and without them, in turn.
+"""Evaluations during a training.
 
-`python -m benchmarks.evaluations` trains on a generated text for so many iterations, as `params.yaml` says and with
-the evaluations of the first and the last iteration alone, of one batch each.
+The same training with and without evaluations, on a made-up text. The default settings evaluate every 100 iterations,
+200 batches of each split: four times as many tokens as the iterations train on. They are scored beside the iterations
+where a core is free for it, and a thread that would have to wait for them takes a share. The side without evaluations
+scores one batch of each split at its start and at its end.
 """
 
 import argparse
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
-from benchmarks.loss import Lines
-from benchmarks.report import ROOT, Results, cell, options, progress, run, spread, table
-from gptmodel.config import Params
+from benchmarks.command import new_parser, progress, run
+from benchmarks.contestants.trainings import Lines, trained
+from benchmarks.figures.results import Results
+from benchmarks.figures.tables import cell, spread, table
+from benchmarks.paths import ROOT
+from benchmarks.texts import random_text
 from gptmodel.data.corpus import prepare
-from gptmodel.data.prepared import PreparedData, load_prepared
+from gptmodel.data.prepared import load_prepared
 from gptmodel.params_file import load_params
 from gptmodel.planning.plan import evaluation_count
 
 TEXT_BYTES = 1_000_000
-NONE = ("train.eval_interval=1000000", "train.eval_iters=1")
+WITHOUT = ("train.eval_interval=1000000", "train.eval_iters=1")
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the options."""
-    found = options(__doc__)
-    found.add_argument("--rounds", type=int, default=3)
-    found.add_argument("--iterations", type=int, default=1500)
-    found.add_argument("-S", "--set", dest="settings", nargs="*", default=[], help="settings on both sides")
-    return found
+def options() -> argparse.ArgumentParser:
+    """Return the command line."""
+    parser = new_parser("evaluations", __doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--iterations", type=int, default=1500)
+    parser.add_argument("-S", "--set", dest="settings", nargs="*", default=[], help="settings on both sides")
+    return parser
 
 
-class Quiet(Lines):
-    """Says nothing of an evaluation."""
-
-    def on_evaluation(self, row: object) -> None: ...
-
-
-def seconds_of(folder: Path, data: PreparedData, params: Params) -> float:
-    """Train and return the seconds."""
-    from gptmodel.training.loop import Hooks, fit
-    from gptmodel.training.run import TrainingRun
-
-    with TrainingRun.open(folder, data, params) as training:
-        hooks = Hooks(observer=Quiet(), save=training.save, stopped=lambda: False)
-        fit(training.state, training.splits, params, training.place, hooks)
-        training.forget()
-        return training.state.seconds
-
-
-def measure(given: argparse.Namespace) -> Results:
+def measure(arguments: argparse.Namespace) -> Results:
     """Train in turn with and without evaluations."""
-    asked = [*given.settings, f"train.max_iters={given.iterations}"]
-    sides = [load_params(ROOT / "params.yaml", settings) for settings in ([*asked], [*asked, *NONE])]
-    times: tuple[list[float], list[float]] = ([], [])
+    settings = [*arguments.settings, f"train.max_iters={arguments.iterations}"]
+    sides = {
+        "with": load_params(ROOT / "params.yaml", settings),
+        "without": load_params(ROOT / "params.yaml", [*settings, *WITHOUT]),
+    }
+    seconds: dict[str, list[float]] = {side: [] for side in sides}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        letters = [chr(code) for code in range(33, 98)]
-        text = "".join(np.random.default_rng(0).choice(letters, TEXT_BYTES))
-        (folder / "input.txt").write_text(text, encoding="ascii")
-        prepare(folder / "input.txt", folder / "prepared", sides[0].prepare)
+        (folder / "input.txt").write_text(random_text(TEXT_BYTES), encoding="ascii")
+        prepare(folder / "input.txt", folder / "prepared", sides["with"].prepare)
         data = load_prepared(folder / "prepared")
-        for number in range(given.rounds):
-            for found, params in zip(times, sides, strict=True):
-                found.append(seconds_of(folder / "runs", data, params))
-            progress(f"round {number + 1} of {given.rounds}: {times[0][-1]:.1f} s with, {times[1][-1]:.1f} s without")
-    train = sides[0].train
+        for number in range(arguments.rounds):
+            for side, params in sides.items():
+                with trained(folder / "runs", data, params, Lines(progress, evaluations=False)) as training:
+                    seconds[side].append(training.state.seconds)
+            times = ", ".join(f"{values[-1]:.1f} s {side}" for side, values in seconds.items())
+            progress(f"round {number + 1} of {arguments.rounds}: {times}")
+    train = sides["with"].train
+    pairs = zip(seconds["with"], seconds["without"], strict=True)
     return {
         "threads": train.threads,
-        "rounds": given.rounds,
-        "iterations": given.iterations,
-        "settings": given.settings,
+        "rounds": arguments.rounds,
+        "iterations": arguments.iterations,
+        "settings": arguments.settings,
         "evaluations": evaluation_count(train),
         "batches": 2 * train.eval_iters,
-        "with_seconds": spread(times[0]),
-        "without_seconds": spread(times[1]),
-        "share": spread([1.0 - without / whole for whole, without in zip(*times, strict=True)]),
+        **{f"{side}_seconds": spread(values) for side, values in seconds.items()},
+        "share": spread([1.0 - without / whole for whole, without in pairs]),
     }
 
 
@@ -85,11 +73,11 @@ def markdown(results: Results) -> str:
         " ".join(results["settings"]) or "default",
         f"{results['evaluations']} of {results['batches']} batches",
         *(f"{cell(results[key])} s" for key in ("with_seconds", "without_seconds")),
-        f"{cell({key: 100 * value for key, value in results['share'].items()}, 0)} %",
+        f"{cell(results['share'], 0, 100)} %",
     ]
     head = ("settings", f"evaluations in {results['iterations']:,} iterations", "with", "without", "share of the time")
     return table(head, [row])
 
 
 if __name__ == "__main__":
-    run(parser(), measure, markdown)
+    run(options(), measure, markdown)

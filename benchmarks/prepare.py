@@ -1,6 +1,7 @@
-"""Text -> token ids: the vectorised encoding against a dictionary look-up of each character, on the same text.
+"""Encoding a text.
 
-`python -m benchmarks.prepare` prints MB/s of both and of the whole stage, and the ratio, from rounds that take turns.
+The vectorised look-up of `prepare` against a dictionary asked character by character, on the same made-up text. The
+whole stage goes from file to files, with two passes, two digests and fsync.
 """
 
 import argparse
@@ -8,11 +9,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from benchmarks.report import Results, cell, options, progress, ratios, run, spread, table
+from benchmarks.command import new_parser, progress, run
+from benchmarks.figures.results import Results
+from benchmarks.figures.tables import cell, ratios, spread, table
+from benchmarks.texts import random_text
 from gptmodel.config import PrepareParams
 from gptmodel.data.corpus import prepare
 from gptmodel.data.text_file import CHUNK_BYTES
@@ -31,61 +32,61 @@ ROWS = {
 }
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the options."""
-    found = options(__doc__)
-    found.add_argument("--megabytes", type=int, default=20, help="millions of characters")
-    found.add_argument("--rounds", type=int, default=5)
-    return found
+def options() -> argparse.ArgumentParser:
+    """Return the command line."""
+    parser = new_parser("prepare", __doc__)
+    parser.add_argument("--megabytes", type=int, default=20, help="millions of characters")
+    parser.add_argument("--rounds", type=int, default=5)
+    return parser
 
 
-def seconds(function: Callable[[], Any]) -> float:
+def seconds(work: Callable[[], object]) -> float:
     """Return the time of one call."""
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
 
 
 def compare(letters: str, megabytes: int, rounds: int) -> Results:
     """Return the figures of one kind of text."""
-    text = "".join(np.random.default_rng(0).choice(list(letters), megabytes * 1_000_000))
+    text = random_text(megabytes * 1_000_000, letters)
     size = len(text.encode()) / 1e6
     tokenizer = CharTokenizer(text)
     stoi = tokenizer.stoi
     parts = [text[start : start + CHUNK_BYTES] for start in range(0, len(text), CHUNK_BYTES)]
-    vectorised, plain, whole = [], [], []
+    vectorised, dictionary, stage = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         path, out = Path(folder, "input.txt"), Path(folder, "out")
         path.write_bytes(text.encode())
         for _ in range(rounds):
             vectorised.append(seconds(lambda: [tokenizer.encode_array(part) for part in parts]))
-            plain.append(seconds(lambda: [stoi[char] for char in text]))
-            whole.append(seconds(lambda: prepare(path, out, CHAR)))
+            dictionary.append(seconds(lambda: [stoi[char] for char in text]))
+            stage.append(seconds(lambda: prepare(path, out, CHAR)))
     return {
         "megabytes": size,
         "vectorised": spread([size / value for value in vectorised]),
-        "dictionary": spread([size / value for value in plain]),
-        "ratio": ratios(plain, vectorised),
-        "stage": spread([size / value for value in whole]),
+        "dictionary": spread([size / value for value in dictionary]),
+        "ratio": ratios(dictionary, vectorised),
+        "stage": spread([size / value for value in stage]),
     }
 
 
-def measure(given: argparse.Namespace) -> Results:
+def measure(arguments: argparse.Namespace) -> Results:
     """Compare on both kinds of text."""
-    kinds = {}
+    texts = {}
     for kind, letters in LETTERS.items():
-        progress(f"encoding {given.megabytes} million characters, {kind}")
-        kinds[kind] = compare(letters, given.megabytes, given.rounds)
-    return {"rounds": given.rounds, "texts": kinds}
+        progress(f"encoding {arguments.megabytes} million characters, {kind}")
+        texts[kind] = compare(letters, arguments.megabytes, arguments.rounds)
+    return {"rounds": arguments.rounds, "texts": texts}
 
 
 def markdown(results: Results) -> str:
     """Return a table with a column for each kind of text."""
     texts = results["texts"]
-    rows = [[name, *(cell(found[key], digits) for found in texts.values())] for name, (key, digits) in ROWS.items()]
-    sizes = ", ".join(f"{found['megabytes']:.0f} MB of {kind}" for kind, found in texts.items())
+    rows = [[name, *(cell(rates[key], digits) for rates in texts.values())] for name, (key, digits) in ROWS.items()]
+    sizes = ", ".join(f"{rates['megabytes']:.0f} MB of {kind}" for kind, rates in texts.items())
     return f"{sizes}; rounds: {results['rounds']}.\n\n{table(['', *texts], rows)}"
 
 
 if __name__ == "__main__":
-    run(parser(), measure, markdown)
+    run(options(), measure, markdown)

@@ -1,7 +1,8 @@
-"""Going on after a kill: seconds from the command to the first new iteration, by default; and what a snapshot costs.
+"""Going on after a kill.
 
-`python -m benchmarks.resume` kills a training (SIGKILL) again and again. A new iteration is seen from outside, by the
-snapshot that follows it: the only changed setting is that each iteration writes one, so its time is included.
+A training with the default settings and a made-up text of 5 MB, killed (SIGKILL) again and again. The time until the
+first new iteration begins with the command, imports included. The snapshot after the iteration shows that it is done,
+so its time is included too: the only changed setting is that each iteration writes one.
 """
 
 import argparse
@@ -13,9 +14,12 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-
-from benchmarks.report import ROOT, Results, cell, options, progress, run, spread, table
+from benchmarks.command import new_parser, progress, run
+from benchmarks.figures.results import Results
+from benchmarks.figures.tables import cell, spread, table
+from benchmarks.paths import ROOT
+from benchmarks.probes.start import run_python
+from benchmarks.texts import random_text
 from gptmodel.params_file import load_params
 from gptmodel.training.snapshot import SnapshotStore
 
@@ -23,14 +27,15 @@ TRAIN = [sys.executable, "-m", "stages.train", "-S", "runtime.snapshot_seconds=0
 PAUSE = 8.0
 """Seconds for the process of a killed training that sends to MLflow to end: it would compete with the next."""
 TEXT_BYTES = 5_000_000
+LETTERS = "".join(map(chr, range(32, 110)))
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the options."""
-    found = options(__doc__)
-    found.add_argument("--rounds", type=int, default=7, help="kills")
-    found.add_argument("--snapshots", type=int, default=20)
-    return found
+def options() -> argparse.ArgumentParser:
+    """Return the command line."""
+    parser = new_parser("resume", __doc__)
+    parser.add_argument("--rounds", type=int, default=4, help="kills")
+    parser.add_argument("--snapshots", type=int, default=20)
+    return parser
 
 
 def newest(folder: Path) -> int:
@@ -38,64 +43,61 @@ def newest(folder: Path) -> int:
     return max((int(path.stem.partition("-")[2]) for path in folder.glob("runs/*/snapshot-*.pt")), default=0)
 
 
-def until_killed(folder: Path, environment: dict[str, str]) -> float:
+def until_killed(folder: Path) -> float:
     """Train until there is a new snapshot, and kill; return the seconds from the start of the process."""
     before = newest(folder)
-    start = time.perf_counter()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    started = time.perf_counter()
     process = subprocess.Popen(TRAIN, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     while newest(folder) <= before:
         if process.poll() is not None:
             raise SystemExit(process.communicate()[1].decode())
         time.sleep(0.002)
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - started
     process.kill()
     process.communicate()
     return seconds
 
 
-def prepared(folder: Path, environment: dict[str, str]) -> None:
-    """Make a project of the default settings and a generated text."""
+def prepare(folder: Path) -> None:
+    """Make a project of the default settings and a made-up text."""
     shutil.copyfile(ROOT / "params.yaml", folder / "params.yaml")
     (folder / "data").mkdir()
-    letters = [chr(code) for code in range(32, 110)]
-    text = "".join(np.random.default_rng(0).choice(letters, TEXT_BYTES))
-    (folder / "data" / "input.txt").write_text(text, encoding="ascii")
-    words = [sys.executable, "-m", "stages.prepare"]
-    subprocess.run(words, cwd=folder, env=environment, check=True, capture_output=True)
+    (folder / "data" / "input.txt").write_text(random_text(TEXT_BYTES, LETTERS), encoding="ascii")
+    run_python(folder, "-m", "stages.prepare", PYTHONPATH=str(ROOT))
 
 
-def saved(kept: Path, again: SnapshotStore, count: int) -> list[float]:
-    """Save the newest snapshot again and again; return the milliseconds of each."""
-    state = SnapshotStore(kept).load_newest()
+def save_again(run_folder: Path, store: SnapshotStore, count: int) -> list[float]:
+    """Save the newest snapshot of a run again and again; return the milliseconds of each."""
+    state = SnapshotStore(run_folder).load_newest()
     assert state is not None
-    found = []
+    milliseconds = []
     for number in range(count):
-        start = time.perf_counter()
-        again.save(number, state)
-        found.append(1000 * (time.perf_counter() - start))
-    return found
+        started = time.perf_counter()
+        store.save(number, state)
+        milliseconds.append(1000 * (time.perf_counter() - started))
+    return milliseconds
 
 
-def measure(given: argparse.Namespace) -> Results:
+def measure(arguments: argparse.Namespace) -> Results:
     """Kill and go on, then save the last snapshot again and again."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        prepared(folder, environment)
-        until_killed(folder, environment)  # the first one evaluates before its first iteration, with nothing to restore
+        prepare(folder)
+        until_killed(folder)  # the first one evaluates before its first iteration, with nothing to restore
         resumed = []
-        for number in range(given.rounds):
-            progress(f"going on after kill {number + 1} of {given.rounds}")
+        for number in range(arguments.rounds):
+            progress(f"going on after kill {number + 1} of {arguments.rounds}")
             time.sleep(PAUSE)
-            resumed.append(until_killed(folder, environment))
-        (kept,) = {path.parent for path in folder.glob("runs/*/snapshot-*.pt")}
-        size = max(path.stat().st_size for path in kept.glob("snapshot-*.pt"))
-        milliseconds = saved(kept, SnapshotStore(folder / "again"), given.snapshots)
+            resumed.append(until_killed(folder))
+        (run_folder,) = {path.parent for path in folder.glob("runs/*/snapshot-*.pt")}
+        size = max(path.stat().st_size for path in run_folder.glob("snapshot-*.pt"))
+        milliseconds = save_again(run_folder, SnapshotStore(folder / "again"), arguments.snapshots)
         time.sleep(PAUSE)
     return {
-        "kills": given.rounds,
+        "kills": arguments.rounds,
         "resumed_seconds": spread(resumed),
-        "snapshots": given.snapshots,
+        "snapshots": arguments.snapshots,
         "snapshot_milliseconds": spread(milliseconds),
         "snapshot_bytes": size,
         "snapshot_every": load_params(ROOT / "params.yaml").runtime.snapshot_seconds,
@@ -117,4 +119,4 @@ def markdown(results: Results) -> str:
 
 
 if __name__ == "__main__":
-    run(parser(), measure, markdown)
+    run(options(), measure, markdown)

@@ -1,7 +1,10 @@
-"""How cost grows: the time of an iteration against width, depth, block, batch and threads, and of preparing a text.
+"""How cost grows.
 
-`python -m benchmarks.scaling` changes one size at a time around a base. All points take turns, round after round.
-Between neighbouring points it fits the exponent of a power law: 1 is linear.
+One size at a time is changed, the others stay as in the base. The cost of a row is that of an iteration, for
+`megabytes` that of preparing a text. The exponent is that of a power law through a row and the one above. 1 is linear,
+and exponents from 0.85 to 1.15 are called so. Less means that a fixed cost is being shared out. More means that another
+term takes over: the products of a block grow with the square of `n_embd`, the attention with the square of
+`block_size`.
 """
 
 import argparse
@@ -13,10 +16,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from benchmarks.growth import exponents, in_words, speed_up
-from benchmarks.models import SIZES, Sizes
-from benchmarks.peers import ours
-from benchmarks.report import Results, cell, options, progress, run, spread, table
+from benchmarks.command import new_parser, progress, run
+from benchmarks.contestants.loops import ours
+from benchmarks.contestants.sizes import SIZES, Sizes
+from benchmarks.figures.growth import exponents, in_words, speed_up
+from benchmarks.figures.results import Results
+from benchmarks.figures.tables import cell, spread, table
+from benchmarks.texts import repeated_letters
 from gptmodel.config import PrepareParams
 from gptmodel.data.corpus import prepare
 
@@ -29,7 +35,7 @@ AXES = {
     "threads": tuple(sorted({CORES, *(1 << power for power in range(CORES.bit_length()) if 1 << power <= CORES)})),
     "megabytes": (1, 2, 5, 10, 20, 50, 100, 200),
 }
-LETTERS = bytes(range(33, 98))
+CHAR = PrepareParams(tokenizer="char", train_fraction=0.9)
 
 
 @dataclass
@@ -39,11 +45,11 @@ class Point:
     axis: str
     value: int
     tokens: int  # in a unit of work; of a text, bytes
-    work: Callable[[int], object]  # so many units
+    work: Callable[[int], object]  # that many units
     seconds: list[float] = field(default_factory=list)
 
-    def measured(self, seconds: float) -> None:
-        """Do units of work for about so long, and note the seconds of one."""
+    def time_round(self, seconds: float) -> None:
+        """Do units of work for about that long, and note the seconds of one."""
         started = time.perf_counter()
         self.work(1)  # does not count: the caches hold what others left
         units = max(1, round(seconds / (time.perf_counter() - started)) - 1)
@@ -52,16 +58,16 @@ class Point:
         self.seconds.append((time.perf_counter() - started) / units)
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the options."""
-    found = options(__doc__)
-    found.add_argument("--base", choices=SIZES, default="nanogpt")
-    found.add_argument("--axes", choices=AXES, nargs="*", default=list(AXES))
-    found.add_argument("--largest", type=int, default=512, help="leave out larger values")
-    found.add_argument("--threads", type=int, default=2)
-    found.add_argument("--rounds", type=int, default=5)
-    found.add_argument("--seconds", type=float, default=4.0, help="time for each point, all rounds together")
-    return found
+def options() -> argparse.ArgumentParser:
+    """Return the command line."""
+    parser = new_parser("scaling", __doc__)
+    parser.add_argument("--base", choices=SIZES, default="nanogpt")
+    parser.add_argument("--axes", choices=AXES, nargs="*", default=list(AXES))
+    parser.add_argument("--largest", type=int, default=512, help="leave out larger values")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3.0, help="time for each point, all rounds together")
+    return parser
 
 
 def training(axis: str, value: int, base: Sizes, threads: int) -> Point:
@@ -73,35 +79,39 @@ def training(axis: str, value: int, base: Sizes, threads: int) -> Point:
 
 def preparing(megabytes: int, folder: Path) -> Point:
     """Return the point of preparing a text of some size."""
-    text, count = folder / f"{megabytes}.txt", megabytes * 1_000_000
-    text.write_bytes((LETTERS * (count // len(LETTERS) + 1))[:count])
-    chosen = PrepareParams(tokenizer="char", train_fraction=0.9)
+    text, size = folder / f"{megabytes}.txt", megabytes * 1_000_000
+    text.write_bytes(repeated_letters(size))
 
     def work(units: int) -> None:
         for _ in range(units):
-            prepare(text, folder / "out", chosen)
+            prepare(text, folder / "out", CHAR)
 
-    return Point("megabytes", megabytes, count, work)
+    return Point("megabytes", megabytes, size, work)
 
 
-def measure(given: argparse.Namespace) -> Results:
+def measure(arguments: argparse.Namespace) -> Results:
     """Measure all points in turn."""
     with tempfile.TemporaryDirectory() as folder:
-        make = {axis: functools.partial(training, axis, base=SIZES[given.base], threads=given.threads) for axis in AXES}
+        make = {
+            axis: functools.partial(training, axis, base=SIZES[arguments.base], threads=arguments.threads)
+            for axis in AXES
+        }
         make["megabytes"] = functools.partial(preparing, folder=Path(folder))
-        points = [make[axis](value) for axis in given.axes for value in AXES[axis] if value <= given.largest]
-        for number in range(given.rounds + 1):  # the first one does not count
-            progress(f"scaling, round {number} of {given.rounds}")
+        points = [make[axis](value) for axis in arguments.axes for value in AXES[axis] if value <= arguments.largest]
+        for number in range(arguments.rounds + 1):  # the first one does not count
+            progress(f"scaling, round {number} of {arguments.rounds}")
             for point in points:
-                point.measured(given.seconds / given.rounds if number else 0.0)
-    axes: dict[str, list[Results]] = {axis: [] for axis in given.axes}
+                point.time_round(arguments.seconds / arguments.rounds if number else 0.0)
+    axes: dict[str, list[Results]] = {}
     for point in points:
         milliseconds = spread([1e3 * value for value in point.seconds[1:]])
-        axes[point.axis].append({"value": point.value, "tokens": point.tokens, "milliseconds": milliseconds})
+        axes.setdefault(point.axis, []).append(
+            {"value": point.value, "tokens": point.tokens, "milliseconds": milliseconds}
+        )
     return {
-        "base": {"name": given.base, **asdict(SIZES[given.base])},
-        "threads": given.threads,
-        "rounds": given.rounds,
+        "base": {"name": arguments.base, **asdict(SIZES[arguments.base])},
+        "threads": arguments.threads,
+        "rounds": arguments.rounds,
         "axes": axes,
     }
 
@@ -125,4 +135,4 @@ def markdown(results: Results) -> str:
 
 
 if __name__ == "__main__":
-    run(parser(), measure, markdown)
+    run(options(), measure, markdown)

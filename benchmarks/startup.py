@@ -1,8 +1,8 @@
-"""Start-up: seconds from a command to what it shows first, ours and the peers', in rounds that take turns.
+"""Start-up.
 
-`python -m benchmarks.startup` times whole commands in a clean clone with a small text: the help, a training of one
-iteration with and without MLflow, and `dvc repro` with nothing to do; and, of each contestant of benchmarks/peers.py,
-from the start of Python until its model is built and until its first iteration is done.
+Whole commands in a clean clone with a text of 132 kB; and the contestants of "Training speed" at the tutorial's sizes,
+each from the start of Python until its model is built and until its first iteration is done. A first round does not
+count: it compiles and reads files.
 """
 
 import argparse
@@ -14,12 +14,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import ROOT, Results, cell, options, progress, run, spread, table
+from benchmarks.command import new_parser, progress, run
+from benchmarks.contestants.loops import contestants
+from benchmarks.figures.results import Results
+from benchmarks.figures.tables import cell, conditions, spread, table
+from benchmarks.paths import ROOT
+from benchmarks.probes.start import run_python
+from benchmarks.texts import LETTERS
 
 PAUSE = 8.0
 """Seconds for the process that sends a finished training to MLflow to end: it would compete with the next."""
-TEXT = ("".join(map(chr, range(33, 98))) + "\n") * 2000
-SHORT = {
+TEXT = f"{LETTERS}\n" * 2000
+SHORT: dict[str, dict[str, Any]] = {
+    "fetch": {"source": "own"},
     "model": {"n_layer": 1},
     "train": {"max_iters": 1, "eval_interval": 1, "eval_iters": 1},
     "sample": {"max_new_tokens": 1, "num_samples": 1},
@@ -31,42 +38,23 @@ COMMANDS = {
     "`python -m stages.train`, one iteration": TRAIN,
     "`dvc repro`, nothing to do": ("-m", "dvc", "repro"),
 }
-STEPS = """
-import sys
-from benchmarks.models import SIZES
-from benchmarks.peers import CONTESTANTS
-train = CONTESTANTS[sys.argv[1]](SIZES[sys.argv[2]], int(sys.argv[3]))
-print("built", flush=True)
-train(1)
-print("iterated", flush=True)
-"""
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the options."""
-    found = options(__doc__)
-    found.add_argument("--rounds", type=int, default=5)
-    found.add_argument("--threads", type=int, default=2)
-    found.add_argument("--commands", choices=COMMANDS, nargs="*", default=list(COMMANDS))
-    return found
-
-
-def environment() -> dict[str, str]:
-    """Return the environment of a user who activated this Python's."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    return {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
+def options() -> argparse.ArgumentParser:
+    """Return the command line."""
+    parser = new_parser("startup", __doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--commands", choices=COMMANDS, nargs="*", default=list(COMMANDS))
+    return parser
 
 
 def command(folder: Path, *words: str) -> float:
-    """Run Python in a folder and return the seconds it took."""
+    """Run Python in a folder as a user does who activated its environment; return the seconds it took."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     started = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, *words], cwd=folder, env=environment(), capture_output=True, text=True, check=False
-    )
-    seconds = time.perf_counter() - started
-    if done.returncode:
-        raise SystemExit(f"{' '.join(words)}: {done.stderr}")
-    return seconds
+    run_python(folder, *words, PATH=path, DVC_NO_ANALYTICS="1")
+    return time.perf_counter() - started
 
 
 def project(folder: Path) -> None:
@@ -77,17 +65,16 @@ def project(folder: Path) -> None:
     values: dict[str, dict[str, Any]] = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
     for section, changes in SHORT.items():
         values[section].update(changes)
-    values["fetch"]["source"] = "own"
     (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     (folder / "data" / "input.txt").write_text(TEXT, encoding="ascii")
     command(folder, "-m", "dvc", "repro")
     time.sleep(PAUSE)
 
 
-def first_iteration(name: str, threads: int) -> tuple[float, float]:
+def first_iteration(name: str, threads: int) -> dict[str, float]:
     """Start a contestant; return the seconds until it was built and until it had trained an iteration."""
     started = time.perf_counter()
-    words = [sys.executable, "-c", STEPS, name, "tutorial", str(threads)]
+    words = [sys.executable, "-m", "benchmarks.probes.first_iteration", name, "tutorial", str(threads)]
     seconds = {}
     with (
         tempfile.TemporaryFile("w+") as errors,
@@ -99,51 +86,47 @@ def first_iteration(name: str, threads: int) -> tuple[float, float]:
         if process.wait():
             errors.seek(0)
             raise SystemExit(f"{name}: {errors.read()}")
-    return seconds["built"], seconds["iterated"]
+    return seconds
 
 
-def measure(given: argparse.Namespace) -> Results:
-    """Time all in turn, after a first round that does not count: it compiles and reads files."""
-    from benchmarks.peers import contestants
-
-    commands: dict[str, list[float]] = {name: [] for name in given.commands}
-    steps: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants()}
+def measure(arguments: argparse.Namespace) -> Results:
+    """Time all in turn, round after round."""
+    commands: dict[str, list[float]] = {name: [] for name in arguments.commands}
+    starts: dict[str, list[dict[str, float]]] = {name: [] for name in contestants()}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name, "project")
         if commands:
             project(folder)
-        for number in range(given.rounds + 1):
-            progress(f"starting up, round {number} of {given.rounds}")
-            for words, seconds in commands.items():
-                seconds.append(command(folder, *COMMANDS[words]))
-                if COMMANDS[words] == TRAIN:
+        for number in range(arguments.rounds + 1):
+            progress(f"starting up, round {number} of {arguments.rounds}")
+            for title, seconds in commands.items():
+                seconds.append(command(folder, *COMMANDS[title]))
+                if COMMANDS[title] == TRAIN:
                     time.sleep(PAUSE)
-            for contestant, found in steps.items():
-                found.append(first_iteration(contestant, given.threads))
+            for contestant, rounds in starts.items():
+                rounds.append(first_iteration(contestant, arguments.threads))
     return {
-        "threads": given.threads,
-        "rounds": given.rounds,
-        "commands": {name: spread(seconds[1:]) for name, seconds in commands.items()},
+        "threads": arguments.threads,
+        "rounds": arguments.rounds,
+        "commands": {title: spread(seconds[1:]) for title, seconds in commands.items()},
         "contestants": {
-            name: {
-                "built": spread([built for built, _ in found[1:]]),
-                "iterated": spread([iterated for _, iterated in found[1:]]),
-            }
-            for name, found in steps.items()
+            contestant: {step: spread([start[step] for start in rounds[1:]]) for step in ("built", "iterated")}
+            for contestant, rounds in starts.items()
         },
     }
 
 
 def markdown(results: Results) -> str:
     """Return a table of the commands and one of the contestants."""
-    commands = table(("command", "seconds"), ((name, cell(found, 2)) for name, found in results["commands"].items()))
-    rows = (
-        (name, cell(found["built"], 2), cell(found["iterated"], 2)) for name, found in results["contestants"].items()
+    commands = ((title, cell(seconds, 2)) for title, seconds in results["commands"].items())
+    starts = (
+        (name, *(cell(seconds[step], 2) for step in ("built", "iterated")))
+        for name, seconds in results["contestants"].items()
     )
-    return f"Threads: {results['threads']}; rounds: {results['rounds']}.\n\n{commands}\n\n" + table(
-        ("", "seconds until the model is built", "until the first iteration is done"), rows
+    return f"{conditions(results)}\n\n{table(('command', 'seconds'), commands)}\n\n" + table(
+        ("", "seconds until the model is built", "until the first iteration is done"), starts
     )
 
 
 if __name__ == "__main__":
-    run(parser(), measure, markdown)
+    run(options(), measure, markdown)

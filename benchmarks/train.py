@@ -1,48 +1,41 @@
-"""Training speed at equal work: this project, a plain eager loop, HF transformers' GPT-2 and litgpt.
+"""Training speed.
 
-`python -m benchmarks.train` prints milliseconds per iteration and the speed as a multiple of the plain loop's, from
-rounds that take turns; the share of the speed at which this machine multiplies matrices, found in the same rounds; and
-what the time goes into.
-Peers that are not installed are left out: `pip install -r requirements-bench.txt` brings them.
+One iteration (batch, forward, backward, update) with AdamW, of models of the same sizes, each in a process of its own.
+They compute in float32, unless bfloat16 is named: then matrices are multiplied in bfloat16, in gptmodel by
+`train.dtype`, in the plain loop by torch's autocast; weights and updates stay float32. "Compiled" is `train.compile`;
+the time of compiling is not counted (half a minute, or seconds from its cache). The plain loop is the same model with
+torch's attention kernel and `torch.optim.AdamW` by its defaults. GPT-2 of HF transformers and GPT of litgpt are
+pre-norm with GELU at any sizes, and litgpt has rotary positions in place of learned ones. A library that is not
+installed (`requirements-bench.txt`) is left out. The peak is the speed of products of two float32 matrices of 1024 x
+1024 with the same threads; bfloat16 may exceed it. `benchmarks/contestants/peak.py` says how the operations of an
+iteration are counted.
 """
 
 import argparse
 import multiprocessing
-import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing.connection import Connection
 
-from benchmarks.breakdown import breakdown
-from benchmarks.models import SIZES
-from benchmarks.peak import PRODUCT, iteration_operations, products
-from benchmarks.peers import CONTESTANTS, contestants
-from benchmarks.report import Results, cell, options, progress, ratios, run, spread, table
+from benchmarks.command import new_parser, progress, run
+from benchmarks.contestants.loops import contestants
+from benchmarks.contestants.peak import PRODUCT, iteration_operations
+from benchmarks.contestants.sizes import SIZES
+from benchmarks.figures.results import Results
+from benchmarks.figures.tables import cell, conditions, ratios, spread, table
+from benchmarks.probes.breakdown import breakdown
+from benchmarks.probes.contestant import PEAK, train_when_told
 
-WARM_UP = 10
-PEAK, PLAIN = "matrix products", "plain loop"
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the options."""
-    found = options(__doc__)
-    found.add_argument("--sizes", choices=SIZES, nargs="*", default=list(SIZES))
-    found.add_argument("--threads", type=int, default=2)
-    found.add_argument("--rounds", type=int, default=7)
-    found.add_argument("--iterations", type=int, default=40, help="iterations in a round, and profiled")
-    return found
+PLAIN = "plain loop"
 
 
-def work(name: str, sizes: str, threads: int, pipe: Connection) -> None:
-    """Be one contestant: for each number received, train so many iterations and answer with the seconds."""
-    made = products if name == PEAK else CONTESTANTS[name]
-    train = made(SIZES[sizes], threads)
-    train(WARM_UP)
-    pipe.send(None)
-    while iterations := pipe.recv():
-        start = time.perf_counter()
-        train(iterations)
-        pipe.send(time.perf_counter() - start)
+def options() -> argparse.ArgumentParser:
+    """Return the command line."""
+    parser = new_parser("train", __doc__)
+    parser.add_argument("--sizes", choices=SIZES, nargs="*", default=list(SIZES))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--iterations", type=int, default=40, help="iterations in a round, and profiled")
+    return parser
 
 
 def compare(names: Sequence[str], sizes: str, threads: int, rounds: int, iterations: int) -> dict[str, list[float]]:
@@ -51,8 +44,9 @@ def compare(names: Sequence[str], sizes: str, threads: int, rounds: int, iterati
     pipes, processes = {}, []
     for name in names:
         pipes[name], theirs = context.Pipe()
-        processes.append(context.Process(target=work, args=(name, sizes, threads, theirs), daemon=True))
-        processes[-1].start()
+        process = context.Process(target=train_when_told, args=(name, sizes, threads, theirs), daemon=True)
+        process.start()
+        processes.append(process)
         pipes[name].recv()
     seconds: dict[str, list[float]] = {name: [] for name in pipes}
     for _ in range(rounds):
@@ -66,66 +60,67 @@ def compare(names: Sequence[str], sizes: str, threads: int, rounds: int, iterati
     return seconds
 
 
-def of_sizes(sizes: str, given: argparse.Namespace) -> Results:
+def of_sizes(name: str, arguments: argparse.Namespace) -> Results:
     """Return the figures of all contestants at some sizes, and the breakdown of ours."""
-    progress(f"training at sizes of {sizes}")
-    seconds = compare([PEAK, *contestants()], sizes, given.threads, given.rounds, given.iterations)
-    products_ = seconds.pop(PEAK)
-    least = [value * iteration_operations(SIZES[sizes]) / PRODUCT for value in products_]  # seconds at the peak
+    progress(f"training at sizes of {name}")
+    sizes = SIZES[name]
+    seconds = compare([PEAK, *contestants()], name, arguments.threads, arguments.rounds, arguments.iterations)
+    product_seconds = seconds.pop(PEAK)
+    at_peak = [value * iteration_operations(sizes) / PRODUCT for value in product_seconds]  # seconds an iteration
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:  # as each of the others
-        spent = pool.submit(breakdown, SIZES[sizes], given.iterations).result()
+        shares = pool.submit(breakdown, sizes, arguments.iterations).result()
     return {
-        "sizes": str(SIZES[sizes]),
-        "tokens": SIZES[sizes].batch_size * SIZES[sizes].block_size,
-        "operations": iteration_operations(SIZES[sizes]),
-        "peak_gflops": spread([PRODUCT / value / 1e9 for value in products_]),
+        "sizes": str(sizes),
+        "tokens": sizes.batch_size * sizes.block_size,
+        "operations": iteration_operations(sizes),
+        "peak_gflops": spread([PRODUCT / value / 1e9 for value in product_seconds]),
         "contestants": {
-            name: {
+            contestant: {
                 "milliseconds": spread([1e3 * value for value in values]),
                 "times_as_fast": ratios(seconds[PLAIN], values),
-                "of_peak": ratios(least, values),
+                "of_peak": ratios(at_peak, values),
             }
-            for name, values in seconds.items()
+            for contestant, values in seconds.items()
         },
-        "breakdown": spent,
+        "breakdown": shares,
     }
 
 
-def measure(given: argparse.Namespace) -> Results:
+def measure(arguments: argparse.Namespace) -> Results:
     """Compare at each of the sizes."""
     return {
-        "threads": given.threads,
-        "rounds": given.rounds,
-        "iterations": given.iterations,
-        "sizes": {sizes: of_sizes(sizes, given) for sizes in given.sizes},
+        "threads": arguments.threads,
+        "rounds": arguments.rounds,
+        "iterations": arguments.iterations,
+        "sizes": {name: of_sizes(name, arguments) for name in arguments.sizes},
     }
 
 
 def markdown(results: Results) -> str:
-    """Return a table of the contestants and one of ours' time for each of the sizes."""
-    parts = [f"Threads: {results['threads']}; rounds: {results['rounds']}, each of {results['iterations']} iterations."]
-    for name, found in results["sizes"].items():
+    """Return a table of the contestants and one of our time for each of the sizes."""
+    parts = [f"{conditions(results)} Iterations in a round: {results['iterations']}."]
+    for name, figures in results["sizes"].items():
         rows = [
             (
                 contestant,
                 cell(row["milliseconds"]),
-                f"{1e3 * found['tokens'] / row['milliseconds']['median']:,.0f}",
+                f"{1e3 * figures['tokens'] / row['milliseconds']['median']:,.0f}",
                 cell(row["times_as_fast"], 2),
-                cell({key: 100 * value for key, value in row["of_peak"].items()}, 0),
+                cell(row["of_peak"], 0, 100),
             )
-            for contestant, row in found["contestants"].items()
+            for contestant, row in figures["contestants"].items()
         ]
-        *groups, (_, slower) = found["breakdown"].items()
+        *groups, (_, slower) = figures["breakdown"].items()
         parts += [
-            f"### Sizes of {name}: {found['sizes']}",
-            table(("", "ms an iteration", "tokens/s", "times as fast as the plain loop", "% of the peak"), rows),
-            f"An iteration is {found['operations'] / 1e9:.2f} billion operations; the peak was "
-            f"{cell(found['peak_gflops'], 0)} billion a second. What ours spent its time on in one thread, when being "
-            f"profiled made it take {slower:.2f} times as long:",
+            f"### Sizes of {name}: {figures['sizes']}",
+            table(("", "ms an iteration", "tokens/s", "speed-up over the plain loop", "% of the peak"), rows),
+            f"An iteration is {figures['operations'] / 1e9:.2f} billion operations; the peak was "
+            f"{cell(figures['peak_gflops'], 0)} billion a second. What gptmodel spends its time on in one thread, by "
+            f"torch's profiler, which made an iteration take {slower:.2f} times as long:",
             table([group for group, _ in groups], [[f"{share:.0%}" for _, share in groups]]),
         ]
     return "\n\n".join(parts)
 
 
 if __name__ == "__main__":
-    run(parser(), measure, markdown)
+    run(options(), measure, markdown)

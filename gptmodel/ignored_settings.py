@@ -10,8 +10,8 @@ def ignored_settings(params: Params) -> list[str]:
     if fetch.sha256 is not None and fetch.source in ("shakespeare", "own"):
         lines.append(f"fetch.sha256 is ignored: fetch.source is {fetch.source}")
     others = {key for keys in SETTINGS_OF.values() for key in keys} - set(SETTINGS_OF[train.optimizer])
-    if given := sorted(f"train.{key}" for key in others if getattr(train, key) is not None):
-        lines.append(f"ignored, since train.optimizer is {train.optimizer}: {', '.join(given)}; set to null")
+    if useless := sorted(f"train.{key}" for key in others if getattr(train, key) is not None):
+        lines.append(f"ignored, since train.optimizer is {train.optimizer}: {', '.join(useless)}; set to null")
     if not params.model.ngram_orders:
         settings = {"train.ngram_lr": train.ngram_lr, "train.ngram_floor": train.ngram_floor}
         settings["model.ngram_dropout"] = params.model.ngram_dropout

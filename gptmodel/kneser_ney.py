@@ -67,10 +67,10 @@ class KneserNey:
                 continue
             at = length - 1  # the position that has just so many ids
             context[:, at:] += ids[:, : T - at] * self.base**at
-            whole = context[:, at].clone()  # (B,)
+            full_context = context[:, at].clone()  # (B,)
             context[:, :length] = NOWHERE
             level.refine(p.flatten(0, 1), context.flatten(), level.shorter)
-            level.refine(p[:, at], whole, level.longest)
+            level.refine(p[:, at], full_context, level.longest)
         return p.to(idx.device)
 
     def mixed(self, logits: Tensor, p: Tensor) -> Tensor:
@@ -153,15 +153,15 @@ def _levels(grams: Tensor, counts: Tensor, order: int, base: int) -> Iterator[_L
         yield _Level(contexts, sizes.cumsum(0).int(), sizes.int(), tokens.int(), longest, shorter)
 
 
-def _smoothed(seen: Tensor, number: Tensor, tokens: Tensor, below: Tensor | None) -> tuple[_Smoothed, Tensor | None]:
-    """Smooth the counts `seen` (G,) of `tokens` in the contexts of that `number` (G,).
+def _smoothed(counts: Tensor, number: Tensor, tokens: Tensor, below: Tensor | None) -> tuple[_Smoothed, Tensor | None]:
+    """Smooth the `counts` (G,) of `tokens` in the contexts of that `number` (G,).
 
     `below` (K, V) is what the contexts one shorter predict; if given, the same of these comes back, in float64.
     """
-    discount = _discounts(seen)[seen.clamp(max=3)]  # (G,)
-    totals = torch.bincount(number, seen.double())  # (K,)
+    discount = _discounts(counts)[counts.clamp(max=3)]  # (G,)
+    totals = torch.bincount(number, counts.double())  # (K,)
     held_back = torch.bincount(number, discount) / totals  # (K,)
-    shares = (seen - discount) / totals[number]  # (G,)
+    shares = (counts - discount) / totals[number]  # (G,)
     dense = None
     if below is not None:
         dense = held_back.unsqueeze(1) * below  # (K, V)
@@ -169,9 +169,9 @@ def _smoothed(seen: Tensor, number: Tensor, tokens: Tensor, below: Tensor | None
     return _Smoothed(shares.float(), held_back.float(), None if dense is None else dense.float()), dense
 
 
-def _discounts(seen: Tensor) -> Tensor:
+def _discounts(counts: Tensor) -> Tensor:
     """Return what is held back of a count of 0, 1, 2, and 3 or more (Chen and Goodman 1999, equation 26)."""
-    once, twice, thrice, four = (max(1, int((seen == times).sum())) for times in (1, 2, 3, 4))
+    once, twice, thrice, four = (max(1, int((counts == times).sum())) for times in (1, 2, 3, 4))
     part = once / (once + 2 * twice)
     discounts = (0.0, 1 - 2 * part * twice / once, 2 - 3 * part * thrice / twice, 3 - 4 * part * four / thrice)
     return torch.tensor(discounts, dtype=torch.float64).clamp(min=torch.zeros(4), max=torch.arange(4.0))

@@ -150,9 +150,9 @@ def with_words(path: Path) -> str:
     """
     values = read_params(path)
     for name, section in SECTIONS.items():
-        given = values.setdefault(name, {})
-        if isinstance(given, dict):
-            values[name] = section.defaults() | given
+        section_values = values.setdefault(name, {})
+        if isinstance(section_values, dict):
+            values[name] = section.defaults() | section_values
     checked(values, str(path))
     return params_text(WORDS, values)
 

@@ -35,11 +35,11 @@ def faults_of(name: str, section: type[BaseModel], error: ValidationError) -> li
         elif fault["type"] == "missing":
             lines.append(f"{key}: missing (presets/ holds complete files)")
         else:
-            lines.append(f"{key} = {shown(fault['input'])}: {_wanted(fault)}")
+            lines.append(f"{key} = {shown(fault['input'])}: {_requirement(fault)}")
     return lines
 
 
-def _wanted(fault: ErrorDetails) -> str:
+def _requirement(fault: ErrorDetails) -> str:
     if fault["type"] not in WANTED:
         return fault["msg"]
     limits = {name: _short(limit) for name, limit in fault.get("ctx", {}).items()}

@@ -1,19 +1,16 @@
-"""What the command lines of all stages share: options, files, the settings in the help, errors -> exit status."""
+"""What all command lines share: the app, lines on stderr, and the exit status that an error ends with."""
 
 import errno
 import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 from typer.exceptions import TyperException
 
 from gptmodel.errors import GptModelError, Interrupted
-
-if TYPE_CHECKING:
-    pass
 
 # What the user can mend outside the program, and how.
 MENDABLE = {

@@ -22,13 +22,13 @@ app = new_app()
 
 @app.command(cls=showing("evaluate"))
 def evaluate(
-    params: ParamsOption = PARAMS_FILE,
+    params_file: ParamsOption = PARAMS_FILE,
     settings: SettingsOption = None,
     out: OutOption = Path(),
-    model: ModelOption = MODEL_FILE,
+    model_file: ModelOption = MODEL_FILE,
 ) -> None:
     """Score every token of both splits once. Says whether the model overfits, underfits or is healthy."""
-    chosen = read_params(params, settings)
+    params = read_params(params_file, settings)
 
     from gptmodel.checkpoint.model_file import load_model
     from gptmodel.compute.place import Place
@@ -40,17 +40,17 @@ def evaluate(
     from gptmodel.project.inputs import Inputs
     from stages.tracked import log_evaluation, run_tracker
 
-    inputs = Inputs("evaluate", params)
-    place = Place.of(chosen, "evaluate")
-    language_model = load_model(model, place.device)
+    inputs = Inputs("evaluate", params_file)
+    place = Place.of(params, "evaluate")
+    model = load_model(model_file, place.device)
     data = load_prepared(Layout().prepared)
-    language_model.check_tokenizer(data.tokenizer, data.folder)
-    training, target = Layout.around(model), Layout(out)
+    model.check_tokenizer(data.tokenizer, data.folder)
+    training, target = Layout.around(model_file), Layout(out)
     history = read_history(training.history) if training is not None and training.history.is_file() else []
     with run_tracker(
-        training.run if training is not None and history else None, mlflow=chosen.runtime.mlflow
+        training.run if training is not None and history else None, mlflow=params.runtime.mlflow
     ) as tracker:
-        report = evaluate_model(language_model, data, chosen.evaluate.overfit_gap, place)
+        report = evaluate_model(model, data, params.evaluate.overfit_gap, place)
         inputs.check()
         write_json(target.metrics("evaluate"), report.metrics())
         if history:

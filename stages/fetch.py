@@ -12,16 +12,16 @@ app = new_app()
 
 
 @app.command(cls=showing("fetch"))
-def fetch(params: ParamsOption = PARAMS_FILE, settings: SettingsOption = None, out: OutOption = Path()) -> None:
+def fetch(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = None, out: OutOption = Path()) -> None:
     """Put the text to train on at data/input.txt."""
-    chosen = read_params(params, settings).fetch
+    params = read_params(params_file, settings).fetch
 
     from gptmodel.data.sources import fetch_text
 
     target = Layout(out).text
-    report = fetch_text(chosen.source, chosen.sha256, target, Layout(project_root()).text)
-    done = "written" if report.written else "left as it is"
-    typer.echo(f"{target}: {report.bytes:,} bytes from {report.source}, {done} (sha256 {report.sha256[:12]})")
+    report = fetch_text(params.source, params.sha256, target, Layout(project_root()).text)
+    action = "written" if report.written else "left as it is"
+    typer.echo(f"{target}: {report.bytes:,} bytes from {report.source}, {action} (sha256 {report.sha256[:12]})")
 
 
 if __name__ == "__main__":

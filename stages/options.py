@@ -21,8 +21,8 @@ FOLDERS = ("data", "data/prepared", "models", "metrics", "plots", "samples")
 
 def _writable(out: Path) -> Path:
     """Refuse a folder to write below before anything is computed for it, where a file stands in the way."""
-    wanted = [out, *(out / name for name in FOLDERS)]
-    for folder in (*out.parents, *wanted):
+    folders = [out, *(out / name for name in FOLDERS)]
+    for folder in (*out.parents, *folders):
         if os.path.lexists(folder) and not folder.is_dir():
             raise ConfigError(f"--out {out}: {folder} is not a folder; move it away, or name another with --out")
     return out
@@ -69,7 +69,7 @@ def showing(*sections: str) -> type[TyperCommand]:
             from gptmodel.params_file import read_params
             from gptmodel.section import described
 
-            path = ctx.params.get("params") or PARAMS_FILE
+            path = ctx.params.get("params_file") or PARAMS_FILE
             try:
                 values = read_params(path)
             except GptModelError as error:
@@ -77,9 +77,9 @@ def showing(*sections: str) -> type[TyperCommand]:
                 formatter.write_text(f"The settings cannot be listed: {error}")
                 return
             for section in sections:
-                given = values.get(section) or {}
+                section_values = values.get(section) or {}
                 rows = [
-                    (f"{section}.{key}", f"{described(field)}  [default: {_plain(given.get(key))}]")
+                    (f"{section}.{key}", f"{described(field)}  [default: {_plain(section_values.get(key))}]")
                     for key, field in SECTIONS[section].model_fields.items()
                 ]
                 with formatter.section(f"Settings of {path}, section {section} (change with -S)"):

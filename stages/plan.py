@@ -14,13 +14,13 @@ app = new_app()
 
 
 @app.command(cls=showing("model", "train", "runtime"))
-def plan(params: ParamsOption = PARAMS_FILE, settings: SettingsOption = None) -> None:
+def plan(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = None) -> None:
     """Estimate what a run of these settings will take. Measures for a few seconds, and writes nothing."""
     from gptmodel.ignored_settings import ignored_settings
     from gptmodel.params_file import load_params
 
-    chosen = load_params(params, settings or ())
-    for line in ignored_settings(chosen):
+    params = load_params(params_file, settings or ())
+    for line in ignored_settings(params):
         note(f"warning: {line}")
 
     import psutil  # type: ignore[import-untyped]
@@ -32,12 +32,12 @@ def plan(params: ParamsOption = PARAMS_FILE, settings: SettingsOption = None) ->
     from gptmodel.planning.text import find_text
 
     layout = Layout()
-    text = find_text(chosen.fetch, chosen.prepare, layout.prepared, layout.text)
-    check_splits(text.train_tokens, text.val_tokens, chosen.model.block_size)
+    text = find_text(params.fetch, params.prepare, layout.prepared, layout.text)
+    check_splits(text.train_tokens, text.val_tokens, params.model.block_size)
     start = time.time() - psutil.Process().create_time()
     note("measuring a few iterations and evaluation passes; run nothing else meanwhile")
-    measured = measure(chosen, text, MEASURE_SECONDS)
-    for line in table(chosen, text, measured, make_plan(chosen, text, measured, start), project_root()):
+    measured = measure(params, text, MEASURE_SECONDS)
+    for line in table(params, text, measured, make_plan(params, text, measured, start), project_root()):
         typer.echo(line)
 
 

@@ -13,17 +13,17 @@ app = new_app()
 
 
 @app.command(cls=showing("prepare"))
-def prepare(params: ParamsOption = PARAMS_FILE, settings: SettingsOption = None, out: OutOption = Path()) -> None:
+def prepare(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = None, out: OutOption = Path()) -> None:
     """Turn the text into token ids. Writes a tokenizer, a train split and a val split to data/prepared."""
-    chosen = read_params(params, settings).prepare
+    params = read_params(params_file, settings).prepare
 
     from gptmodel.data.corpus import prepare as prepare_text
     from gptmodel.files import write_json
     from gptmodel.project.inputs import Inputs
 
-    inputs = Inputs("prepare", params)
+    inputs = Inputs("prepare", params_file)
     text, layout = Layout().text, Layout(out)
-    report = prepare_text(text, layout.prepared, chosen)
+    report = prepare_text(text, layout.prepared, params)
     inputs.check()
     metrics = asdict(report)
     mark = "; its byte order mark is left out" if metrics.pop("mark_left_out") else ""

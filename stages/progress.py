@@ -34,7 +34,7 @@ class Reporter:
         self.bar: Progress | None = None
         self.task: TaskID
 
-    def shown(self) -> "AbstractContextManager[object]":
+    def display(self) -> "AbstractContextManager[object]":
         """Show the bar, if that is the style, while the block runs."""
         if self.style != "bar":
             return nullcontext()

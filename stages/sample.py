@@ -31,16 +31,16 @@ PromptFileOption = Annotated[
 
 @app.command(cls=showing("sample"))
 def sample(
-    params: ParamsOption = PARAMS_FILE,
+    params_file: ParamsOption = PARAMS_FILE,
     settings: SettingsOption = None,
     out: OutOption = Path(),
-    model: ModelOption = MODEL_FILE,
+    model_file: ModelOption = MODEL_FILE,
     prompt: PromptOption = None,
     prompt_file: PromptFileOption = None,
 ) -> None:
     """Continue a prompt with the trained model. Shows the first sample as it grows; writes samples/samples.txt."""
-    chosen = read_params(params, settings)
-    text = read_prompt(chosen.sample.prompt, prompt, prompt_file)
+    params = read_params(params_file, settings)
+    text = read_prompt(params.sample.prompt, prompt, prompt_file)
 
     from gptmodel.checkpoint.model_file import load_model
     from gptmodel.compute.place import Place
@@ -49,19 +49,19 @@ def sample(
     from gptmodel.sampling.generate import sample_pieces
     from stages.tracked import run_tracker
 
-    inputs, target = Inputs("sample", params), Layout(out)
-    place = Place.of(chosen, "sample")
-    language_model = load_model(model, place.device)
-    training = Layout.around(model)
-    with run_tracker(training.run if training is not None else None, mlflow=chosen.runtime.mlflow) as tracker:
-        texts = [""] * chosen.sample.num_samples
-        for pieces in sample_pieces(language_model, text, chosen.sample, place):
-            texts = [grown + piece for grown, piece in zip(texts, pieces, strict=True)]
+    inputs, target = Inputs("sample", params_file), Layout(out)
+    place = Place.of(params, "sample")
+    model = load_model(model_file, place.device)
+    training = Layout.around(model_file)
+    with run_tracker(training.run if training is not None else None, mlflow=params.runtime.mlflow) as tracker:
+        texts = [""] * params.sample.num_samples
+        for pieces in sample_pieces(model, text, params.sample, place):
+            texts = [beginning + piece for beginning, piece in zip(texts, pieces, strict=True)]
             typer.echo(pieces[0], nl=False)
             sys.stdout.flush()
         typer.echo()
-        for number, other in enumerate(texts[1:], start=2):
-            typer.echo(f"\n--- sample {number} of {len(texts)} ---\n{other}")
+        for number, continuation in enumerate(texts[1:], start=2):
+            typer.echo(f"\n--- sample {number} of {len(texts)} ---\n{continuation}")
         inputs.check()
         joined = "\n\n".join(f"--- sample {n} of {len(texts)} ---\n{t}" for n, t in enumerate(texts, start=1))
         atomic_write(target.samples, f"{joined}\n".encode())

@@ -61,8 +61,8 @@ def _log_start(tracker: Tracker, run: "TrainingRun", params: "Params") -> None:
     tracker.log_params({**settings, "vocab_size": run.data.tokenizer.vocab_size, "parameters": run.parameters})
     md5 = {f"data.{Path(name).stem}.md5": value for name, value in run.data.digests("md5").items()}
     platform = {f"platform.{key}": value for key, value in run.place.fingerprint.items()}
-    shown = {"mlflow.user": _user(), "mlflow.source.name": "stages/train.py"}
-    tracker.set_tags({**git_tags(Path.cwd()), **md5, **platform, **shown, "fetch.source": params.fetch.source})
+    mlflow_tags = {"mlflow.user": _user(), "mlflow.source.name": "stages/train.py"}
+    tracker.set_tags({**git_tags(Path.cwd()), **md5, **platform, **mlflow_tags, "fetch.source": params.fetch.source})
     tokens = len(run.data.train.ids) + len(run.data.val.ids)
     tracker.log_dataset(
         name=params.fetch.source,
@@ -113,16 +113,16 @@ def log_evaluation(tracker: Tracker, metrics: Mapping[str, Any], iterations: int
 
 def _attached(run_json: Path) -> Tracker:
     try:
-        value: Any = json.loads(run_json.read_bytes())
+        description: Any = json.loads(run_json.read_bytes())
     except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, Mapping):
+        description = None
+    if not isinstance(description, Mapping):
         raise CheckpointError(f"{run_json}: does not name a run; train the model again")
-    if value.get("journal") is None:
+    if description.get("journal") is None:
         return NullTracker()
     from gptmodel.tracking.mlflow_tracker import attach
 
-    return attach(project_root(), value)
+    return attach(project_root(), description)
 
 
 def _close(tracker: Tracker, status: Status | None) -> None:

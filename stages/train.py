@@ -12,9 +12,9 @@ app = new_app()
 
 
 @app.command(cls=showing("model", "train", "runtime"))
-def train(params: ParamsOption = PARAMS_FILE, settings: SettingsOption = None, out: OutOption = Path()) -> None:
+def train(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = None, out: OutOption = Path()) -> None:
     """Train the model on data/prepared. Writes models/model.pth; a run that was stopped or killed goes on."""
-    chosen = read_params(params, settings)
+    params = read_params(params_file, settings)
 
     from gptmodel.data.prepared import load_prepared
     from gptmodel.errors import CompileError, Interrupted
@@ -25,18 +25,18 @@ def train(params: ParamsOption = PARAMS_FILE, settings: SettingsOption = None, o
     from stages.stopping import StopSignals
     from stages.tracked import log_training, training_tracker
 
-    inputs, target = Inputs("train", params), Layout(out)
+    inputs, target = Inputs("train", params_file), Layout(out)
     data = load_prepared(Layout().prepared)
-    with StopSignals() as stop, TrainingRun.open(project_root() / "runs", data, chosen) as run:
+    with StopSignals() as stop, TrainingRun.open(project_root() / "runs", data, params) as run:
         note(run.summary())
         if run.place.not_compiled:
             stop.check()  # it may have been Ctrl-C that ended the compiler
             note(f"train.compile = true is ignored: {run.place.not_compiled}")
-        with training_tracker(run, chosen) as tracker:
-            reporter = Reporter(tracker, chosen, run.state.iteration)
+        with training_tracker(run, params) as tracker:
+            reporter = Reporter(tracker, params, run.state.iteration)
             hooks = Hooks(observer=reporter, save=run.save, stopped=lambda: stop.received is not None)
-            with reporter.shown(), stop.blamed(CompileError):  # Ctrl-C ends a compiler at work too
-                finished = fit(run.state, run.splits, chosen, run.place, hooks)
+            with reporter.display(), stop.blamed(CompileError):  # Ctrl-C ends a compiler at work too
+                finished = fit(run.state, run.splits, params, run.place, hooks)
             if not finished:
                 assert stop.received is not None
                 line = f"stopped at iteration {run.state.iteration}, the state is saved; run the same command to go on"

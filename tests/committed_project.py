@@ -23,7 +23,7 @@ ENVIRONMENT = {
     "GIT_COMMITTER_NAME": "a",
     "GIT_COMMITTER_EMAIL": "a@b.c",
 }
-Done = subprocess.CompletedProcess[str]
+Completed = subprocess.CompletedProcess[str]
 SECONDS = 240
 """No command takes longer."""
 
@@ -40,7 +40,7 @@ def finished_project(factory: pytest.TempPathFactory) -> Path:
     return made_once(factory, "committed", make) / "project"
 
 
-def call(project: Path, *words: str, **environment: str) -> Done:
+def call(project: Path, *words: str, **environment: str) -> Completed:
     """Run a command in the project."""
     env = ENVIRONMENT | environment
     return subprocess.run(words, cwd=project, env=env, capture_output=True, text=True, check=False, timeout=SECONDS)
@@ -48,15 +48,15 @@ def call(project: Path, *words: str, **environment: str) -> Done:
 
 def good(project: Path, *words: str) -> str:
     """Run a command that has to succeed, and return what it says."""
-    done = call(project, *words)
-    assert done.returncode == 0, f"{words}: {done.stdout}\n{done.stderr}"
-    return done.stdout
+    result = call(project, *words)
+    assert result.returncode == 0, f"{words}: {result.stdout}\n{result.stderr}"
+    return result.stdout
 
 
-def gptmodel(project: Path, *words: str) -> Done:
+def gptmodel(project: Path, *words: str) -> Completed:
     """Run the gptmodel command, from a process that has imported what it needs; the stages it starts are fresh ones."""
     attempt = server().start(project, list(words), {}, PATH=ENVIRONMENT["PATH"], PYTHONPATH="")
-    return Done(words, attempt.wait(SECONDS), attempt.output, attempt.error)
+    return Completed(words, attempt.wait(SECONDS), attempt.output, attempt.error)
 
 
 def change_metric(project: Path, path: str, names: list[str], factor: float) -> None:
@@ -101,14 +101,14 @@ def copied(finished: Path, target: Path) -> Path:
     return target
 
 
-def rows(done: Done) -> dict[tuple[str, str], str]:
+def rows(result: Completed) -> dict[tuple[str, str], str]:
     """Return the status of each row of the table by stage and file."""
-    words = [line.split("  ") for line in done.stdout.splitlines() if "  " in line]
+    words = [line.split("  ") for line in result.stdout.splitlines() if "  " in line]
     cells = [[cell.strip() for cell in line if cell.strip()] for line in words]
     return {(line[0], line[1]): line[2] for line in cells if len(line) >= 3}
 
 
-def faults(done: Done) -> set[tuple[str, str, str]]:
+def faults(result: Completed) -> set[tuple[str, str, str]]:
     """Return the rows that are not proven."""
     fine = ("same", "same, but for the time it took", "volatile")
-    return {(*key, status) for key, status in rows(done).items() if status not in fine}
+    return {(*key, status) for key, status in rows(result).items() if status not in fine}

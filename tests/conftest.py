@@ -25,7 +25,7 @@ THOROUGH |= {"test_progress.py"}
 FAST = {"test_dependencies.py"}
 # The longest first (`make test-thorough` gives whole files to the workers): at the end, none is busy alone for long.
 LONGEST = ["test_kills.py", "test_verify.py", "test_memory.py", "test_pipeline.py", "test_another_platform.py"]
-LONGEST += ["test_fuzz.py", "test_malicious_files.py", "test_mlflow_tracker.py", "test_doctor.py"]
+LONGEST += ["test_commands.py", "test_fuzz.py", "test_malicious_files.py", "test_mlflow_tracker.py", "test_doctor.py"]
 TOOLS = {"__pycache__", ".pytest_cache", ".hypothesis", ".ruff_cache", ".mypy_cache", ".coverage"}
 STRICT = {"training", "evaluation", "sampling"}  # in nn the modules are built one by one, and draw as torch does
 
@@ -54,7 +54,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> "Project":
     from projects import JOURNAL_ONLY, Project, new_project
 
     def make(folder: Path) -> None:
-        new_project(folder / "project").done("train", injuries=JOURNAL_ONLY)
+        new_project(folder / "project").succeed("train", injuries=JOURNAL_ONLY)
 
     return Project(made_once(tmp_path_factory, "alone", make) / "project")
 

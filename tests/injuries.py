@@ -40,9 +40,9 @@ def count_calls(places: list[str], report: str) -> None:
         if place and event == "call":
             stack.append([frame, 0])
         elif place and event == "return" and stack and stack[-1][0] is frame:
-            made = stack.pop()[1]
+            calls_within = stack.pop()[1]
             with lock:
-                counts[place] = [counts[place][0] + 1, min(counts[place][1], made)]
+                counts[place] = [counts[place][0] + 1, min(counts[place][1], calls_within)]
                 Path(report).write_text(json.dumps(counts), encoding="utf-8")
 
     _profile_all_threads(profile)
@@ -50,7 +50,7 @@ def count_calls(places: list[str], report: str) -> None:
 
 def kill_in_file(name: str, call: int) -> None:
     """Kill this process when half of a file's content is on the disk, at the `call`-th file of that name."""
-    seen = 0
+    count = 0
     fdopen = os.fdopen
 
     class HalfWriter:
@@ -70,43 +70,43 @@ def kill_in_file(name: str, call: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def opened(descriptor: int, *arguments: Any, **options: Any) -> Any:
-        nonlocal seen
+        nonlocal count
         stream = fdopen(descriptor, *arguments, **options)
         if not Path(f"/proc/self/fd/{descriptor}").readlink().name.startswith(f".{name}"):
             return stream
-        seen += 1
-        return HalfWriter(stream) if seen == call else stream
+        count += 1
+        return HalfWriter(stream) if count == call else stream
 
     os.fdopen = opened  # type: ignore[assignment]
 
 
 def kill_in_line(call: int) -> None:
     """Kill this process when half of a line is in its tracking journal, at the `call`-th line."""
-    seen = 0
+    count = 0
     write = os.write
 
-    def written(descriptor: int, content: bytes) -> int:
-        nonlocal seen
+    def write_line(descriptor: int, content: bytes) -> int:
+        nonlocal count
         if Path(f"/proc/self/fd/{descriptor}").readlink().name == "events.jsonl":
-            seen += 1
-            if seen == call:
+            count += 1
+            if count == call:
                 write(descriptor, content[: len(content) // 2])
                 os.kill(os.getpid(), signal.SIGKILL)
         return write(descriptor, content)
 
-    os.write = written
+    os.write = write_line
 
 
 def record_frames(report: str) -> None:
     """Write down the project's functions under way at each line of the tracking journal, innermost last."""
     write = os.write
 
-    def written(descriptor: int, content: bytes) -> int:
+    def write_line(descriptor: int, content: bytes) -> int:
         if Path(f"/proc/self/fd/{descriptor}").readlink().name == "events.jsonl":
             _report_frames(sys._getframe(1), report)
         return write(descriptor, content)
 
-    os.write = written
+    os.write = write_line
 
 
 def record_frames_of(place: str, report: str) -> None:
@@ -206,10 +206,10 @@ def clock_runs_back() -> None:
 
 def _in_call(place: str, call: int, after: int, do: Callable[[], None]) -> None:
     code = _code(place)
-    calls, made, inside, thread, done = 0, 0, None, 0, False
+    calls, events, inside, thread, finished = 0, 0, None, 0, False
 
     def profile(frame: FrameType, event: str, _argument: object) -> None:
-        nonlocal calls, made, inside, thread, done
+        nonlocal calls, events, inside, thread, finished
         if inside is None:
             if event != "call" or frame.f_code is not code:
                 return
@@ -217,11 +217,11 @@ def _in_call(place: str, call: int, after: int, do: Callable[[], None]) -> None:
             if calls < call:
                 return
             inside, thread = frame, threading.get_ident()
-        if done or thread != threading.get_ident():
+        if finished or thread != threading.get_ident():
             return
-        made += 1
-        if made > after or (event == "return" and frame is inside):
-            done = True
+        events += 1
+        if events > after or (event == "return" and frame is inside):
+            finished = True
             sys.setprofile(None)
             do()
 

@@ -13,11 +13,11 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     """Return a folder that the first worker to need it has filled; the others wait for that. Do not change it."""
     base = factory.getbasetemp()  # each worker's own, below that of the session
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
-    done = folder.with_name(f"{name}.done")
+    marker = folder.with_name(f"{name}.done")
     with FileLock(f"{folder}.lock"):
-        if not done.exists():
+        if not marker.exists():
             shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed to make it
             folder.mkdir()
             make(folder)
-            done.touch()
+            marker.touch()
     return folder

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gptmodel.config import TUTORIAL, ModelParams, Params, SampleParams, Switches, TrainParams
+from gptmodel.config import SECTIONS, TUTORIAL, ModelParams, Params, SampleParams, Switches, TrainParams
 from gptmodel.kneser_ney import KneserNey
 from gptmodel.language_model import LanguageModel
 from gptmodel.nn.transformer import TransformerModel, build_model
@@ -21,62 +21,27 @@ from gptmodel.tokenizers.char import CharTokenizer
 ROOT = Path(__file__).resolve().parents[1]
 VOCAB = 11
 M = TypeVar("M", bound=nn.Module)
-SMALL: dict[str, dict[str, Any]] = {
-    "fetch": {"source": "own", "sha256": None},
-    "prepare": {"tokenizer": "char", "train_fraction": 0.9},
-    "model": {
-        "block_size": 8,
-        "n_embd": 8,
-        "n_head": 2,
-        "n_layer": 2,
-        "dropout": 0.0,
-        "norm": "post",
-        "norm_type": "layernorm",
-        "position": "learned",
-        "activation": "relu",
-        "qk_norm": False,
-        "zero_init": False,
-        "logit_softcap": 0.0,
-        "scale_embedding": True,
-        "ngram_orders": [],
-        "ngram_dropout": 0.0,
-        "kneser_ney": 0,
-        "kneser_ney_share": 0.0,
-    },
+SMALL: dict[str, dict[str, Any]] = {  # beside the defaults
+    "fetch": {"source": "own"},
+    "model": {"block_size": 8, "n_embd": 8, "n_head": 2, "n_layer": 2},
     "train": {
         "batch_size": 3,
         "max_iters": 6,
         "eval_interval": 3,
         "eval_iters": 2,
-        "optimizer": "adamw",
         "learning_rate": 0.01,
-        "lr_schedule": "constant",
-        "min_lr": 0.0,
-        "warmup_iters": 0,
-        "weight_decay": 0.01,
-        "ngram_lr": None,
-        "ngram_floor": 0.0,
-        "muon_lr": None,
-        "muon_momentum": None,
-        "beta1": 0.9,
         "beta2": 0.99,
-        "grad_clip": 0.0,
         "seed": 7,
-        "threads": 1,
         "device": "cpu",
         "dtype": "float32",
-        "compile": False,
     },
-    "evaluate": {"overfit_gap": 0.1, "threads": 1, "device": "cpu"},
+    "evaluate": {"threads": 1, "device": "cpu"},
     "sample": {
         "prompt": "a",
         "max_new_tokens": 12,
         "num_samples": 2,
         "temperature": 1.0,
-        "top_k": 0,
-        "top_p": 1.0,
         "seed": 7,
-        "on_unknown": "error",
         "threads": 1,
         "device": "cpu",
     },
@@ -86,7 +51,7 @@ SMALL: dict[str, dict[str, Any]] = {
 
 def small_values() -> dict[str, dict[str, Any]]:
     """The small settings as plain values, to change at will."""
-    return copy.deepcopy(SMALL)
+    return {name: copy.deepcopy(section.defaults()) | SMALL.get(name, {}) for name, section in SECTIONS.items()}
 
 
 def small_params(**sections: dict[str, Any]) -> Params:

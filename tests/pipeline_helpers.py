@@ -69,7 +69,7 @@ class Project:
 
     def run(self, *command: str, status: int | None = 0, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the folder; it has to end with `status`, unless that is None."""
-        done = subprocess.run(
+        result = subprocess.run(
             command,
             cwd=self.root,
             env=self.environment | environment,
@@ -79,14 +79,14 @@ class Project:
             timeout=SECONDS,
             check=False,
         )
-        shown = f"{' '.join(command)}: status {done.returncode}\n{done.stdout}\n{done.stderr}"
-        assert status is None or done.returncode == status, shown
-        return done
+        report = f"{' '.join(command)}: status {result.returncode}\n{result.stdout}\n{result.stderr}"
+        assert status is None or result.returncode == status, report
+        return result
 
     def dvc(self, *arguments: str, status: int | None = 0) -> str:
         """Run a dvc command and return what it said."""
-        done = self.run("dvc", *arguments, status=status)
-        return done.stdout + done.stderr
+        result = self.run("dvc", *arguments, status=status)
+        return result.stdout + result.stderr
 
     def stage(self, name: str, *arguments: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:
         """Run one stage by itself."""
@@ -206,14 +206,14 @@ class Project:
 
 def new_project(root: Path) -> Project:
     """Copy this project as it is now, changes that are not committed included, and commit the copy."""
-    listed = subprocess.run(
+    listing = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
         check=True,
     )
-    for name in filter(None, listed.stdout.split("\0")):
+    for name in filter(None, listing.stdout.split("\0")):
         source = REPOSITORY / name
         left_out = name.startswith(NOT_NEEDED) or (name.startswith(MADE) and source.name != ".gitignore")
         if source.is_file() and not left_out:

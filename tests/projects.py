@@ -53,7 +53,7 @@ class Project:
         attempt.wait()
         return attempt
 
-    def done(self, *arguments: str, injuries: Injuries | None = None, **environment: str) -> Attempt:
+    def succeed(self, *arguments: str, injuries: Injuries | None = None, **environment: str) -> Attempt:
         """Run a command here that has to succeed."""
         attempt = self.run(*arguments, injuries=injuries, **environment)
         assert attempt.status == 0, attempt.error
@@ -109,7 +109,7 @@ def new_project(folder: Path, **sections: Mapping[str, Any]) -> Project:
     (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     write_text(folder / "data" / "input.txt", seed=1)
     project = Project(folder)
-    project.done("prepare")
+    project.succeed("prepare")
     return project
 
 

@@ -198,10 +198,16 @@ def test_the_tables_name_nothing_that_is_gone() -> None:
     assert not never, f"libraries that nobody there imports: {never}"
 
 
+@modules
+def test_nothing_imports_the_benchmarks(name: str) -> None:
+    for imported, line in imports(name):
+        assert not within(imported, {"benchmarks", "tests"}), f"{name}:{line}"
+
+
 def test_training_is_handed_its_tracker_and_nothing_imports_the_stages() -> None:
     for name in LIBRARY:
         for imported, line in imports(name):
-            assert not within(imported, {"stages", "tests"}), f"{name}:{line}"
+            assert not within(imported, {"stages"}), f"{name}:{line}"
             if not name.startswith(("gptmodel.tracking", "gptmodel.doctor")):
                 assert not within(imported, {"gptmodel.tracking"}), f"{name}:{line}"
 
@@ -225,8 +231,8 @@ def test_importing_the_library_imports_nothing_heavy() -> None:
         f"    found = [heavy for heavy in {HEAVY} if heavy in sys.modules]\n"
         "    assert not found, f'{name} imports {found}'\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-2000:]
 
 
 def test_init_files_are_empty() -> None:

@@ -520,10 +520,10 @@ def test_all_faults_of_a_params_file_are_in_the_line(copy: Path, capfd: pytest.C
 
 
 def test_a_port_that_is_taken(copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
         assert run(copy, "ui", "--port", str(port)) == 2
     assert f"error: --port {port}: " in capfd.readouterr().err
 
@@ -533,7 +533,7 @@ def test_as_a_process_of_its_own(copy: Path, name: str) -> None:
     case = TABLE[name]
     case.broken(copy)
     before = tree(copy)
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", f"stages.{case.command}", *case.arguments],
         cwd=copy,
         env={**os.environ, "PYTHONPATH": str(ROOT), "DVC_STAGE": "none"},
@@ -543,8 +543,8 @@ def test_as_a_process_of_its_own(copy: Path, name: str) -> None:
         timeout=60,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    assert case.fragment in done.stderr
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert case.fragment in result.stderr
     assert tree(copy) == before

@@ -119,16 +119,16 @@ def outcome(function: Callable[..., Any], *args: Any) -> str:
         return f"{type(error).__name__}: {error}"
 
 
-def shown_on_a_machine(section: str, params: Params) -> str:
+def effect_on_a_machine(section: str, params: Params) -> str:
     """What threads, device, dtype and compile come to: dropout is not compiled, and says so at once."""
-    chosen = getattr(params, section)
-    if section == "train" and chosen.compile:
+    section_params = getattr(params, section)
+    if section == "train" and section_params.compile:
         return outcome(find_compiler, params, torch.device("cpu"))
-    return outcome(lambda: (Place.of(params, section).crew.size, torch.get_num_threads(), chosen.device))
+    return outcome(lambda: (Place.of(params, section).crew.size, torch.get_num_threads(), section_params.device))
 
 
 @cache  # the same small settings stand on one side of most cases
-def shown_by_training(params: Params) -> str:
+def effect_of_training(params: Params) -> str:
     """Weights and history of a short run."""
     values = params.model_dump(mode="json")
     dtype = pick_dtype(params.train.dtype, torch.device("cpu"))
@@ -138,15 +138,15 @@ def shown_by_training(params: Params) -> str:
     return f"{rows} {[tensor.tolist() for tensor in state.model.transformer.state_dict().values()]}"
 
 
-def shown(section: str, key: str, params: Params, folder: Path) -> str:  # noqa: PLR0911  # a case each
+def effect(section: str, key: str, params: Params, folder: Path) -> str:  # noqa: PLR0911  # a case each
     """What can be observed of a setting."""
     if key in ("threads", "device", "compile"):
-        return shown_on_a_machine(section, params)
+        return effect_on_a_machine(section, params)
     if section == "model" and key not in TRAINED:  # equal random weights, so that what differs is the arithmetic
         model = scramble(small_model(**params.model.model_dump(mode="json")))
         return str(model(batch(2, 4)).tolist())
     if section in ("model", "train"):
-        return shown_by_training(params)
+        return effect_of_training(params)
     if section == "evaluate":
         return diagnose(1.7, 2.0, 3.0, params.evaluate.overfit_gap).verdict
     if section == "sample":
@@ -168,9 +168,9 @@ def test_a_setting_changes_what_can_be_observed(name: str, tmp_path: Path) -> No
     section, key = name.split(".")
     common, one, other = CASES[name]
     elsewhere = {name: changes for name, changes in common.items() if name in Params.model_fields}
-    here = {name: value for name, value in common.items() if name not in elsewhere}
-    sides = [small_params(**elsewhere, **{section: {**here, key: value}}) for value in (one, other)]
-    first, again, second = (shown(section, key, params, tmp_path) for params in (sides[0], sides[0], sides[1]))
+    section_settings = {name: value for name, value in common.items() if name not in elsewhere}
+    sides = [small_params(**elsewhere, **{section: {**section_settings, key: value}}) for value in (one, other)]
+    first, again, second = (effect(section, key, params, tmp_path) for params in (sides[0], sides[0], sides[1]))
     assert first == again
     assert first != second
 
@@ -200,7 +200,7 @@ def model_bytes(project: Path, *settings: str) -> bytes:
     """model.pth of the train stage."""
     from stages.train import train
 
-    train(params=Path("params.yaml"), settings=["model.dropout=0.1", *settings], out=Path())
+    train(params_file=Path("params.yaml"), settings=["model.dropout=0.1", *settings], out=Path())
     return (project / "models" / "model.pth").read_bytes()
 
 

@@ -23,20 +23,20 @@ class Slow:
         self.order, self.vocab_size = order, vocab_size
         padded = [START] * (order - 1) + ids
         longest = Counter(tuple(padded[at : at + order]) for at in range(len(ids)))
-        self.seen = {order: longest}
+        self.counts = {order: longest}
         for length in range(order - 1, 0, -1):
-            self.seen[length] = Counter(gram[1:] for gram in self.seen[length + 1])
-        self.by_context = {length: defaultdict(dict) for length in self.seen}  # type: ignore[var-annotated]
-        for length, grams in self.seen.items():
+            self.counts[length] = Counter(gram[1:] for gram in self.counts[length + 1])
+        self.by_context = {length: defaultdict(dict) for length in self.counts}  # type: ignore[var-annotated]
+        for length, grams in self.counts.items():
             for gram, times in grams.items():
                 self.by_context[length][gram[:-1]][gram[-1]] = times
 
     def discount(self, length: int, times: int) -> float:
-        of = Counter(self.seen[length].values())
+        of = Counter(self.counts[length].values())
         once, twice, thrice, four = (max(1, of[n]) for n in (1, 2, 3, 4))
         part = once / (once + 2 * twice)
-        found = (1 - 2 * part * twice / once, 2 - 3 * part * thrice / twice, 3 - 4 * part * four / thrice)
-        return min(max(found[min(times, 3) - 1], 0.0), times, 3)
+        discounts = (1 - 2 * part * twice / once, 2 - 3 * part * thrice / twice, 3 - 4 * part * four / thrice)
+        return min(max(discounts[min(times, 3) - 1], 0.0), times, 3)
 
     def probability(self, context: list[int], token: int) -> float:
         context = context[-(self.order - 1) :] if self.order > 1 else []
@@ -44,9 +44,9 @@ class Slow:
         after = self.by_context[len(context) + 1].get(tuple(context))
         if after is None:
             return shorter
-        held = {each: self.discount(len(context) + 1, times) for each, times in after.items()}
-        own = after.get(token, 0) - held.get(token, 0.0)
-        return (own + sum(held.values()) * shorter) / sum(after.values())
+        held_back = {successor: self.discount(len(context) + 1, times) for successor, times in after.items()}
+        own = after.get(token, 0) - held_back.get(token, 0.0)
+        return (own + sum(held_back.values()) * shorter) / sum(after.values())
 
 
 @pytest.mark.parametrize("dense", [0, 1 << 21], ids=["sparse", "dense"])
@@ -59,11 +59,11 @@ def test_probabilities_are_those_of_the_recursion(order: int, dense: int, monkey
     assert [level.longest.dense is not None for level in counted._levels] == [dense > 0] * order
     idx = torch.from_numpy(np.stack([ids[:9], ids[77:86], batch(1, 9)[0].numpy()]).astype(np.int64))  # (3, 9)
     p = counted.probabilities(idx)
-    for row, found in zip(idx.tolist(), p, strict=True):
+    for row, row_probabilities in zip(idx.tolist(), p, strict=True):
         for t in range(9):
             longest = slow[min(order, t + 2) - 1]  # with t + 1 ids of context n-grams can have t + 2 at most
             expected = [longest.probability(row[: t + 1], token) for token in range(VOCAB)]
-            np.testing.assert_allclose(found[t], expected, rtol=1e-5)
+            np.testing.assert_allclose(row_probabilities[t], expected, rtol=1e-5)
     torch.testing.assert_close(p.sum(-1), torch.ones(3, 9), rtol=0, atol=1e-5)
     assert bool((p > 0).all())
 

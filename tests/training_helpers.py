@@ -74,8 +74,8 @@ def varied(run: Run, **changes: Any) -> Run:
     if "snapshot_seconds" in changes:
         runtime = params.runtime.model_copy(update={"snapshot_seconds": changes.pop("snapshot_seconds")})
         params = params.model_copy(update={"runtime": runtime})
-    seen = {key: changes.pop(key) for key in ("observer", "save", "stopped") if key in changes}
-    return Run(data, params, replace(place, **changes), replace(hooks, **seen))
+    hook_changes = {key: changes.pop(key) for key in ("observer", "save", "stopped") if key in changes}
+    return Run(data, params, replace(place, **changes), replace(hooks, **hook_changes))
 
 
 def trained(seed: int = 0, changed: Callable[[Run], Run] = lambda run: run, **sections: Any) -> TrainingState:

@@ -44,7 +44,7 @@ class _Global:
 @dataclass
 class _Storage:
     numbers: Tensor  # 1-D
-    left: int  # numbers that no tensor has used: tensors do not share any
+    unused: int  # of the numbers: tensors do not share any
 
 
 _MARK = _Global("mark")
@@ -140,10 +140,10 @@ class _Machine:
         return values[::-1]
 
     def _tuple(self, values: list[Any]) -> None:
-        made = tuple(values)
-        if _depth(made) > TUPLE_DEPTH:
+        value = tuple(values)
+        if _depth(value) > TUPLE_DEPTH:
             raise ArchiveError("it is nested too deeply")
-        self.stack.append(made)
+        self.stack.append(value)
 
     def _tuple_of(self, count: int) -> None:
         self._tuple([self.stack.pop() for _ in range(count)][::-1])
@@ -155,13 +155,13 @@ class _Machine:
         for key, value in zip(items[::2], items[1::2], strict=True):
             if type(key) not in (str, int):
                 raise ArchiveError("a key is neither a text nor a number")
-            target[key] = _whole(value)
+            target[key] = _plain_value(value)
 
     def _append(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if type(target) is not list:
             raise ArchiveError("an item is in no list")
-        target.extend(map(_whole, items))
+        target.extend(map(_plain_value, items))
 
     def _reduce(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
@@ -219,7 +219,7 @@ def _depth(value: tuple[Any, ...]) -> int:
     return 1 + max((_depth(part) for part in value if isinstance(part, tuple)), default=0)
 
 
-def _whole(value: Any) -> Any:
+def _plain_value(value: Any) -> Any:
     """Return a value that may stand in a dict or a list."""
     if isinstance(value, (_Global, _Storage)):
         raise ArchiveError("it has a part of a tensor where a value belongs")
@@ -236,9 +236,9 @@ def _tensor(arguments: tuple[Any, ...]) -> Tensor:
     count = math.prod(size)
     if any(n > 1 and step != math.prod(size[i + 1 :]) for i, (n, step) in enumerate(zip(size, stride, strict=True))):
         raise ArchiveError("the numbers of a tensor are not contiguous")
-    if offset + count > len(storage.numbers) or count > storage.left:
+    if offset + count > len(storage.numbers) or count > storage.unused:
         raise ArchiveError("a tensor claims more numbers than there are")
-    storage.left -= count
+    storage.unused -= count
     return storage.numbers[offset : offset + count].view(size)
 
 

@@ -32,13 +32,13 @@ def find_compiler(params: Params, device: torch.device) -> tuple[str, str]:
     try:
         from torch._inductor.cpp_builder import get_cpp_compiler
 
-        said = subprocess.run([get_cpp_compiler(), "--version"], capture_output=True, text=True, check=True).stdout
+        version = subprocess.run([get_cpp_compiler(), "--version"], capture_output=True, text=True, check=True).stdout
         x = torch.ones(1)
         with quiet():
             torch.compile(torch.neg, fullgraph=True, options=OPTIONS)(x)
     except Exception as error:  # whatever goes wrong in a compiler, a training does without it
         return "", f"torch cannot compile here ({first_line(error)}); it needs a C++ compiler, such as g++"
-    return said.partition("\n")[0], ""
+    return version.partition("\n")[0], ""
 
 
 @contextmanager

@@ -72,8 +72,8 @@ class _Shared(Generic[Part, Result]):
 
     def run(self) -> None:
         """Do one part after the other; an error ends the sharing out, and is found in its future."""
-        while (taken := self._take()) is not None:
-            future, part = taken
+        while (task := self._take()) is not None:
+            future, part = task
             try:
                 future.set_result(self._work(part))
             except BaseException as error:  # whoever waits for the results raises it

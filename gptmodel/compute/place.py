@@ -53,14 +53,14 @@ class Place:
             return cls(
                 device=device,
                 threads=settings.threads,
-                crew=_crew(settings.threads, device, whole=stage == "sample"),
+                crew=_crew(settings.threads, device, torch_threads=stage == "sample"),
             )
         compiler, not_compiled = find_compiler(params, device)
         return cls(
             device=device,
             dtype=pick_dtype(params.train.dtype, device),
             threads=settings.threads,
-            crew=_crew(settings.threads, device, whole=bool(compiler)),
+            crew=_crew(settings.threads, device, torch_threads=bool(compiler)),
             compiler=compiler,
             not_compiled=not_compiled,
             beside=has_idle_cores(device, settings.threads),
@@ -117,12 +117,12 @@ def has_idle_cores(device: torch.device, threads: int) -> bool:
     return device.type == "cpu" and cores >= 2 * threads
 
 
-def _crew(threads: int, device: torch.device, *, whole: bool) -> Crew:
+def _crew(threads: int, device: torch.device, *, torch_threads: bool) -> Crew:
     """Return `threads` threads that compute on a CPU with one torch thread each; elsewhere the device does the work.
 
-    `whole` returns one that computes with as many torch threads: the faster way for compiled code and for sampling.
+    With `torch_threads` it is one that computes with as many of torch's: faster for compiled code and for sampling.
     """
-    if whole and device.type == "cpu":
+    if torch_threads and device.type == "cpu":
         _use_threads(threads)
         return Crew(1, partial(torch.set_num_threads, threads))
     _use_threads(1)

@@ -67,17 +67,15 @@ def evaluation_batches(
     targets = len(data) - 1
     if targets < 1:
         raise DataError(f"{len(data)} tokens hold nothing to evaluate; at least 2 are needed")
-    full = targets // block_size
-    whole = max_blocks is None or max_blocks >= full
-    chosen = full if whole or max_blocks is None else max_blocks
-    for first in range(0, chosen, batch_size):
-        number = np.arange(first, min(first + batch_size, chosen))
-        # The middle of each of `chosen` equal parts of the split; where all blocks are chosen, block = number.
-        block = (2 * number + 1) * full // (2 * chosen)
+    full_blocks, remainder = divmod(targets, block_size)
+    count = full_blocks if max_blocks is None else min(max_blocks, full_blocks)
+    for start in range(0, count, batch_size):
+        number = np.arange(start, min(start + batch_size, count))
+        # The middle of each of `count` equal parts of the split; with all blocks, block = number.
+        block = (2 * number + 1) * full_blocks // (2 * count)
         yield _gather(data, block * block_size, block_size, device)
-    rest = targets - full * block_size
-    if whole and rest:
-        yield _gather(data, np.array([full * block_size]), rest, device)
+    if count == full_blocks and remainder:
+        yield _gather(data, np.array([full_blocks * block_size]), remainder, device)
 
 
 def _gather(

@@ -15,7 +15,7 @@ MARKS = {  # UTF-32 first: one of its marks begins with one of UTF-16
 def utf16_without_mark(content: bytes, least: float) -> str | None:
     """Return UTF-16LE or UTF-16BE where NULs are in every second place: in at least that share of them."""
     pairs = len(content) // 2
-    even, odd = (content[first : 2 * pairs : 2].count(0) for first in (0, 1))
+    even, odd = (content[offset : 2 * pairs : 2].count(0) for offset in (0, 1))
     if max(even, odd) < max(1.0, least * pairs) or min(even, odd) > max(even, odd) / 10:
         return None
     return "UTF-16LE" if odd > even else "UTF-16BE"
@@ -38,9 +38,9 @@ def likely_encoding(path: Path, content: bytes) -> str:
     if 0 in content:
         return "it does not look like text, since it holds NUL bytes; set prepare.tokenizer to byte to train on bytes"
     try:
-        good = content.decode()
+        prefix = content.decode()
     except UnicodeDecodeError as error:
-        good = content[: error.start].decode()
-    if not good.isascii():  # other encodings hardly ever look like UTF-8
+        prefix = content[: error.start].decode()
+    if not prefix.isascii():  # other encodings hardly ever look like UTF-8
         return "the text before that is UTF-8, so the file is damaged there; repair that place"
     return f"it is probably Windows-1252 or Latin-1; convert it with {conversion(path, 'WINDOWS-1252')}"

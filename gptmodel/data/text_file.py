@@ -90,22 +90,22 @@ def splits(text: Text, train_units: int) -> Iterator[tuple[Iterator[bytes], Iter
 
 def cut(chunks: Iterator[bytes], units: int, unit: Unit) -> tuple[Iterator[bytes], Iterator[bytes]]:
     """Return the chunks of the first `units` units, and those of the others; to begin with these passes over those."""
-    rest: list[bytes] = []
+    remainder: list[bytes] = []
 
     def first() -> Iterator[bytes]:
-        left = units
+        remaining = units
         for chunk in chunks:
-            end, count = _reach(chunk, left, unit)
-            left -= count
+            end, count = _reach(chunk, remaining, unit)
+            remaining -= count
             yield chunk[:end]
             if end < len(chunk):
-                rest.append(chunk[end:])
+                remainder.append(chunk[end:])
                 return
 
     def others() -> Iterator[bytes]:
         for _ in beginning:
             pass
-        yield from chain(rest, chunks)
+        yield from chain(remainder, chunks)
 
     beginning = first()
     return beginning, others()

@@ -41,17 +41,17 @@ def _rwlock(root: Path) -> Iterator[Finding]:
         text = ".dvc/tmp/rwlock was cut off by a kill, and every DVC command fails on it; --mend removes it"
         yield Finding("problem", text, mend)
         return
-    changed = path.stat().st_mtime
-    gone = {pid: cmd for pid, cmd in entries if not psutil.pid_exists(pid)}
-    reused = {pid: cmd for pid, cmd in entries if pid not in gone and _is_younger(pid, changed)}
-    if gone:
-        who = listed([f"`{cmd}` (PID {pid})" for pid, cmd in gone.items()], 3)
+    modified = path.stat().st_mtime
+    dead = {pid: cmd for pid, cmd in entries if not psutil.pid_exists(pid)}
+    reused = {pid: cmd for pid, cmd in entries if pid not in dead and _is_younger(pid, modified)}
+    if dead:
+        who = listed([f"`{cmd}` (PID {pid})" for pid, cmd in dead.items()], 3)
         text = f"DVC still has locks of killed processes: {who}; they block nothing, and --mend removes them"
         yield Finding("note", text, mend)
     for pid, cmd in reused.items():
         text = f"`{cmd}` (PID {pid}) was killed, but another process now has its id, and that blocks DVC"
         yield Finding("problem", f"{text}; --mend removes the locks", mend)
-    for pid, cmd in {(pid, cmd) for pid, cmd in entries if pid not in {*gone, *reused}}:
+    for pid, cmd in {(pid, cmd) for pid, cmd in entries if pid not in {*dead, *reused}}:
         text = f"`{cmd}` (PID {pid}) is running and has locked its files: let it finish"
         if not _runs(pid, cmd):
             text += f"; if that process is no longer DVC (it runs `{_command(pid)}`), remove .dvc/tmp/rwlock"
@@ -116,15 +116,15 @@ def _mend(root: Path) -> str:
             except (ValueError, TypeError):
                 path.unlink()
                 return "removed .dvc/tmp/rwlock"
-            changed = path.stat().st_mtime
-            gone = {pid for pid, _ in entries if not psutil.pid_exists(pid) or _is_younger(pid, changed)}
-            write = {key: info for key, info in locks.get("write", {}).items() if info["pid"] not in gone}
-            read = {key: [i for i in infos if i["pid"] not in gone] for key, infos in locks.get("read", {}).items()}
-            living = {"write": write, "read": {key: infos for key, infos in read.items() if infos}}
+            modified = path.stat().st_mtime
+            dead = {pid for pid, _ in entries if not psutil.pid_exists(pid) or _is_younger(pid, modified)}
+            writers = {key: info for key, info in locks.get("write", {}).items() if info["pid"] not in dead}
+            readers = {key: [i for i in infos if i["pid"] not in dead] for key, infos in locks.get("read", {}).items()}
+            living = {"write": writers, "read": {key: infos for key, infos in readers.items() if infos}}
             atomic_write(path, json.dumps({key: value for key, value in living.items() if value}).encode())
     except LockError:
         return "nothing: a DVC command is changing the locks right now; run this again"
-    return f"the locks of {listed([f'PID {pid}' for pid in sorted(gone)]) if gone else 'killed processes'} are gone"
+    return f"the locks of {listed([f'PID {pid}' for pid in sorted(dead)]) if dead else 'killed processes'} are gone"
 
 
 def _repository_lock(root: Path) -> Iterator[Finding]:

@@ -101,7 +101,7 @@ def _repository(root: Path) -> Iterator[Finding]:
 def _space(root: Path) -> Iterator[Finding]:
     free = shutil.disk_usage(root).free
     if free < LITTLE_SPACE:
-        hint = "`dvc gc --workspace` removes what the workspace does not need from DVC's cache"
+        hint = "`dvc gc --all-commits --all-experiments` frees what no commit and no experiment needs"
         yield Finding("problem" if free < TOO_LITTLE_SPACE else "note", f"{size(free)} are free on the disk: {hint}")
     else:
         yield Finding("ok", f"{size(free)} are free on the disk")

@@ -58,7 +58,7 @@ def _trainings(root: Path) -> Iterator[Finding]:
     for folder in sorted((root / "runs").glob("*")):
         snapshots = sorted(folder.glob("snapshot-*.pt"))
         name = f"runs/{folder.name}"
-        if _held(folder.with_name(f"{folder.name}.lock")):
+        if _is_held(folder.with_name(f"{folder.name}.lock")):
             yield Finding("note", f"{name}: a training is under way")
         elif snapshots:
             unfinished += 1
@@ -76,7 +76,7 @@ def _trainings(root: Path) -> Iterator[Finding]:
         yield Finding("ok", f"no training was left unfinished{harmless}")
 
 
-def _held(lock: Path) -> bool:
+def _is_held(lock: Path) -> bool:
     """Tell whether a living process holds a lock file; one that is only there holds nothing."""
     if not lock.is_file():
         return False
@@ -93,7 +93,7 @@ def _tracking(root: Path) -> Iterator[Finding]:
     killed: list[Journal] = []
     unsent: list[Journal] = []
     for journal in journals(root):
-        if _held(journal.alive_lock):
+        if _is_held(journal.alive_lock):
             continue
         if journal.last_status() == "RUNNING":
             killed.append(journal)
@@ -125,14 +125,14 @@ def _abandoned_files(root: Path) -> list[Path]:
     """Return half-written files that nobody wrote to for a while and no process of this user has open."""
     limit = time.time() - FRESH_SECONDS
     paths = [path for folder in FOLDERS for path in sorted((root / folder).rglob("*.tmp"))]
-    old = [path for path in paths if TEMPORARY.fullmatch(path.name) and path.stat().st_mtime < limit]
-    if not old:
+    stale = [path for path in paths if TEMPORARY.fullmatch(path.name) and path.stat().st_mtime < limit]
+    if not stale:
         return []
     opened: set[str] = set()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             opened |= {file.path for file in process.open_files()}
-    return [path for path in old if str(path) not in opened]
+    return [path for path in stale if str(path) not in opened]
 
 
 def _remove_files(root: Path) -> str:

@@ -55,9 +55,9 @@ def bigram_loss(train_data: np.ndarray, val_data: np.ndarray, vocab_size: int) -
     first_counts = np.bincount(pairs // vocab_size, weights=counts, minlength=vocab_size)  # (V,)
     total = 0.0
     for codes in _pair_codes(val_data, vocab_size):
-        at = np.minimum(np.searchsorted(pairs, codes), len(pairs) - 1)
-        seen = np.where(pairs[at] == codes, counts[at], 0)
-        total -= float(np.log((seen + 1) / (first_counts[codes // vocab_size] + vocab_size)).sum())
+        index = np.minimum(np.searchsorted(pairs, codes), len(pairs) - 1)
+        occurrences = np.where(pairs[index] == codes, counts[index], 0)
+        total -= float(np.log((occurrences + 1) / (first_counts[codes // vocab_size] + vocab_size)).sum())
     return total / (len(val_data) - 1)
 
 
@@ -71,8 +71,7 @@ def _count_pairs(data: np.ndarray, vocab_size: int) -> tuple[np.ndarray, np.ndar
     """Return the distinct pair codes, sorted, and how often each occurs."""
     pairs, counts = np.empty(0, np.int64), np.empty(0, np.int64)
     for codes in _pair_codes(data, vocab_size):
-        new, times = np.unique(codes, return_counts=True)
-        merged, where = np.unique(np.concatenate((pairs, new)), return_inverse=True)
-        counts = np.bincount(where, weights=np.concatenate((counts, times))).astype(np.int64)
-        pairs = merged
+        chunk_pairs, chunk_counts = np.unique(codes, return_counts=True)
+        pairs, index = np.unique(np.concatenate((pairs, chunk_pairs)), return_inverse=True)
+        counts = np.bincount(index, weights=np.concatenate((counts, chunk_counts))).astype(np.int64)
     return pairs, counts

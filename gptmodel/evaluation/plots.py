@@ -12,6 +12,8 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+from gptmodel.files import atomic_writer
+
 TRAIN_COLOUR, VAL_COLOUR = "#1f77b4", "#d95f02"
 
 
@@ -52,14 +54,16 @@ def plot_loss_by_position(path: Path, train: np.ndarray, val: np.ndarray) -> Non
 
 @contextmanager
 def _figure(path: Path, title: str, xlabel: str) -> Iterator[Axes]:
-    """Yield the axes of a new figure, which is written to `path` at the end."""
-    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
-    axes.set_title(title)
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel("loss (nats per token)")
-    yield axes
-    axes.grid(visible=True, alpha=0.3)
-    axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110, metadata={"Software": None})
-    plt.close(figure)
+    """Yield the axes of a new figure, which is written to `path` at the end; a user's matplotlibrc changes nothing."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+        axes.set_title(title)
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel("loss (nats per token)")
+        yield axes
+        axes.grid(visible=True, alpha=0.3)
+        axes.legend()
+        with atomic_writer(path) as stream:
+            figure.savefig(stream, format="png", dpi=110, metadata={"Software": None})
+        plt.close(figure)

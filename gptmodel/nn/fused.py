@@ -106,12 +106,12 @@ def _split_heads(module: nn.Module, state: dict[str, Any], prefix: str, _metadat
     assert isinstance(module, FusedMultiHeadAttention)
     pieces = state.pop(f"{prefix}qkv.weight").split(module.head_size)  # 3 * nh pieces of (hs, C)
     proj = {key: state.pop(key) for key in (f"{prefix}proj.weight", f"{prefix}proj.bias")}
-    named = dict(zip(_head_keys(prefix, module.num_heads), pieces, strict=True))
+    weights = dict(zip(_head_keys(prefix, module.num_heads), pieces, strict=True))
     # in the order of the reference, so that the bytes of a file do not tell which twin wrote it
     for head in range(module.num_heads):
         for part in ("key", "query", "value"):
             key = f"{prefix}heads.{head}.{part}.weight"
-            state[key] = named[key]
+            state[key] = weights[key]
     state.update(proj)
 
 

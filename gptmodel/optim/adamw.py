@@ -21,12 +21,12 @@ class AdamW(torch.optim.AdamW, Optimizer):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002  # torch's signature
         """Update every weight."""
-        whole = [(group, [self.state[p] for p in group["params"]]) for group in self.param_groups if group["params"]]
-        on_cpu = all(p.device.type == "cpu" for group, _ in whole for p in group["params"][:1])
-        if not on_cpu or not all(all(states) for _, states in whole):  # torch makes what is missing
+        groups = [(group, [self.state[p] for p in group["params"]]) for group in self.param_groups if group["params"]]
+        on_cpu = all(p.device.type == "cpu" for group, _ in groups for p in group["params"][:1])
+        if not on_cpu or not all(all(states) for _, states in groups):  # torch makes what is missing
             super().step()
             return
-        for group, states in whole:
+        for group, states in groups:
             steps = [state["step"] for state in states]
             torch._foreach_add_(steps, 1)
             torch._fused_adamw_(

@@ -35,12 +35,12 @@ def _sgd(model: nn.Module, params: TrainParams) -> list[Optimizer]:
     return [SGD([group for group in groups if group["params"]], lr=params.learning_rate)]
 
 
-def _adamw(model: nn.Module, params: TrainParams, taken: Set[int] = frozenset()) -> list[Optimizer]:
-    """Return AdamW for all weights but those whose ids are `taken`, and its lazy form where gradients are sparse."""
+def _adamw(model: nn.Module, params: TrainParams, excluded: Set[int] = frozenset()) -> list[Optimizer]:
+    """Return AdamW for all weights but those whose ids are `excluded`, and its lazy form where gradients are sparse."""
     assert params.beta1 is not None
     assert params.beta2 is not None
     betas = (params.beta1, params.beta2)
-    parts: list[Optimizer] = [AdamW(_groups(model, params, taken), lr=params.learning_rate, betas=betas, fused=True)]
+    parts: list[Optimizer] = [AdamW(_groups(model, params, excluded), lr=params.learning_rate, betas=betas, fused=True)]
     sparse = _sparse_group(model, params)
     if sparse["params"]:
         parts.append(TableAdam([sparse], lr=params.learning_rate, betas=betas, floor=params.ngram_floor))
@@ -52,8 +52,8 @@ def _muon(model: nn.Module, params: TrainParams) -> list[Optimizer]:
     assert params.muon_momentum is not None
     settings = {"lr": params.muon_lr, "momentum": params.muon_momentum, "weight_decay": params.weight_decay}
     parts = [Muon(groups, **settings) for groups in _matrices(model, params.muon_lr / params.learning_rate)]
-    taken = {id(p) for part in parts for group in part.param_groups for p in group["params"]}
-    return [*parts, *_adamw(model, params, taken)]
+    excluded = {id(p) for part in parts for group in part.param_groups for p in group["params"]}
+    return [*parts, *_adamw(model, params, excluded)]
 
 
 OPTIMIZERS: dict[str, Callable[[nn.Module, TrainParams], list[Optimizer]]] = {
@@ -64,11 +64,11 @@ OPTIMIZERS: dict[str, Callable[[nn.Module, TrainParams], list[Optimizer]]] = {
 """What `train.optimizer` can be: each makes the optimizers that share out a model, those with the most work first."""
 
 
-def _groups(model: nn.Module, params: TrainParams, taken: Set[int] = frozenset()) -> list[dict[str, Any]]:
-    """Return the group of the matrices, which decay, and that of all else, without sparse tables and what is taken."""
+def _groups(model: nn.Module, params: TrainParams, excluded: Set[int] = frozenset()) -> list[dict[str, Any]]:
+    """Return the group of the matrices, which decay, and that of all else; sparse tables and `excluded` are in none."""
     embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
     tables = {id(module.weight) for module in embeddings}
-    elsewhere = {id(module.weight) for module in embeddings if module.sparse} | taken
+    elsewhere = {id(module.weight) for module in embeddings if module.sparse} | excluded
     weights = [p for p in model.parameters() if id(p) not in elsewhere]
     decayed = [p for p in weights if p.dim() >= 2 and id(p) not in tables]
     others = [p for p in weights if p.dim() < 2 or id(p) in tables]
@@ -107,6 +107,6 @@ def learning_rate_at(iteration: int, params: TrainParams) -> float:
         return params.learning_rate * (iteration + 1) / (params.warmup_iters + 1)
     if params.lr_schedule == "constant":
         return params.learning_rate
-    done = (iteration - params.warmup_iters) / (params.max_iters - params.warmup_iters)
-    left = 1.0 - done if params.lr_schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
-    return params.min_lr + (params.learning_rate - params.min_lr) * left
+    progress = (iteration - params.warmup_iters) / (params.max_iters - params.warmup_iters)
+    factor = 1.0 - progress if params.lr_schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
+    return params.min_lr + (params.learning_rate - params.min_lr) * factor

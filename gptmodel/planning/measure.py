@@ -91,14 +91,14 @@ def measure(params: Params, text: PlannedText, seconds: float) -> Measured:
     started = time.perf_counter()
     if params.train.compile:
         importlib.import_module("torch._inductor.compile_fx")
-    libraries = time.perf_counter() - started
+    import_seconds = time.perf_counter() - started
     place, memory = find_place(params, text.tokenizer.vocab_size, (text.train_tokens, text.val_tokens))
     with memory_errors(lambda: "while measuring"):
         started = time.perf_counter()
         state = first_state(params, text.tokenizer, text.ids, place)
-        built = time.perf_counter() - started
-        compiling = _fill_compilers_cache(state.model, params, place) if place.compiler else 0.0
-        begun, iterations = _iterations(state, params, text, place, seconds)
+        model_seconds = time.perf_counter() - started
+        compile_seconds = _fill_compilers_cache(state.model, params, place) if place.compiler else 0.0
+        start_seconds, iterations = _iterations(state, params, text, place, seconds)
         passes = _passes(state.model, text, place, seconds / 2)
         snapshot, snapshot_seconds = _snapshot(state)
         return Measured(
@@ -106,7 +106,7 @@ def measure(params: Params, text: PlannedText, seconds: float) -> Measured:
             parameters=sum(p.numel() for p in state.model.transformer.parameters()),
             memory=memory,
             beside=place.beside,
-            build_seconds=libraries + built + (compiling + begun if place.compiler else 0.0),
+            build_seconds=import_seconds + model_seconds + (compile_seconds + start_seconds if place.compiler else 0.0),
             iterations=len(iterations),
             iteration_seconds=median(iterations),
             spread=(float(np.quantile(iterations, 0.25)), float(np.quantile(iterations, 0.75))),
@@ -174,10 +174,10 @@ def _sampling(model: LanguageModel, params: Params, seconds: float) -> tuple[flo
     model.transformer.to(place.device)
 
     def seconds_after(length: int, count: int) -> float:
-        few = sample.model_copy(update={"max_new_tokens": count})
+        sample_params = sample.model_copy(update={"max_new_tokens": count})
         idx = torch.zeros(sample.num_samples, length, dtype=torch.int64, device=place.device)  # (B, T)
         generator = torch_generator(sample.seed, Stream.SAMPLING, device=place.device)
-        times = _timed(lambda: [new.tolist() for new in generate(model, idx, few, generator)], seconds)
+        times = _timed(lambda: [ids.tolist() for ids in generate(model, idx, sample_params, generator)], seconds)
         return median(times) / count
 
     return seconds_after(1, min(16, block_size)), seconds_after(block_size, 4)

@@ -58,52 +58,52 @@ def make_plan(params: Params, text: PlannedText, measured: Measured, start: floa
     """Extrapolate; `start` is how many seconds a process takes before it can compute."""
     train, block_size = params.train, params.model.block_size
     splits = text.train_tokens, text.val_tokens
-    each = sum(evaluated_tokens(tokens, block_size, train.eval_iters * train.batch_size) for tokens in splits)
-    whole = sum(evaluated_tokens(tokens, block_size) for tokens in splits)
+    evaluated = sum(evaluated_tokens(tokens, block_size, train.eval_iters * train.batch_size) for tokens in splits)
+    all_tokens = sum(evaluated_tokens(tokens, block_size) for tokens in splits)
     iterations = train.max_iters * measured.iteration_seconds
-    evaluations = _evaluation_seconds(train, each / block_size * measured.block_seconds, measured)
-    saved = int((iterations + evaluations) / params.runtime.snapshot_seconds)
+    evaluations = _evaluation_seconds(train, evaluated / block_size * measured.block_seconds, measured)
+    snapshots = int((iterations + evaluations) / params.runtime.snapshot_seconds)
     seconds = Seconds(
         start=start,
         build=measured.build_seconds,
         iterations=iterations,
         evaluations=evaluations,
-        snapshots=min(saved, train.max_iters) * measured.snapshot_seconds,
-        evaluate=whole / block_size * measured.evaluate_block_seconds + PLOTS_SECONDS,
+        snapshots=min(snapshots, train.max_iters) * measured.snapshot_seconds,
+        evaluate=all_tokens / block_size * measured.evaluate_block_seconds + PLOTS_SECONDS,
         sample=_sample_seconds(params.model, params.sample, measured.token_seconds),
     )
     tracked = measured.model_bytes + TRACKING_BYTES if params.runtime.mlflow else 0
     return Plan(
         evaluations=evaluation_count(train),
-        evaluated=each,
+        evaluated=evaluated,
         epochs=train.max_iters * train.batch_size * block_size / text.train_tokens,
         seconds=seconds,
         model=measured.model_bytes,
-        snapshots=min(saved, KEPT_SNAPSHOTS) * measured.snapshot_bytes,
+        snapshots=min(snapshots, KEPT_SNAPSHOTS) * measured.snapshot_bytes,
         prepared=text.file_bytes,
         kept=2 * (measured.model_bytes + text.file_bytes) + tracked,
     )
 
 
-def _evaluation_seconds(train: TrainParams, each: float, measured: Measured) -> float:
+def _evaluation_seconds(train: TrainParams, seconds: float, measured: Measured) -> float:
     """Return what all evaluations, each of so many seconds, add to the iterations.
 
     Beside them, an evaluation costs what is left of it when the next one is due, of which the thread that trains then
     takes a share; nothing comes after the last one.
     """
     if not measured.beside:
-        return evaluation_count(train) * each
+        return evaluation_count(train) * seconds
 
-    def left(iterations: int) -> float:
-        return max(0.0, each - iterations * measured.iteration_seconds)
+    def unfinished(iterations: int) -> float:
+        return max(0.0, seconds - iterations * measured.iteration_seconds)
 
-    full, rest = divmod(train.max_iters, train.eval_interval)
-    waiting = full * left(train.eval_interval) + (left(rest) if rest else 0.0) + each
+    intervals, last = divmod(train.max_iters, train.eval_interval)
+    waiting = intervals * unfinished(train.eval_interval) + (unfinished(last) if last else 0.0) + seconds
     return waiting * train.threads / (train.threads + 1)
 
 
 def _sample_seconds(model: ModelParams, sample: SampleParams, token_seconds: tuple[float, float]) -> float:
     """Return the time of all new tokens: past block_size each reads the whole context again."""
-    kept, full = token_seconds
+    cached, uncached = token_seconds
     growing = max(0, min(sample.max_new_tokens, model.block_size - len(sample.prompt)))
-    return growing * kept + (sample.max_new_tokens - growing) * full
+    return growing * cached + (sample.max_new_tokens - growing) * uncached

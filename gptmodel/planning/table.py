@@ -33,16 +33,18 @@ def _work(params: "Params", text: "PlannedText", measured: "Measured", plan: "Pl
     tokens = train.batch_size * block_size
     yield "parameters", f"{measured.parameters:,}", f"vocab_size {text.tokenizer.vocab_size}"
     yield "tokens per iteration", f"{tokens:,}", f"{train.batch_size:,} sequences of {block_size:,}"
-    seen = f"{train.max_iters * tokens:,} tokens, {plan.epochs:.2f} times the {text.train_tokens:,} of the train split"
-    yield "iterations", f"{train.max_iters:,}", seen
+    remark = (
+        f"{train.max_iters * tokens:,} tokens, {plan.epochs:.2f} times the {text.train_tokens:,} of the train split"
+    )
+    yield "iterations", f"{train.max_iters:,}", remark
     beside = ", beside the iterations" if measured.beside else ""
     yield "evaluations", f"{plan.evaluations:,}", f"{plan.evaluated:,} tokens of both splits in each{beside}"
 
 
 def _room(measured: "Measured", plan: "Plan", root: Path) -> Iterator[Row]:
     where = "" if measured.platform["device"] == "cpu" else ", most of it on the device"
-    there = size(psutil.virtual_memory().total)
-    yield "memory", size(measured.memory), f"at the peak of train{where}; this machine has {there}"
+    total = size(psutil.virtual_memory().total)
+    yield "memory", size(measured.memory), f"at the peak of train{where}; this machine has {total}"
     free = shutil.disk_usage(root).free
     parts = f"model.pth {size(plan.model)}, data/prepared {size(plan.prepared)}, and DVC's and MLflow's copies"
     yield "disk", size(plan.kept), f"{parts}; {size(free)} are free"

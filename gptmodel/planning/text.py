@@ -43,17 +43,17 @@ class PlannedText:
 
 def find_text(fetch: FetchParams, params: PrepareParams, prepared: Path, text: Path) -> PlannedText:
     """Return the text of a plan; DataError when there is none and nothing is known of it."""
-    given = Path(fetch.source)
-    if fetch.source not in ("own", "shakespeare") and "://" not in fetch.source and given.is_file():
-        text = given
-    seen = survey(text, KINDS[params.tokenizer].unit) if text.is_file() else None
+    source = Path(fetch.source)
+    if fetch.source not in ("own", "shakespeare") and "://" not in fetch.source and source.is_file():
+        text = source
+    surveyed = survey(text, KINDS[params.tokenizer].unit) if text.is_file() else None
     if all((prepared / name).is_file() for name in (TOKENIZER, TRAIN, VAL)):
         data = load_prepared(prepared)
-        if data.tokenizer.kind == params.tokenizer and _fits(data, params.train_fraction, seen):
+        if data.tokenizer.kind == params.tokenizer and _fits(data, params.train_fraction, surveyed):
             counts = len(data.train.ids), len(data.val.ids)
             return _planned(data.train.ids, counts, data.tokenizer, f"{prepared}")
-    if seen is not None:
-        return _read(seen, params)
+    if surveyed is not None:
+        return _read(surveyed, params)
     if fetch.source == "shakespeare":
         return _assumed(params)
     raise DataError(

@@ -27,15 +27,15 @@ def git(root: Path, *words: str, seconds: float | None = None) -> str:
     environment = {key: value for key, value in os.environ.items() if key not in SET_FOR_HOOKS}
     command = ["git", "--no-optional-locks", "-c", f"core.hooksPath={os.devnull}", "-C", str(root), *words]
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=seconds)
+        result = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=seconds)
     except OSError:
         raise GptModelError("git cannot be started; install it") from None
     except subprocess.TimeoutExpired:
         raise GptModelError(f"git {words[0]}: no answer in {seconds:g} seconds") from None
-    if done.returncode:
-        reason = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+    if result.returncode:
+        reason = result.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
         raise GptModelError(f"git {words[0]}: {reason[-1].removeprefix('fatal: ')}")
-    return done.stdout.decode(errors="replace").rstrip("\n")
+    return result.stdout.decode(errors="replace").rstrip("\n")
 
 
 @dataclass(frozen=True, kw_only=True)

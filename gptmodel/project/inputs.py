@@ -21,16 +21,16 @@ class Inputs:
     """
 
     def __init__(self, stage: str, params_file: Path) -> None:
-        described = _described(PIPELINE_FILE, stage)
+        definition = _definition(PIPELINE_FILE, stage)
         self.stage, self.params_file = stage, params_file
-        self.sections = described.get("params", [])
-        self.files = _digests(described.get("deps", []))
+        self.sections = definition.get("params", [])
+        self.files = _digests(definition.get("deps", []))
         self.settings = _settings(params_file, self.sections)
 
     def check(self) -> None:
         """Raise an error if anything changed meanwhile; to be called before a result is written."""
-        for path, now in _digests(list(self.files)).items():
-            if now != self.files[path]:
+        for path, current in _digests(list(self.files)).items():
+            if current != self.files[path]:
                 raise DataError(f"{path}: changed while {self.stage} ran; run it again")
         for section, values in _settings(self.params_file, self.sections).items():
             if values != self.settings[section]:
@@ -44,20 +44,20 @@ def code_digest(stage: str) -> str:
     """
     assert gptmodel.__file__ is not None
     checkout = Path(gptmodel.__file__).parents[1]
-    described = _described(checkout / PIPELINE_FILE, stage)
-    deps = [dep for dep in described.get("deps", ["gptmodel", "stages"]) if Path(dep).parts[0] in CODE]
+    definition = _definition(checkout / PIPELINE_FILE, stage)
+    deps = [dep for dep in definition.get("deps", ["gptmodel", "stages"]) if Path(dep).parts[0] in CODE]
     sha = hashlib.sha256()
     for dep in sorted(deps):
         sha.update(f"{dep} {_digest(checkout / dep)}\n".encode())
     return sha.hexdigest()
 
 
-def _described(pipeline: Path, stage: str) -> dict[str, Any]:
+def _definition(pipeline: Path, stage: str) -> dict[str, Any]:
     """Return what a dvc.yaml says of a stage; nothing where there is no such file."""
     if not pipeline.is_file():
         return {}
-    described: dict[str, Any] = dvc_yaml.parse(pipeline.read_text(encoding="utf-8"))["stages"][stage]
-    return described
+    definition: dict[str, Any] = dvc_yaml.parse(pipeline.read_text(encoding="utf-8"))["stages"][stage]
+    return definition
 
 
 def _digests(paths: list[str]) -> dict[str, str]:

@@ -56,5 +56,5 @@ def project_root() -> Path:
     """
     if root := os.environ.get("DVC_ROOT"):
         return Path(root)
-    here = Path.cwd()
-    return next((folder for folder in (here, *here.parents) if (folder / "dvc.yaml").is_file()), here)
+    cwd = Path.cwd()
+    return next((folder for folder in (cwd, *cwd.parents) if (folder / "dvc.yaml").is_file()), cwd)

@@ -128,8 +128,10 @@ def read_pipeline(path: Path, name: str = "dvc.yaml") -> list[Stage]:
     producers = {path: stage.name for stage in waiting for path in stage.outs}
     ordered: list[Stage] = []
     while waiting:
-        done = {stage.name for stage in ordered}
-        ready = [stage for stage in waiting if all(producers.get(dep, "") in {"", *done} for dep in stage.deps)]
+        ordered_names = {stage.name for stage in ordered}
+        ready = [
+            stage for stage in waiting if all(producers.get(dep, "") in {"", *ordered_names} for dep in stage.deps)
+        ]
         if not ready:
             raise DataError(f"{name}: {', '.join(stage.name for stage in waiting)} depend on each other")
         ordered += ready
@@ -178,9 +180,9 @@ def measure(path: Path) -> Entry | None:
     if not path.is_dir():
         return None
     files = sorted(file for file in path.rglob("*") if file.is_file() and not _ignored(file.relative_to(path)))
-    listed = [{"md5": digest(file, "md5"), "relpath": file.relative_to(path).as_posix()} for file in files]
-    listed.sort(key=lambda item: item["relpath"])
-    md5 = md5_of(json.dumps(listed, sort_keys=True).encode())
+    listing = [{"md5": digest(file, "md5"), "relpath": file.relative_to(path).as_posix()} for file in files]
+    listing.sort(key=lambda item: item["relpath"])
+    md5 = md5_of(json.dumps(listing, sort_keys=True).encode())
     return Entry(md5=f"{md5}.dir", size=sum(file.stat().st_size for file in files), nfiles=len(files))
 
 

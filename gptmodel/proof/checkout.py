@@ -31,7 +31,7 @@ class Checkout:
         committed = {path: (tree / path).read_bytes() for path in outs if (tree / path).is_file()}
         return cls(revision=revision, tree=tree, stages=stages, lock=lock, committed=committed)
 
-    def chosen(self, names: Sequence[str]) -> list[Stage]:
+    def stages_named(self, names: Sequence[str]) -> list[Stage]:
         """Return the stages of these names, or all for no name; GptModelError for a name that no stage has."""
         stages = {stage.name: stage for stage in self.stages}
         if unknown := [name for name in names if name not in stages]:

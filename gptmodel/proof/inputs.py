@@ -37,10 +37,10 @@ def _changed_dependency(checkout: Checkout, stage: Stage, locked: LockedStage, p
         yield f"dvc.lock has another entry for it as an out of {maker}"
 
 
-def changed_params(locked: Mapping[str, Any], now: Mapping[str, Any], keys: tuple[str, ...]) -> Iterator[str]:
+def changed_params(locked: Mapping[str, Any], current: Mapping[str, Any], keys: tuple[str, ...]) -> Iterator[str]:
     """Yield a line for each of these keys that the lock has otherwise than the params file, or not at all."""
     for key in sorted({*keys, *locked}):
-        value: Any = now
+        value: Any = current
         for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else None
         if key not in keys:
@@ -51,9 +51,9 @@ def changed_params(locked: Mapping[str, Any], now: Mapping[str, Any], keys: tupl
             yield from _changes(key, locked[key], value)
 
 
-def _changes(key: str, locked: Any, now: Any) -> Iterator[str]:
-    if isinstance(locked, dict) and isinstance(now, dict):
-        for name in sorted({*locked, *now}):
-            yield from _changes(f"{key}.{name}", locked.get(name), now.get(name))
-    elif locked != now:
-        yield f"{key}: lock {locked!r:.40}, params {now!r:.40}"
+def _changes(key: str, locked: Any, current: Any) -> Iterator[str]:
+    if isinstance(locked, dict) and isinstance(current, dict):
+        for name in sorted({*locked, *current}):
+            yield from _changes(f"{key}.{name}", locked.get(name), current.get(name))
+    elif locked != current:
+        yield f"{key}: lock {locked!r:.40}, params {current!r:.40}"

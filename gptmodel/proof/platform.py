@@ -43,9 +43,9 @@ class ModelPlatform:
             return ""
         difference = another_machine(locked, here) if placed else ""
         if is_new or locked != here:
-            first = "the locked model" if placed else "the workspace's model"
-            second = "the rebuilt one" if is_new else "this machine"
-            lines = explained(path, {first: locked, second: here})
+            locked_name = "the locked model" if placed else "the workspace's model"
+            rebuilt_name = "the rebuilt one" if is_new else "this machine"
+            lines = explained(path, {locked_name: locked, rebuilt_name: here})
             self.explanations += [Explanation(line, difference) for line in lines]
         return difference
 

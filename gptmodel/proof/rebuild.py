@@ -45,8 +45,8 @@ def _text_source(checkout: Checkout) -> str | None:
 
 def _take_text(checkout: Checkout, stage: Stage, locked: LockedStage) -> bool:
     """Put the workspace's text in place, if it is that of the lock."""
-    wanted = [(path, locked.outs[path].md5) for path in stage.outs if path in locked.outs]
-    return all(place(checkout, path, md5, checkout.tree / path) for path, md5 in wanted)
+    outs = [(path, locked.outs[path].md5) for path in stage.outs if path in locked.outs]
+    return all(place(checkout, path, md5, checkout.tree / path) for path, md5 in outs)
 
 
 def run_stage(stage: Stage, tree: Path, settings: tuple[str, ...] = ()) -> str | None:
@@ -55,19 +55,19 @@ def run_stage(stage: Stage, tree: Path, settings: tuple[str, ...] = ()) -> str |
         if not out.persist:
             remove(tree / path)
     words = shlex.split(stage.cmd)
-    ours = words[:2] == ["python", "-m"] and len(words) == 3 and words[2].startswith("stages.")
-    command = [sys.executable, *words[1:], *QUIET, *settings] if ours else ["/bin/sh", "-c", stage.cmd]
+    is_own_stage = words[:2] == ["python", "-m"] and len(words) == 3 and words[2].startswith("stages.")
+    command = [sys.executable, *words[1:], *QUIET, *settings] if is_own_stage else ["/bin/sh", "-c", stage.cmd]
     environment = {key: value for key, value in os.environ.items() if key not in NOT_PASSED_ON} | {
         "DVC_ROOT": str(tree),
         "DVC_STAGE": stage.name,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "PYTHONDONTWRITEBYTECODE": "1",  # its files would be in the folders that stages depend on
     }
-    done = subprocess.run(
+    result = subprocess.run(
         command, cwd=tree, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
-    if done.returncode == 0:
+    if result.returncode == 0:
         return None
-    printed = [stream.decode(errors="replace").strip().splitlines() for stream in (done.stdout, done.stderr)]
-    last = [line for lines in printed for line in lines[-1:]] or ["it printed nothing"]
-    return f"{last[-1].removeprefix('error: ')} (status {done.returncode})"
+    outputs = [stream.decode(errors="replace").strip().splitlines() for stream in (result.stdout, result.stderr)]
+    last_lines = [line for lines in outputs for line in lines[-1:]] or ["it printed nothing"]
+    return f"{last_lines[-1].removeprefix('error: ')} (status {result.returncode})"

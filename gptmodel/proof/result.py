@@ -60,7 +60,7 @@ class Proof:
             revision=revision,
             rows=tuple(event for event in events if isinstance(event, Row)),
             explanations=tuple(explanation.text for explanation in explanations),
-            other_platform=next((each.other_platform for each in explanations if each.other_platform), ""),
+            other_platform=next(filter(None, (explanation.other_platform for explanation in explanations)), ""),
         )
 
     @property

@@ -43,9 +43,9 @@ def compare_metrics(path: str, committed: bytes, rebuilt: bytes, other_platform:
     )
     if not other_platform:
         return DIFFERS, f"{reason}; more than the time differs" if path in TIMED else reason
-    allowed = TOLERANCE[path]
-    status = NEAR if distance <= allowed else DIFFERS
-    return status, f"{reason}: {100 * distance:.2g} % apart, {100 * allowed:g} % allowed"
+    tolerance = TOLERANCE[path]
+    status = NEAR if distance <= tolerance else DIFFERS
+    return status, f"{reason}: {100 * distance:.2g} % apart, {100 * tolerance:g} % allowed"
 
 
 def without_times(path: str, content: bytes) -> Any:

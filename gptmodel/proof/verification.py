@@ -34,13 +34,13 @@ def rebuild_and_compare(revision: Revision, tree: Path, stages: Sequence[str] = 
     """Rebuild stages, or all, in the worktree of a revision; yield what begins, what was compared and explanations."""
     checkout = Checkout.read(revision, tree)
     platform = ModelPlatform(checkout)
-    chosen = checkout.chosen(stages)
+    selected = checkout.stages_named(stages)
     for name in sorted(checkout.lock.keys() - {stage.name for stage in checkout.stages}):
         yield Row(name, "", DIFFERS, "in dvc.lock, but not in dvc.yaml")
-    for stage in chosen:
+    for stage in selected:
         yield from _rebuild_and_compare(checkout, stage, platform)
     if revision.is_head:
-        yield from compare_workspace(checkout, chosen)
+        yield from compare_workspace(checkout, selected)
     yield from platform.explanations
 
 

@@ -27,13 +27,13 @@ def generate(model: LanguageModel, idx: Tensor, params: SampleParams, generator:
     model.transformer.eval()
     reader, block_size = IncrementalModel(model), model.params.block_size
     cache = reader.new_cache(idx.size(0))
-    new = idx[:, -block_size:]
+    new_ids = idx[:, -block_size:]
     for _ in range(params.max_new_tokens):
         if cache.length == block_size:
-            new = torch.cat((cache.idx[:, 1:], new), dim=1)  # (B, block_size)
+            new_ids = torch.cat((cache.idx[:, 1:], new_ids), dim=1)  # (B, block_size)
             cache.reset()
-        new = _drawn(reader.next_logits(new, cache), params, generator)  # (B, 1)
-        yield new[:, 0]
+        new_ids = _drawn(reader.next_logits(new_ids, cache), params, generator)  # (B, 1)
+        yield new_ids[:, 0]
 
 
 def _drawn(logits: Tensor, params: SampleParams, generator: torch.Generator) -> Tensor:
@@ -62,6 +62,6 @@ def sample_pieces(model: LanguageModel, prompt: str, params: SampleParams, place
     generator = torch_generator(params.seed, Stream.SAMPLING, device=place.device)
     streams = [tokenizer.stream() for _ in range(params.num_samples)]
     yield ["".join(map(stream.push, ids)) for stream in streams]
-    for new in generate(model, idx, params, generator):
-        yield [stream.push(token) for stream, token in zip(streams, new.tolist(), strict=True)]
+    for new_ids in generate(model, idx, params, generator):
+        yield [stream.push(token) for stream, token in zip(streams, new_ids.tolist(), strict=True)]
     yield [stream.finish() for stream in streams]

@@ -54,8 +54,8 @@ class IncrementalModel:
         start = cache.extend(idx)
         x = self._embed(idx, start, cache.idx)  # (B * T, C)
         last = len(self._blocks) - 1
-        for number, (block, kept) in enumerate(zip(self._blocks, cache.layers(start), strict=True)):
-            x = block.forward(x, *kept, start=start, last=number == last)  # (B * T, C), at last (B, C)
+        for number, (block, memory) in enumerate(zip(self._blocks, cache.layers(start), strict=True)):
+            x = block.forward(x, *memory, start=start, last_only=number == last)  # (B * T, C), at last (B, C)
         logits = self._decoder(x if self._ln_f is None else self._ln_f(x))  # (B, V)
         if cap := self._model.params.logit_softcap:
             logits = cap * torch.tanh(logits / cap)
@@ -64,8 +64,8 @@ class IncrementalModel:
         p = counts.probabilities(cache.idx[:, -counts.order :])[:, -1]  # (B, V)
         return counts.mixed(logits, p)
 
-    def _embed(self, idx: Tensor, start: int, seen: Tensor) -> Tensor:
-        """Return what the first block gets of idx (B, T), the last of the ids `seen` (B, S), as (B * T, C)."""
+    def _embed(self, idx: Tensor, start: int, context: Tensor) -> Tensor:
+        """Return what the first block gets of idx (B, T), the last of the ids `context` (B, S), as (B * T, C)."""
         model, T = self._model, idx.size(1)
         x = torch.embedding(self._encoder, idx)  # (B, T, C)
         if model.scale != 1.0:
@@ -73,7 +73,7 @@ class IncrementalModel:
         if self._position is not None:
             x = x + self._position[start : start + T]  # (B, T, C)
         if model.ngrams is not None:
-            x = x + model.ngrams(seen[:, max(0, start - self._reach) :]).detach()[:, -T:]  # (B, T, C)
+            x = x + model.ngrams(context[:, max(0, start - self._reach) :]).detach()[:, -T:]  # (B, T, C)
         return x.flatten(0, 1)  # (B * T, C)
 
 
@@ -91,14 +91,14 @@ class _Block:
         self.qk_norm: bool = sa.qk_norm  # type: ignore[assignment]
         self.rotary: Rotary | None = sa.rotary  # type: ignore[assignment]
 
-    def forward(self, x: Tensor, new: Tensor, keys: Tensor, values: Tensor, *, start: int, last: bool) -> Tensor:
-        """Map x (B * T, C) to the same, or with `last` to the last position of each text (B, C).
+    def forward(self, x: Tensor, kv: Tensor, keys: Tensor, values: Tensor, *, start: int, last_only: bool) -> Tensor:
+        """Map x (B * T, C) to the same, or with `last_only` to the last position of each text (B, C).
 
-        `new` (2, B * nh, T, hs) is where its keys and values go, `keys` and `values` (B * nh, S, hs) hold all so far.
+        `kv` (2, B * nh, T, hs) is where its keys and values go, `keys` and `values` (B * nh, S, hs) hold all so far.
         """
-        q = self._queries(self.ln1(x) if self.pre else x, new, start)  # (B * nh, T, hs)
+        q = self._queries(self.ln1(x) if self.pre else x, kv, start)  # (B * nh, T, hs)
         T = q.size(1)
-        if last and T > 1:
+        if last_only and T > 1:
             q, x = q[:, -1:], x[T - 1 :: T]  # (B * nh, 1, hs), (B, C)
         x = x + self.proj(self._attend(q, keys, values))
         if self.pre:
@@ -106,9 +106,9 @@ class _Block:
         x = self.ln1(x)
         return self.ln2(x + self.down(self.activation(self.up(x))))
 
-    def _queries(self, x: Tensor, new: Tensor, start: int) -> Tensor:
-        """Return the queries of x (B * T, C) as (B * nh, T, hs), and put its keys and values into `new`."""
-        rows, T, hs = new.shape[1:]
+    def _queries(self, x: Tensor, kv: Tensor, start: int) -> Tensor:
+        """Return the queries of x (B * T, C) as (B * nh, T, hs), and put its keys and values into `kv`."""
+        rows, T, hs = kv.shape[1:]
         qkv = self.qkv(x).view(-1, T, 3, self.n_head, hs).permute(2, 0, 3, 1, 4)  # (3, B, nh, T, hs)
         qkv = qkv.reshape(3, rows, T, hs)  # (3, B * nh, T, hs)
         if self.qk_norm or self.rotary is not None:
@@ -118,7 +118,7 @@ class _Block:
             if self.rotary is not None:
                 qk = self.rotary(qk.flatten(0, 1), start).view(2, rows, T, hs)
             qkv = torch.cat((qk, v))
-        new.copy_(qkv[1:])
+        kv.copy_(qkv[1:])
         return qkv[0]
 
     def _attend(self, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:

@@ -58,8 +58,8 @@ class KVCache:
 
         All three are views: what is set in the first is seen in the others.
         """
-        seen = self._kv[:, :, :, : self.length]  # (n_layer, 2, B * nh, S, hs)
-        parts = seen[:, :, :, start:], seen[:, 0], seen[:, 1]
+        filled = self._kv[:, :, :, : self.length]  # (n_layer, 2, B * nh, S, hs)
+        parts = filled[:, :, :, start:], filled[:, 0], filled[:, 1]
         return list(zip(*(part.unbind(0) for part in parts), strict=True))
 
     def reset(self) -> None:

@@ -21,8 +21,8 @@ def next_probabilities(logits: Tensor, *, temperature: float, top_k: int = 0, to
     ordered, order = logits.sort(dim=-1, descending=True, stable=True)
     if top_k:
         ordered, order = ordered[:, :top_k], order[:, :top_k]  # (B, k)
-    kept = F.softmax(ordered, dim=-1)
-    before = kept.cumsum(dim=-1) - kept  # probability of all likelier tokens
-    kept = kept.masked_fill(before >= top_p, 0.0) if top_p < 1.0 else kept
-    kept = kept / kept.sum(dim=-1, keepdim=True)
-    return torch.zeros_like(logits).scatter_(-1, order, kept)
+    p = F.softmax(ordered, dim=-1)
+    before = p.cumsum(dim=-1) - p  # probability of all likelier tokens
+    p = p.masked_fill(before >= top_p, 0.0) if top_p < 1.0 else p
+    p = p / p.sum(dim=-1, keepdim=True)
+    return torch.zeros_like(logits).scatter_(-1, order, p)

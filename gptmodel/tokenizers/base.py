@@ -110,8 +110,8 @@ def decoded(chunks: Iterable[bytes], start: int = 0) -> Iterator[str]:
     try:
         for chunk in chunks:
             joined = pending + chunk if pending else chunk
-            text, used = codecs.utf_8_decode(joined, "strict", False)
-            pending, start = joined[used:], start + used
+            text, consumed = codecs.utf_8_decode(joined, "strict", False)
+            pending, start = joined[consumed:], start + consumed
             yield text
         codecs.utf_8_decode(pending, "strict", True)
     except UnicodeDecodeError as error:

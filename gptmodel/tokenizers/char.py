@@ -37,19 +37,19 @@ class CharTokenizer:
     @classmethod
     def fit(cls, train: Iterable[bytes], val: Iterable[bytes]) -> Self:
         """Return the tokenizer of all characters of both splits, as in the tutorial."""
-        seen = np.zeros(CODE_POINTS, dtype=np.bool_)
-        seen_ascii = b""
+        present = np.zeros(CODE_POINTS, dtype=np.bool_)
+        present_ascii = b""
         for text in decoded(chain(train, val)):
             if text.isascii():
-                new = text.encode("ascii").translate(None, seen_ascii)  # nothing is left of most chunks
+                new = text.encode("ascii").translate(None, present_ascii)  # nothing is left of most chunks
                 if new:
-                    seen[np.frombuffer(new, dtype=np.uint8)] = True
-                    seen_ascii = np.flatnonzero(seen[:ASCII]).astype(np.uint8).tobytes()
+                    present[np.frombuffer(new, dtype=np.uint8)] = True
+                    present_ascii = np.flatnonzero(present[:ASCII]).astype(np.uint8).tobytes()
             else:
                 points = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
-                if not seen.take(points).all():  # looking is faster than setting, and most chunks hold nothing new
-                    seen[points] = True
-        return cls(np.flatnonzero(seen).astype("<u4").tobytes().decode("utf-32-le"))
+                if not present.take(points).all():  # looking is faster than setting, and most chunks hold nothing new
+                    present[points] = True
+        return cls(np.flatnonzero(present).astype("<u4").tobytes().decode("utf-32-le"))
 
     @property
     def vocab_size(self) -> int:

@@ -90,12 +90,12 @@ class Delivery:
         if run_id := self._runs.get(journal.key):
             return run_id, sent
         mark = journal.run()
-        first = next(iter(journal.read(0, 1)[0]), {})
-        experiment = str(first.get("experiment") or mark.get("experiment") or "gptmodel")
+        start = next(iter(journal.read(0, 1)[0]), {})
+        experiment = str(start.get("experiment") or mark.get("experiment") or "gptmodel")
         run_id = self._store.find_run(mark.get("run_id"), journal.key, experiment)
         if run_id is None:  # a new run, or one that this store does not hold: it gets all there is
-            imported = bool(mark.get("run_id") or first.get("imported"))
-            name, start_ms = first.get("name"), int(first.get("ms", 0))
+            imported = bool(mark.get("run_id") or start.get("imported"))
+            name, start_ms = start.get("name"), int(start.get("ms", 0))
             run_id = self._store.create_run(journal.key, experiment, name, start_ms, imported)
             sent = Sent()
             if imported and journal.last_status() is None:
@@ -142,19 +142,19 @@ class Delivery:
         A step has one point of a metric; or, of one that may come again, one for each time the value changed.
         """
         missing = []
-        held: dict[str, list[Point]] = {}
+        points_by_key: dict[str, list[Point]] = {}
         for point in points:
-            if point.key not in held:
+            if point.key not in points_by_key:
                 self._report("asking for metrics", BRIEF)
-                held[point.key] = self._store.points(run_id, point.key)
-            same = [held_point for held_point in held[point.key] if held_point.step == point.step]
-            if same and (point.key, point.step) in again:
-                last = max(same, key=lambda held_point: held_point.timestamp_ms)
-                same = [p for p in same if p.timestamp_ms == point.timestamp_ms]
-                same += [last] if repr(last.value) == repr(point.value) else []
-            if not same:
+                points_by_key[point.key] = self._store.points(run_id, point.key)
+            matching = [other for other in points_by_key[point.key] if other.step == point.step]
+            if matching and (point.key, point.step) in again:
+                newest = max(matching, key=lambda other: other.timestamp_ms)
+                matching = [p for p in matching if p.timestamp_ms == point.timestamp_ms]
+                matching += [newest] if repr(newest.value) == repr(point.value) else []
+            if not matching:
                 missing.append(point)
-                held[point.key].append(point)
+                points_by_key[point.key].append(point)
         return missing
 
     def _send_batch(self, run_id: str, kind: str, items: list[Any]) -> None:

@@ -148,15 +148,15 @@ class JournalWriter:
         self._descriptor = os.open(journal.events_file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         self._torn = self._ends_torn()
         events = journal.read()[0]
-        self._empty = not events
+        self._is_empty = not events
         for event in events:
             self._remember(event)
 
     def begin(self, experiment: str, name: str | None, imported: bool) -> bool:
         """Append the first event, from which the run is created, to an empty journal; return whether it was empty."""
-        if self._empty:
+        if self._is_empty:
             self.event("start", experiment=experiment, name=name, ms=now_ms(), imported=imported)
-        return self._empty
+        return self._is_empty
 
     def params(self, params: Mapping[str, str]) -> None:
         """Append settings that have no value yet."""

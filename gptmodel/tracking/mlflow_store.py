@@ -90,10 +90,10 @@ class MlflowStore:
             return
         from mlflow import MlflowClient
 
-        new = database.with_name(f"{database.name}.new")
-        new.unlink(missing_ok=True)
-        MlflowClient(tracking_uri=f"sqlite:///{new.as_posix()}").search_experiments(max_results=1)
-        new.replace(database)
+        building = database.with_name(f"{database.name}.new")
+        building.unlink(missing_ok=True)
+        MlflowClient(tracking_uri=f"sqlite:///{building.as_posix()}").search_experiments(max_results=1)
+        building.replace(database)
 
     def find_run(self, run_id: str | None, key: str, experiment: str) -> str | None:
         run = self._run_by_id(run_id) if run_id else None

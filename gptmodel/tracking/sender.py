@@ -31,7 +31,7 @@ class Sender:
     def __init__(self, journal: Journal, send_others: bool) -> None:
         self.failure: str | None = None
         self.refused: list[str] = []
-        self._run_known = False
+        self._has_run = False
         self._doing, self._patience, self._since = "starting", LONG, time.monotonic()
         self._ended = False
         self._changed = threading.Condition()
@@ -51,7 +51,7 @@ class Sender:
     def wait_for_run(self, seconds: float) -> None:
         """Wait until the run is known, or sending failed or ended."""
         with self._changed:
-            self._changed.wait_for(lambda: self._run_known or self.failure or self._ended, timeout=seconds)
+            self._changed.wait_for(lambda: self._has_run or self.failure or self._ended, timeout=seconds)
 
     def finish(self) -> None:
         """Ask for a last sending and wait while it gets on; then end the process, whatever it does.
@@ -72,11 +72,11 @@ class Sender:
         with self._changed:
             while not self._ended:
                 limit = min(start + CLOSE_SECONDS, max(start, self._since) + self._patience)
-                left = limit - time.monotonic()
-                if left <= 0:
+                remaining = limit - time.monotonic()
+                if remaining <= 0:
                     self.failure = f"it did not answer in time while {self._doing}"
                     break
-                self._changed.wait(left)
+                self._changed.wait(remaining)
 
     def _say(self, word: str) -> None:
         if self._process is None or self._process.stdin is None:
@@ -104,7 +104,7 @@ class Sender:
                 self._doing, self._patience = message["doing"], message["patience"]
             else:
                 self.failure, self.refused = message["failure"], message["refused"]
-                self._run_known = self._run_known or self.failure is None
+                self._has_run = self._has_run or self.failure is None
                 self._ended = message["last"]
             self._changed.notify_all()
 

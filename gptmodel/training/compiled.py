@@ -29,8 +29,8 @@ def compiled(model: TransformerModel, batch_size: int, place: Place) -> Forward:
     try:
         with quiet():
             with torch.autocast(place.device.type, dtype=place.dtype, enabled=place.dtype != torch.float32):
-                first = logits(model, x)  # (B, T, V)
-            torch.autograd.grad(first.sum(), x)
+                out = logits(model, x)  # (B, T, V)
+            torch.autograd.grad(out.sum(), x)
     except Exception as error:
         raise CompileError(f"the model does not compile ({first_line(error)}); set train.compile to false") from error
     return forward

@@ -59,7 +59,7 @@ def fit(state: TrainingState, data: Splits, params: Params, place: Place, hooks:
     train, model = params.train, state.model.transformer.train()
     forward = compiled(model, train.batch_size, place) if place.compiler else model
     shape = train.batch_size, model.params.block_size
-    started, saved = time.perf_counter() - state.seconds, time.monotonic()
+    started, last_save = time.perf_counter() - state.seconds, time.monotonic()
     with (
         memory_errors(lambda: f"at iteration {state.iteration}"),
         torch.random.fork_rng(devices=[place.device] if place.device.type == "cuda" else []),
@@ -71,12 +71,12 @@ def fit(state: TrainingState, data: Splits, params: Params, place: Place, hooks:
                 evaluations.start(partial(_evaluated, state.iteration, state.seconds, data, train))
             finished = state.iteration >= train.max_iters
             stopped = not finished and hooks.stopped()
-            saving = stopped or (not finished and time.monotonic() - saved >= params.runtime.snapshot_seconds)
+            saving = stopped or (not finished and time.monotonic() - last_save >= params.runtime.snapshot_seconds)
             evaluations.collect(wait=finished or saving)  # no snapshot lacks a row
             state.seconds = time.perf_counter() - started
             if saving:
                 _save(state, hooks)
-                saved = time.monotonic()
+                last_save = time.monotonic()
             if finished or stopped:
                 return finished
             batch = training_batch(data.train, train.seed, state.iteration, *shape, place.device)

@@ -78,20 +78,20 @@ def _batch(model: ModelParams, train: TrainParams, vocab_size: int) -> int:
     C, V, T = model.n_embd, vocab_size, model.block_size
     tokens = train.batch_size * T
     weights = model.n_head * T  # of the attention, for each token
-    kept = tokens * (4 * C + 4 * V + 3 * C * len(model.ngram_orders))
+    numbers = tokens * (4 * C + 4 * V + 3 * C * len(model.ngram_orders))
     if model.dropout:  # softmax, noise and product are kept; up to eight more are there while a layer goes backward
-        kept += tokens * (model.n_layer * (24 * C + 3 * weights) + 8 * weights)
+        numbers += tokens * (model.n_layer * (24 * C + 3 * weights) + 8 * weights)
     else:
-        kept += tokens * model.n_layer * (20 * C + (weights if T <= SHORT_BLOCK else 0))
-    return kept
+        numbers += tokens * model.n_layer * (20 * C + (weights if T <= SHORT_BLOCK else 0))
+    return numbers
 
 
 def _scored(model: ModelParams, vocab_size: int) -> int:
     """Return the numbers that a forward pass of an evaluation needs."""
-    each = 12 * model.n_embd + (7 if model.kneser_ney else 3) * vocab_size
+    per_token = 12 * model.n_embd + (7 if model.kneser_ney else 3) * vocab_size
     if model.dropout or model.block_size <= SHORT_BLOCK:  # the weights of the attention, before and after the softmax
-        each += 2 * model.n_head * model.block_size
-    return max(TOKENS_AT_ONCE, model.block_size) * each
+        per_token += 2 * model.n_head * model.block_size
+    return max(TOKENS_AT_ONCE, model.block_size) * per_token
 
 
 def _count(model: ModelParams, train: TrainParams, vocab_size: int) -> _Numbers:
@@ -107,11 +107,11 @@ def _count(model: ModelParams, train: TrainParams, vocab_size: int) -> _Numbers:
 
 def _numbers(model: TransformerModel, train: TrainParams) -> _Numbers:
     optimizer = build_optimizer(model, train)
-    kept = [value for p in model.parameters() for value in optimizer.kept(p).values() if isinstance(value, Tensor)]
+    averages = [value for p in model.parameters() for value in optimizer.kept(p).values() if isinstance(value, Tensor)]
     return _Numbers(
         weights=sum(p.numel() for p in model.parameters()),
         tables=0 if model.ngrams is None else sum(p.numel() for p in model.ngrams.parameters()),
-        averages=sum(value.numel() for value in kept),
+        averages=sum(value.numel() for value in averages),
         scratch=optimizer.scratch(),
     )
 
@@ -143,10 +143,10 @@ def _of_memory(error: BaseException | None) -> bool:
 
 def check_memory(needed: int) -> None:
     """Raise TrainingError when the machine's main memory is smaller than what is needed."""
-    there = _main_memory()
-    if needed > there:
+    available = _main_memory()
+    if needed > available:
         raise TrainingError(
-            f"training would need about {size(needed)} of memory, and this machine has {size(there)}: "
+            f"training would need about {size(needed)} of memory, and this machine has {size(available)}: "
             "lower train.batch_size, model.block_size, model.n_layer, model.n_embd or model.kneser_ney"
         )
 

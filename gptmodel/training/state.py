@@ -83,8 +83,8 @@ def _is_history(rows: Any, iteration: int) -> bool:
         return False
     if not all(type(row[name]) is kind and 0 <= row[name] < LARGEST for row in rows for name, kind in kinds.items()):
         return False
-    seen = [-1, *(row["iteration"] for row in rows), iteration + 1]
-    return all(before < after for before, after in pairwise(seen))
+    iterations = [-1, *(row["iteration"] for row in rows), iteration + 1]
+    return all(before < after for before, after in pairwise(iterations))
 
 
 def _fits_optimizer(optimizer: Optimizer, state: Any) -> bool:
@@ -92,20 +92,22 @@ def _fits_optimizer(optimizer: Optimizer, state: Any) -> bool:
     own = optimizer.state_dict()
     if not isinstance(state, dict) or state.keys() != own.keys() or not isinstance(state["state"], dict):
         return False
-    ours, theirs = own["param_groups"], state["param_groups"]
-    if not _alike(ours, theirs) or [{**group, "lr": 0} for group in ours] != [{**group, "lr": 0} for group in theirs]:
+    groups, own_groups = state["param_groups"], own["param_groups"]
+    if not _alike(own_groups, groups):
+        return False
+    if [{**group, "lr": 0} for group in groups] != [{**group, "lr": 0} for group in own_groups]:
         return False
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     return all(
         type(index) is int
         and 0 <= index < len(weights)
         and isinstance(values, dict)
-        and (not values or _is_kept(values, optimizer.kept(weights[index])))
+        and (not values or _fits_weight(values, optimizer.kept(weights[index])))
         for index, values in state["state"].items()
     )
 
 
-def _is_kept(values: dict[str, Any], kept: dict[str, Any]) -> bool:
+def _fits_weight(values: dict[str, Any], own: dict[str, Any]) -> bool:
     """Whether values have the names, types and shapes of what is kept; no number is negative or too large."""
     numbers = [value for value in values.values() if isinstance(value, (int, float))]
-    return _alike(kept, values) and all(0 <= number < LARGEST for number in numbers)
+    return _alike(own, values) and all(0 <= number < LARGEST for number in numbers)

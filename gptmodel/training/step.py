@@ -86,8 +86,8 @@ def training_step(
         return loss.detach(), torch.autograd.grad(scaler.scale(loss), weights)
 
     parts = zip(*(tensor.tensor_split(min(crew.size, len(tensor))) for tensor in batch), strict=True)
-    done = crew.together([partial(gradient, number, *part) for number, part in enumerate(parts)])
-    losses, gradients = zip(*done, strict=True)
+    results = crew.together([partial(gradient, number, *part) for number, part in enumerate(parts)])
+    losses, gradients = zip(*results, strict=True)
     loss = torch.stack(losses).sum().item()
     if not math.isfinite(loss):
         raise _not_finite("loss", loss, update)

@@ -1,9 +1,11 @@
-"""Results of benchmarks that take too long for a test, with made-up figures, in the form that `measure` gives them."""
+"""Results of benchmarks with made-up figures, in the form that `measure` gives them; and tiny sizes."""
 
 from typing import Any
 
-from benchmarks.report import described
+from benchmarks.contestants.sizes import Sizes
+from benchmarks.figures.results import described
 
+TINY = Sizes(n_layer=1, n_head=2, n_embd=8, block_size=8, batch_size=2)
 SPREAD = {"min": 1.0, "median": 2.0, "max": 4.0}
 EXAMPLES: dict[str, dict[str, Any]] = {
     "train": {

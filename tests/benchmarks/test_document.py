@@ -6,9 +6,11 @@ from pathlib import Path
 from benchmark_examples import EXAMPLES, file_of
 from PIL import Image
 
-from benchmarks.document import DOCS, RESULTS, document, draw, results_of, shown
-from benchmarks.plots import digest
-from benchmarks.sections import SECTIONS
+from benchmarks.figures.document import document, draw, shown
+from benchmarks.figures.plots import digest
+from benchmarks.figures.results import read_results
+from benchmarks.figures.sections import SECTIONS
+from benchmarks.paths import DOCS, RESULTS
 
 
 def written(folder: Path, name: str, file: str = "", **changes: object) -> None:
@@ -19,9 +21,9 @@ def test_the_document_and_its_plots_are_those_of_the_committed_results() -> None
     mend = "run `python -m benchmarks.document` and commit what it writes"
     assert (DOCS / "BENCHMARKS.md").read_text(encoding="utf-8") == document(RESULTS), mend
     for section in SECTIONS:
-        if section.draw is not None and (found := results_of(section.name, RESULTS)):
+        if section.draw is not None and (files := read_results(section.name, RESULTS)):
             with Image.open(DOCS / section.plot) as image:
-                assert image.info["Description"] == digest(shown(section.name, found)[0]), mend
+                assert image.info["Description"] == digest(shown(section, files)[0]), mend
             assert (DOCS / section.plot).stat().st_size < 150_000
 
 

@@ -27,7 +27,7 @@ COUNTING = {"kneser_ney": 3, "kneser_ney_share": 0.3}
 PROVENANCE = {"data": {"train.bin": "12ab"}, "platform": {"threads": "1"}, "train": {"seed": 7, "beta1": 0.9}}
 
 
-def written(path: Path, tokenizer: Tokenizer = LETTERS, *, fused: bool = True, **changes: Any) -> Path:
+def write_model(path: Path, tokenizer: Tokenizer = LETTERS, *, fused: bool = True, **changes: Any) -> Path:
     """A checkpoint of a model with random weights, the same ones each time."""
     plain = small_model(vocab_size=tokenizer.vocab_size, fused=False, **changes)
     model = small_model(1, tokenizer.vocab_size, fused=fused, **changes)
@@ -38,7 +38,7 @@ def written(path: Path, tokenizer: Tokenizer = LETTERS, *, fused: bool = True, *
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return written(tmp_path / "model.pth")
+    return write_model(tmp_path / "model.pth")
 
 
 def content_of(path: Path) -> dict[str, Any]:
@@ -89,13 +89,13 @@ def test_a_checkpoint_gives_back_the_model_and_all_that_belongs_to_it(
 
 
 def test_equal_models_give_equal_bytes_under_any_name_from_either_form(tmp_path: Path) -> None:
-    one = written(tmp_path / "model.pth").read_bytes()
-    assert written(tmp_path / "another name.bin").read_bytes() == one
-    assert written(tmp_path / "reference.pth", fused=False).read_bytes() == one
+    one = write_model(tmp_path / "model.pth").read_bytes()
+    assert write_model(tmp_path / "another name.bin").read_bytes() == one
+    assert write_model(tmp_path / "reference.pth", fused=False).read_bytes() == one
     trained = load_model(tmp_path / "model.pth")
     save_model(tmp_path / "again.pth", trained, dict(reversed(PROVENANCE.items())))
     assert (tmp_path / "again.pth").read_bytes() == one
-    assert written(tmp_path / "other.pth", norm="pre").read_bytes() != one
+    assert write_model(tmp_path / "other.pth", norm="pre").read_bytes() != one
 
 
 def test_loading_leaves_the_default_generator_alone(path: Path) -> None:
@@ -106,7 +106,7 @@ def test_loading_leaves_the_default_generator_alone(path: Path) -> None:
 
 def test_loading_imports_no_compiler(tmp_path: Path) -> None:
     """On the meta device some operations import torch._dynamo, which takes a second."""
-    path = written(tmp_path / "model.pth", position="rotary", ngram_orders=(2,), block_size=8)
+    path = write_model(tmp_path / "model.pth", position="rotary", ngram_orders=(2,), block_size=8)
     code = (
         "import sys; from pathlib import Path; from gptmodel.checkpoint.model_file import load_model\n"
         "load_model(Path(sys.argv[1])); sys.exit('torch._dynamo' in sys.modules)"
@@ -137,7 +137,7 @@ def test_a_checkpoint_is_plain_tensors_and_text(path: Path) -> None:
     ids=str,
 )
 def test_counts_that_no_text_has_are_refused(tmp_path: Path, grams: Any, counts: Any, reason: str) -> None:
-    path = written(tmp_path / "model.pth", **COUNTING)
+    path = write_model(tmp_path / "model.pth", **COUNTING)
     load_model(path)
 
     def change(content: dict[str, Any]) -> None:
@@ -153,7 +153,7 @@ def test_counts_that_no_text_has_are_refused(tmp_path: Path, grams: Any, counts:
 
 
 def test_an_order_that_no_vocabulary_of_this_size_can_have_is_refused(tmp_path: Path) -> None:
-    path = written(tmp_path / "model.pth", ByteTokenizer(), **COUNTING)
+    path = write_model(tmp_path / "model.pth", ByteTokenizer(), **COUNTING)
     config = content_of(path)["config"]
     changed = config.replace('"kneser_ney": 3', '"kneser_ney": 8')
     assert changed != config
@@ -167,7 +167,7 @@ def swap(key: str, other: Path) -> Callable[[dict[str, Any]], None]:
 
 @pytest.mark.parametrize("key", ["weights", "config", "tokenizer", "provenance", "digest"])
 def test_a_part_of_another_model_is_refused(path: Path, tmp_path: Path, key: str) -> None:
-    other = written(tmp_path / "other.pth", CharTokenizer("ABCDEFGHIJ\n"), scale_embedding=False)
+    other = write_model(tmp_path / "other.pth", CharTokenizer("ABCDEFGHIJ\n"), scale_embedding=False)
     rewritten(other, lambda content: content.update(provenance="{}\n"), digest=True)
     rewritten(other, lambda content: content["weights"]["decoder.bias"].add_(1.0), digest=True)
     load_model(other)
@@ -308,72 +308,72 @@ def refused_or_the_same(path: Path, damaged: bytes, original: bytes) -> bool:
     """Whether a damaged file is refused; if it is taken, it has to hold just what the original does."""
     path.write_bytes(damaged)
     try:
-        loaded = load_model(path)
+        model = load_model(path)
     except CheckpointError:
         return True
     path.write_bytes(original)
-    whole = load_model(path)
-    assert equal_states(loaded.transformer.state_dict(), whole.transformer.state_dict())
-    assert loaded.params == whole.params
-    assert loaded.tokenizer.to_json() == whole.tokenizer.to_json()
-    assert loaded.provenance == whole.provenance
+    original_model = load_model(path)
+    assert equal_states(model.transformer.state_dict(), original_model.transformer.state_dict())
+    assert model.params == original_model.params
+    assert model.tokenizer.to_json() == original_model.tokenizer.to_json()
+    assert model.provenance == original_model.provenance
     return False
 
 
 def test_a_cut_file_is_refused_at_any_length(path: Path) -> None:
-    whole = path.read_bytes()
-    lengths = [*range(0, len(whole), len(whole) // 40), *range(len(whole) - 25, len(whole))]
+    original = path.read_bytes()
+    lengths = [*range(0, len(original), len(original) // 40), *range(len(original) - 25, len(original))]
     for length in lengths:
-        assert refused_or_the_same(path, whole[:length], whole), length
+        assert refused_or_the_same(path, original[:length], original), length
 
 
 def test_flipped_bits_are_refused_or_harmless(path: Path) -> None:
-    whole = path.read_bytes()
+    original = path.read_bytes()
     random = np.random.default_rng(11)
-    refused = 0
-    for place in random.integers(0, len(whole), 120):
-        damaged = bytearray(whole)
+    refusals = 0
+    for place in random.integers(0, len(original), 120):
+        damaged = bytearray(original)
         damaged[place] ^= 1 << int(random.integers(8))
-        refused += refused_or_the_same(path, bytes(damaged), whole)
-    assert refused > 40  # torch pads between the weights, and nobody reads that
+        refusals += refused_or_the_same(path, bytes(damaged), original)
+    assert refusals > 40  # torch pads between the weights, and nobody reads that
 
 
 def test_flipped_bits_in_the_weights_are_always_refused(path: Path) -> None:
-    whole = path.read_bytes()
+    original = path.read_bytes()
     first = content_of(path)["weights"]["decoder.weight"].numpy().tobytes()
-    start = whole.index(first)
+    start = original.index(first)
     for place in range(start, start + len(first), 37):
-        damaged = bytearray(whole)
+        damaged = bytearray(original)
         damaged[place] ^= 1 << place % 8
-        assert refused_or_the_same(path, bytes(damaged), whole), place
+        assert refused_or_the_same(path, bytes(damaged), original), place
 
 
 def test_flipped_bits_in_the_pickle_are_refused_or_harmless(path: Path) -> None:
     """The part that says what the tensors are: each byte of the first kilobyte and more."""
-    whole = path.read_bytes()
-    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+    original = path.read_bytes()
+    with zipfile.ZipFile(io.BytesIO(original)) as archive:
         name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
         pickled = archive.read(name)
-    start = whole.index(pickled)
+    start = original.index(pickled)
     random = np.random.default_rng(12)
     for place in (*range(start, start + 300, 3), *(start + random.integers(0, len(pickled), 60))):
-        damaged = bytearray(whole)
+        damaged = bytearray(original)
         damaged[place] ^= 1 << int(random.integers(8))
-        refused_or_the_same(path, bytes(damaged), whole)
+        refused_or_the_same(path, bytes(damaged), original)
 
 
 def test_each_false_of_the_pickle_may_turn_true(path: Path) -> None:
     """One bit makes a weight one that wants a gradient, which numpy would not take."""
-    whole = path.read_bytes()
-    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+    original = path.read_bytes()
+    with zipfile.ZipFile(io.BytesIO(original)) as archive:
         pickled = archive.read(next(name for name in archive.namelist() if name.endswith("data.pkl")))
-    start = whole.index(pickled)
+    start = original.index(pickled)
     places = [start + index for index, byte in enumerate(pickled) if bytes([byte]) == pickle.NEWFALSE]
     assert len(places) > 10
     for place in places[:12]:
-        damaged = bytearray(whole)
+        damaged = bytearray(original)
         damaged[place] ^= 1
-        refused_or_the_same(path, bytes(damaged), whole)
+        refused_or_the_same(path, bytes(damaged), original)
 
 
 def test_another_tokenizer_is_refused_by_the_folder_it_came_from(path: Path, tmp_path: Path) -> None:

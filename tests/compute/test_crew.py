@@ -22,17 +22,17 @@ def test_results_come_in_the_order_of_the_calls(size: int, count: int) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_map_keeps_the_order_and_holds_no_more_parts_than_there_are_threads(size: int) -> None:
-    taken, held, most = iter(range(30)), set(), []
+    numbers, parts_out, most = iter(range(30)), set(), []
 
     def parts() -> Iterator[int]:
-        for number in taken:
-            held.add(number)
+        for number in numbers:
+            parts_out.add(number)
             yield number
 
     def work(number: int) -> int:
-        most.append(len(held))
+        most.append(len(parts_out))
         time.sleep(0.001 * (number % 3))
-        held.remove(number)
+        parts_out.remove(number)
         return number**2
 
     assert Crew(size).map(work, parts()) == [number**2 for number in range(30)]
@@ -41,16 +41,16 @@ def test_map_keeps_the_order_and_holds_no_more_parts_than_there_are_threads(size
 
 @pytest.mark.parametrize("size", SIZES)
 def test_map_raises_the_first_error_and_takes_no_part_after_it(size: int) -> None:
-    taken: list[int] = []
+    numbers: list[int] = []
 
     def work(number: int) -> int:
-        taken.append(number)
+        numbers.append(number)
         time.sleep(0.001)
         return 1 // (number - 2)
 
     with pytest.raises(ZeroDivisionError):
         Crew(size).map(work, range(100))
-    assert len(taken) <= 2 + 2 * size
+    assert len(numbers) <= 2 + 2 * size
     assert Crew(size).map(work, []) == []
 
 

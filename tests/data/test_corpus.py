@@ -39,9 +39,11 @@ def params(tokenizer: Any = "char", train_fraction: float = 0.9) -> PrepareParam
     return PrepareParams(tokenizer=tokenizer, train_fraction=train_fraction)
 
 
-def prepared(tmp_path: Path, content: bytes, chosen: PrepareParams) -> tuple[PrepareReport, list[int], list[int]]:
+def prepared(
+    tmp_path: Path, content: bytes, prepare_params: PrepareParams
+) -> tuple[PrepareReport, list[int], list[int]]:
     (tmp_path / "input.txt").write_bytes(content)
-    report = prepare(tmp_path / "input.txt", tmp_path / "out", chosen)
+    report = prepare(tmp_path / "input.txt", tmp_path / "out", prepare_params)
     train, val = (open_tokens(tmp_path / "out" / f"{split}.bin") for split in ("train", "val"))
     tokenizer = load_tokenizer(tmp_path / "out" / "tokenizer.json")
     assert train.tokenizer_digest == val.tokenizer_digest == tokenizer.digest == report.tokenizer_digest
@@ -324,8 +326,8 @@ def peak(tmp_path: Path, kind: str, megabytes: int, *, ascii_only: bool) -> int:
         for _ in range(megabytes * 1_000_000 // len(block)):
             stream.write(block)
     command = [sys.executable, "-c", MEASURE, str(tmp_path / "input.txt"), str(tmp_path / "out"), kind]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200)
-    return int(done.stdout)
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200)
+    return int(result.stdout)
 
 
 @pytest.mark.parametrize(("kind", "ascii_only"), [("char", True), ("char", False), ("byte", True)])

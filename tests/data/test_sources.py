@@ -169,10 +169,10 @@ def closed_port() -> int:
 
 @pytest.mark.parametrize("name", ["none.txt", ".", "a\0b", "file:///none/none.txt", "foo://x/y", "http"])
 def test_a_source_that_cannot_be_read_is_named(tmp_path: Path, target: Path, name: str) -> None:
-    chosen = f"http://127.0.0.1:{closed_port()}/x.txt" if name == "http" else name
+    source = f"http://127.0.0.1:{closed_port()}/x.txt" if name == "http" else name
     with pytest.raises(DataError, match=r"cannot be (read|fetched)") as caught:
-        fetch_text(chosen, OTHER if "://" in chosen else None, target)
-    assert str(caught.value).startswith(chosen)
+        fetch_text(source, OTHER if "://" in source else None, target)
+    assert str(caught.value).startswith(source)
     assert not target.exists()
 
 

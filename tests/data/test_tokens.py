@@ -42,10 +42,10 @@ def test_a_file_of_no_ids_opens(tmp_path: Path) -> None:
 def test_every_flipped_header_bit_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "train.bin"
     write(path, [1, 2, 3])
-    whole = path.read_bytes()
+    original = path.read_bytes()
     for index in range(HEADER_BYTES):
         for bit in range(8):
-            damaged = bytearray(whole)
+            damaged = bytearray(original)
             damaged[index] ^= 1 << bit
             path.write_bytes(damaged)
             with pytest.raises(DataError, match=r"train\.bin: .*gptmodel prepare"):
@@ -55,8 +55,8 @@ def test_every_flipped_header_bit_is_noticed(tmp_path: Path) -> None:
 def test_every_length_but_the_right_one_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "train.bin"
     write(path, list(range(9)), 300)
-    whole = path.read_bytes()
-    for content in (*(whole[:length] for length in range(len(whole))), whole + b"\0", whole * 2):
+    original = path.read_bytes()
+    for content in (*(original[:length] for length in range(len(original))), original + b"\0", original * 2):
         path.write_bytes(content)
         with pytest.raises(DataError, match=r"train\.bin"):
             open_tokens(path)
@@ -116,10 +116,10 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
 def test_an_error_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "train.bin"
     write(path, [1, 2, 3])
-    old = path.read_bytes()
+    original = path.read_bytes()
     with pytest.raises(DataError), TokenWriter(path, 65, DIGEST) as writer:
         writer.append(np.array([4, 200], dtype=np.uint8))
-    assert path.read_bytes() == old
+    assert path.read_bytes() == original
     assert list(tmp_path.iterdir()) == [path]
 
 

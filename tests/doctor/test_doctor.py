@@ -19,9 +19,9 @@ from filelock import FileLock
 
 
 def findings(project: Path, *words: str) -> tuple[int, list[str]]:
-    done = gptmodel(project, "doctor", *words)
-    assert done.returncode in (0, 2), done.stderr
-    return done.returncode, done.stdout.splitlines()
+    result = gptmodel(project, "doctor", *words)
+    assert result.returncode in (0, 2), result.stderr
+    return result.returncode, result.stdout.splitlines()
 
 
 def one(lines: list[str], word: str) -> str:
@@ -85,18 +85,18 @@ def test_a_killed_repro_is_explained_and_mended(project: Path) -> None:
     with repro_in_training(project) as (pid, stage):
         status, lines = findings(project)
         assert f"PID {pid}) is running and has locked its files: let it finish" in one(lines, "is running and has")
-        held = (project / ".dvc" / "tmp" / "rwlock").read_text()
+        before = (project / ".dvc" / "tmp" / "rwlock").read_text()
         findings(project, "--mend")
-        assert json.loads((project / ".dvc" / "tmp" / "rwlock").read_text()) == json.loads(held)
+        assert json.loads((project / ".dvc" / "tmp" / "rwlock").read_text()) == json.loads(before)
         os.kill(pid, signal.SIGKILL)
         time.sleep(0.5)
         os.waitpid(pid, os.WNOHANG)
         status, lines = findings(project)
         assert status == 2
         assert f"(PID {pid})" in one(lines, "killed processes that DVC still has locks of")
-        lost = one(lines, "is still running after the dvc that started it was killed")
-        assert lost.startswith("problem")
-        assert f"`kill {stage}`" in lost
+        finding = one(lines, "is still running after the dvc that started it was killed")
+        assert finding.startswith("problem")
+        assert f"`kill {stage}`" in finding
         os.kill(stage, signal.SIGTERM)
         until = time.monotonic() + 20
         while "is still running" in "".join(lines) and time.monotonic() < until:
@@ -122,12 +122,12 @@ def test_the_locks_of_the_living_are_kept(project: Path) -> None:
 def test_dead_and_living_are_told_apart(project: Path) -> None:
     path = rwlock(project, dead_pid())
     locks = json.loads(path.read_text())
-    mine = {"pid": os.getpid(), "cmd": "dvc status"}
-    locks["read"]["x"] = [mine]
-    locks["read"][str(project / "dvc.yaml")].append(mine)
+    own_lock = {"pid": os.getpid(), "cmd": "dvc status"}
+    locks["read"]["x"] = [own_lock]
+    locks["read"][str(project / "dvc.yaml")].append(own_lock)
     path.write_text(json.dumps(locks))
     findings(project, "--mend")
-    assert json.loads(path.read_text()) == {"read": {"x": [mine], str(project / "dvc.yaml"): [mine]}}
+    assert json.loads(path.read_text()) == {"read": {"x": [own_lock], str(project / "dvc.yaml"): [own_lock]}}
 
 
 def test_an_id_that_another_process_has_now_is_a_problem_that_dvc_cannot_see(project: Path) -> None:
@@ -234,9 +234,9 @@ def test_a_path_without_the_environment_is_a_problem(project: Path) -> None:
     (folder / "git").symlink_to(str(shutil.which("git")))
     command = [sys.executable, "-m", "stages.cli", "doctor"]
     environment = ENVIRONMENT | {"PATH": str(folder)}
-    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert one(done.stdout.splitlines(), "`python` is not on the PATH").startswith("problem")
+    result = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert one(result.stdout.splitlines(), "`python` is not on the PATH").startswith("problem")
 
 
 def test_what_a_killed_verify_left_is_removed(project: Path, tmp_path: Path) -> None:

@@ -31,12 +31,12 @@ CASES = [
 
 @pytest.mark.parametrize(("train", "val", "bigram", "overfit_gap", "verdict"), CASES)
 def test_the_verdict_at_its_borders(train: float, val: float, bigram: float, overfit_gap: float, verdict: str) -> None:
-    found = diagnose(train, val, bigram, overfit_gap)
-    assert found.verdict == verdict
-    assert found.gap == val - train
+    diagnosis = diagnose(train, val, bigram, overfit_gap)
+    assert diagnosis.verdict == verdict
+    assert diagnosis.gap == val - train
     for number in (train, val, val - train):
-        assert f"{number:.4f}" in found.explanation
-    assert "\n" not in found.explanation
+        assert f"{number:.4f}" in diagnosis.explanation
+    assert "\n" not in diagnosis.explanation
 
 
 def test_the_explanation_says_what_to_do() -> None:

@@ -57,17 +57,17 @@ def test_the_loss_does_not_depend_on_how_many_tokens_are_scored_at_once(
 ) -> None:
     data = token_ids(150)
     expected = sum(by_hand(MODEL, data))
-    seen: list[int] = []
+    batch_sizes: list[int] = []
     monkeypatch.setattr(loss_module, "TOKENS_AT_ONCE", at_once)
     for loss_fn in (per_token, nn.CrossEntropyLoss()):
         split = split_loss(MODEL, data, loss_fn, CPU)
         assert split.tokens == 149
         assert split.total == pytest.approx(expected, rel=1e-6)
-    handle = MODEL.register_forward_hook(lambda _module, args, _out: seen.append(args[0].numel()))
+    handle = MODEL.register_forward_hook(lambda _module, args, _out: batch_sizes.append(args[0].numel()))
     split_loss(MODEL, data, per_token, CPU)
     handle.remove()
-    assert max(seen) <= max(at_once, 8)
-    assert sum(seen) == 149
+    assert max(batch_sizes) <= max(at_once, 8)
+    assert sum(batch_sizes) == 149
 
 
 def scored(n: int, max_blocks: int | None, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
@@ -75,9 +75,9 @@ def scored(n: int, max_blocks: int | None, monkeypatch: pytest.MonkeyPatch) -> n
     monkeypatch.setattr(loss_module, "TOKENS_AT_ONCE", 64)
     targets: list[int] = []
 
-    def spy(logits: Tensor, wanted: Tensor) -> Tensor:
-        targets.extend(wanted.tolist())
-        return torch.zeros(len(wanted))
+    def spy(logits: Tensor, block_targets: Tensor) -> Tensor:
+        targets.extend(block_targets.tolist())
+        return torch.zeros(len(block_targets))
 
     class Positions(nn.Module):
         params = small_model().params

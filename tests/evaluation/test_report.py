@@ -33,15 +33,15 @@ def test_the_metrics_are_those_of_both_splits(data: PreparedData) -> None:
     metrics = evaluate_model(language_model(model), data, 0.1, CPU).metrics()
     assert set(metrics) == {"train", "val", "bigram_loss", "gap", "verdict"}
     for name, tokens in (("train", data.train), ("val", data.val)):
-        found = metrics[name]
-        assert set(found) == {"loss", "perplexity", "bits_per_byte", "tokens"}
+        split_metrics = metrics[name]
+        assert set(split_metrics) == {"loss", "perplexity", "bits_per_byte", "tokens"}
         ids = tokens.ids.tolist()
-        assert found["tokens"] == len(ids) - 1
+        assert split_metrics["tokens"] == len(ids) - 1
         loss = split_loss(model, tokens.ids, F.cross_entropy, CPU).mean
-        assert found["loss"] == pytest.approx(loss, rel=1e-6)
-        assert found["perplexity"] == pytest.approx(math.exp(found["loss"]), rel=1e-12)
+        assert split_metrics["loss"] == pytest.approx(loss, rel=1e-6)
+        assert split_metrics["perplexity"] == pytest.approx(math.exp(split_metrics["loss"]), rel=1e-12)
         scored = len(data.tokenizer.decode(ids).encode()) - len(data.tokenizer.decode(ids[:1]).encode())
-        assert found["bits_per_byte"] == pytest.approx(loss * (len(ids) - 1) / math.log(2) / scored, rel=1e-6)
+        assert split_metrics["bits_per_byte"] == pytest.approx(loss * (len(ids) - 1) / math.log(2) / scored, rel=1e-6)
     assert metrics["gap"] == metrics["val"]["loss"] - metrics["train"]["loss"]
     assert metrics["bigram_loss"] == bigram_loss(data.train.ids, data.val.ids, data.tokenizer.vocab_size)
     assert metrics["verdict"] == "underfitting"  # random weights

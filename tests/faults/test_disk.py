@@ -62,7 +62,9 @@ def files(folder: Path) -> dict[str, str]:
 
 
 def test_snapshots_that_do_not_fit_are_warnings(project: Project, alone: Project) -> None:
-    attempt = project.done("train", injuries={**JOURNAL_ONLY, "limit_files": {"size": 40_000}})  # a model.pth does fit
+    attempt = project.succeed(
+        "train", injuries={**JOURNAL_ONLY, "limit_files": {"size": 40_000}}
+    )  # a model.pth does fit
     assert attempt.error.count("warning: no snapshot at iteration") == 23
     assert "File too large; the last one is kept" in attempt.error
     assert project.outcome() == alone.outcome()
@@ -77,7 +79,7 @@ def test_a_full_disk_below_runs_costs_no_bytes(project: Project, alone: Project,
     assert "No space left on device; the last one is kept" in killed.error
     number = newest(project)
     assert 0 < number < 18
-    attempt = project.done("train", injuries=JOURNAL_ONLY)
+    attempt = project.succeed("train", injuries=JOURNAL_ONLY)
     assert f"continued from iteration {number}," in attempt.error
     assert project.outcome() == alone.outcome()
 
@@ -92,7 +94,7 @@ def test_a_model_that_does_not_fit_keeps_the_state(project: Project, alone: Proj
     assert not project.model.exists()
     assert project.snapshots == before
     assert project.journals[0].last_status() == "FAILED"
-    assert f"continued from iteration {number}," in project.done("train", injuries=JOURNAL_ONLY).error
+    assert f"continued from iteration {number}," in project.succeed("train", injuries=JOURNAL_ONLY).error
     assert project.outcome() == alone.outcome()
     (journal,) = project.journals
     assert points(journal)
@@ -110,13 +112,13 @@ def test_a_full_disk_at_the_end_keeps_the_state(project: Project, alone: Project
     assert "No space left on device; free some space, then run the same command again" in line
     assert [path.name for path in (project.folder / folder).iterdir()] == ["filler"]
     mounted(project.folder / folder, "size=1m")
-    assert "continued from iteration 23" in project.done("train", injuries=JOURNAL_ONLY).error
+    assert "continued from iteration 23" in project.succeed("train", injuries=JOURNAL_ONLY).error
     assert project.outcome() == alone.outcome()
 
 
 @pytest.mark.parametrize("folder", ["models", "runs"])
 def test_a_read_only_folder_is_one_line(project: Project, alone: Project, mounted: Mount, folder: str) -> None:
-    project.done("train", "-S", "train.max_iters=5", injuries=JOURNAL_ONLY)
+    project.succeed("train", "-S", "train.max_iters=5", injuries=JOURNAL_ONLY)
     for name in ("models", "runs"):
         shutil.copytree(project.folder / name, project.folder / f"{name}-before")
     mounted(project.folder / folder, "ro")
@@ -127,7 +129,7 @@ def test_a_read_only_folder_is_one_line(project: Project, alone: Project, mounte
     assert "Read-only file system; make the folder writable" in line
     subprocess.run(["umount", str(project.folder / folder)], check=True)
     assert files(project.folder / "models") == files(project.folder / "models-before")
-    project.done("train", injuries=JOURNAL_ONLY)
+    project.succeed("train", injuries=JOURNAL_ONLY)
     assert project.outcome() == alone.outcome()
 
 
@@ -149,12 +151,12 @@ def test_a_prepare_killed_anywhere_leaves_nothing_that_is_used_by_mistake(tmp_pa
     former = files(prepared)
     write_text(text, seed=2)
     text.write_text(text.read_text(encoding="ascii") + "!", encoding="ascii")  # another vocabulary
-    project.done("prepare", "--out", str(tmp_path / "other"))
+    project.succeed("prepare", "--out", str(tmp_path / "other"))
     latter = files(tmp_path / "other" / "data" / "prepared")
     assert len({*former.values(), *latter.values()}) == 6
     place, report = "gptmodel.data.corpus:_write_splits", tmp_path / "calls.json"
     count = {"places": [place], "report": str(report)}
-    project.done("prepare", "--out", str(tmp_path / "other"), injuries={"count_calls": count})
+    project.succeed("prepare", "--out", str(tmp_path / "other"), injuries={"count_calls": count})
     calls = json.loads(report.read_text(encoding="utf-8"))[place][1]
     mixed = 0
     for after in [*range(0, calls - 200, calls // 3), *range(calls - 200, calls, 10)]:  # the renames come last
@@ -162,13 +164,13 @@ def test_a_prepare_killed_anywhere_leaves_nothing_that_is_used_by_mistake(tmp_pa
         assert project.run("prepare", injuries={"kill_inside": injury}).killed
         for leftover in prepared.glob(".*.tmp"):  # removing them is counted too
             leftover.unlink()
-        found = files(prepared)
-        assert all(value in (former[name], latter[name]) for name, value in found.items())
-        if found not in (former, latter):
+        digests = files(prepared)
+        assert all(value in (former[name], latter[name]) for name, value in digests.items())
+        if digests not in (former, latter):
             mixed += 1
             attempt = project.run("train", injuries=JOURNAL_ONLY)
             assert attempt.status == 2
             assert "run `gptmodel prepare` again" in one_line(attempt.error)
     assert mixed
-    project.done("prepare")
+    project.succeed("prepare")
     assert files(prepared) == latter

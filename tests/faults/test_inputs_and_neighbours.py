@@ -17,7 +17,7 @@ def test_data_replaced_under_a_training(tmp_path: Path, project: Project) -> Non
     """DVC would record the new data as what the model was trained on."""
     (project.folder / "dvc.yaml").write_bytes((ROOT / "dvc.yaml").read_bytes())
     write_text(project.folder / "data" / "input.txt", seed=2)
-    project.done("prepare", "--out", str(tmp_path / "other"))
+    project.succeed("prepare", "--out", str(tmp_path / "other"))
     new = tmp_path / "other" / "data" / "prepared" / "train.bin"
     old = project.folder / "data" / "prepared" / "train.bin"
     moment = {"place": "gptmodel.evaluation.loss:estimate_loss", "call": 3, "path": str(old), "by": str(new)}
@@ -28,20 +28,20 @@ def test_data_replaced_under_a_training(tmp_path: Path, project: Project) -> Non
     assert not (project.folder / "metrics" / "train.json").exists()
     assert project.journals[0].last_status() == "FAILED"
 
-    project.done("prepare")
-    attempt = project.done("train", injuries=JOURNAL_ONLY)
+    project.succeed("prepare")
+    attempt = project.succeed("train", injuries=JOURNAL_ONLY)
     assert "continued" not in attempt.error  # the old state is of other data
     straight = new_project(tmp_path / "straight")
     write_text(straight.folder / "data" / "input.txt", seed=2)
-    straight.done("prepare")
-    straight.done("train", injuries=JOURNAL_ONLY)
+    straight.succeed("prepare")
+    straight.succeed("train", injuries=JOURNAL_ONLY)
     assert project.outcome() == straight.outcome()
 
 
 @pytest.mark.parametrize("out", ["", "elsewhere"])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_a_loss_that_is_not_finite_costs_no_model(project: Project, optimizer: str, out: str) -> None:
-    project.done("train", injuries=JOURNAL_ONLY)
+    project.succeed("train", injuries=JOURNAL_ONLY)
     names = ["models/model.pth", "models/run.json", "metrics/train.json", "metrics/history.csv"]
     before = {name: sha256(project.folder / name) for name in names}
     arguments = [
@@ -87,7 +87,7 @@ def test_a_clock_that_runs_backwards(project: Project, alone: Project) -> None:
     moment = {"place": "gptmodel.training.step:training_step", "call": 10, "after": 0}
     backwards = {**JOURNAL_ONLY, "clock_runs_back": {}}
     assert project.run("train", injuries={**backwards, "kill_inside": moment}).killed
-    assert "continued from iteration 9" in project.done("train", injuries=backwards).error
+    assert "continued from iteration 9" in project.succeed("train", injuries=backwards).error
     assert project.outcome() == alone.outcome()
     (journal,) = project.journals
     assert points(journal) == points(alone.journals[0])
@@ -106,7 +106,7 @@ def test_a_damaged_snapshot_is_never_trained_on(project: Project, alone: Project
         if damage.endswith("flipped"):
             content[len(content) // 2] ^= 16
         path.write_bytes(b"" if damage.endswith("empty") else content[:-1000] if damage.endswith("torn") else content)
-    attempt = project.done("train", injuries=JOURNAL_ONLY)
+    attempt = project.succeed("train", injuries=JOURNAL_ONLY)
     assert ("continued from iteration 8" in attempt.error) == (damage != "both torn")
     assert ("continued" in attempt.error) == (damage != "both torn")
     assert project.outcome() == alone.outcome()
@@ -117,10 +117,10 @@ def test_a_folder_of_another_training_is_left_alone(project: Project) -> None:
     moment = {"place": "gptmodel.training.step:training_step", "call": 10, "after": 0}
     assert project.run("train", injuries={**JOURNAL_ONLY, "kill_inside": moment}).killed
     before = {path.name: sha256(path) for path in project.snapshots}
-    attempt = project.done("train", "-S", "train.seed=1", "--out", "elsewhere", injuries=JOURNAL_ONLY)
+    attempt = project.succeed("train", "-S", "train.seed=1", "--out", "elsewhere", injuries=JOURNAL_ONLY)
     assert "continued" not in attempt.error
     assert {path.name: sha256(path) for path in project.snapshots} == before
-    assert "continued from iteration 9" in project.done("train", injuries=JOURNAL_ONLY).error
+    assert "continued from iteration 9" in project.succeed("train", injuries=JOURNAL_ONLY).error
 
 
 def history(project: Project) -> list[str]:

@@ -23,8 +23,8 @@ def check_after_sync(project: Project, attempt: Attempt, alone: Project) -> None
     assert project.outcome() == alone.outcome()
     (warning,) = [line for line in attempt.error.splitlines() if line.startswith("warning: MLflow")]
     assert warning.endswith("and `gptmodel sync` sends it later")
-    assert "sent run" in project.done("sync").output
-    assert "nothing to send" in project.done("sync").output
+    assert "sent run" in project.succeed("sync").output
+    assert "nothing to send" in project.succeed("sync").output
     assert points_in_store(project.folder) == (["FINISHED"], points(alone.journals[0]))
 
 
@@ -48,7 +48,7 @@ def test_a_server_that_never_answers(project: Project, alone: Project) -> None:
 def test_a_server_that_dies_in_the_middle(tmp_path: Path) -> None:
     project = new_project(tmp_path / "project", **LONGER)
     alone = new_project(tmp_path / "alone", **LONGER)
-    alone.done("train", injuries={"journal_only": {}})
+    alone.succeed("train", injuries={"journal_only": {}})
     with mlflow_server(tmp_path, free_port()) as uri:
         mark = tmp_path / "mark"
         moment = {"place": "gptmodel.training.step:training_step", "call": 200, "mark": str(mark)}
@@ -63,5 +63,5 @@ def test_a_server_that_dies_in_the_middle(tmp_path: Path) -> None:
     assert attempt.wait() == 0
     assert "gptmodel sync" in attempt.error
     assert project.outcome() == alone.outcome()
-    project.done("sync")  # into the project's own store: it gets all there is
+    project.succeed("sync")  # into the project's own store: it gets all there is
     assert points_in_store(project.folder) == (["FINISHED"], points(alone.journals[0]))

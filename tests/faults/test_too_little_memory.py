@@ -29,7 +29,7 @@ def test_what_cannot_fit_is_refused_at_once(project: Project, sizes: list[str]) 
 @pytest.mark.parametrize(
     ("place", "call", "settings"),
     [
-        ("gptmodel.training.run:TrainingRun._restore", 1, WIDE),
+        ("gptmodel.training.run:TrainingRun.__init__", 1, WIDE),
         ("gptmodel.evaluation.loss:estimate_loss", 1, BIG),
         ("gptmodel.training.step:training_step", 3, BIG),
         ("gptmodel.training.snapshot:SnapshotStore.save", 3, BIG),
@@ -49,4 +49,4 @@ def test_memory_that_runs_out_is_one_line_and_keeps_the_state(
     if call > 1:
         assert project.snapshots
         assert project.journals[0].last_status() == "FAILED"
-        assert "continued from iteration" in project.done("train", *settings, injuries=JOURNAL_ONLY).error
+        assert "continued from iteration" in project.succeed("train", *settings, injuries=JOURNAL_ONLY).error

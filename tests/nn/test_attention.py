@@ -86,11 +86,11 @@ def captured_weights(form: type[MultiHeadAttention], size: int, *, training: boo
     module = form(1, size, block_size=size, dropout=0.25)
     state = module.state_dict()
     module.load_state_dict({name: torch.eye(size) if "value" in name else 0 * state[name] for name in state})
-    seen: list[Tensor] = []
-    module.proj.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    outputs: list[Tensor] = []
+    module.proj.register_forward_pre_hook(lambda _, args: outputs.append(args[0]))
     module.train(training)
     module(torch.eye(size).expand(40, size, size))  # value t is the unit vector t: the output shows the weights
-    return seen[0].detach()
+    return outputs[0].detach()
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -102,11 +102,11 @@ def test_attention_weights_are_dropped_in_the_asked_share_in_training_only(form:
     past = torch.tril(torch.ones(size, size)).bool()
     even = (past / past.sum(dim=1, keepdim=True)).expand_as(dropped)
     torch.testing.assert_close(captured_weights(form, size, training=False), even)
-    kept = dropped != 0
-    torch.testing.assert_close(dropped[kept], even[kept] / 0.75)
-    assert not kept[:, ~past].any()
-    share = 1.0 - kept[:, past].double().mean().item()
-    assert abs(share - 0.25) < 5 * math.sqrt(0.25 * 0.75 / kept[:, past].numel())  # 5440 weights: +- 0.03
+    survivors = dropped != 0
+    torch.testing.assert_close(dropped[survivors], even[survivors] / 0.75)
+    assert not survivors[:, ~past].any()
+    share = 1.0 - survivors[:, past].double().mean().item()
+    assert abs(share - 0.25) < 5 * math.sqrt(0.25 * 0.75 / survivors[:, past].numel())  # 5440 weights: +- 0.03
 
 
 @pytest.mark.parametrize("form", FORMS)

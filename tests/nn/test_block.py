@@ -46,9 +46,9 @@ def test_feed_forward_drops_the_asked_share_in_training_only() -> None:
         torch.manual_seed(5)
         out = module(x)
     whole = module.eval()(x)
-    kept = out != 0
-    assert abs(1 - kept.double().mean().item() - 0.25) < 5 * math.sqrt(0.25 * 0.75 / 4800)
-    torch.testing.assert_close(out[kept], whole[kept] / 0.75)
+    survivors = out != 0
+    assert abs(1 - survivors.double().mean().item() - 0.25) < 5 * math.sqrt(0.25 * 0.75 / 4800)
+    torch.testing.assert_close(out[survivors], whole[survivors] / 0.75)
     assert (whole != 0).all()
 
 

@@ -54,17 +54,17 @@ def test_each_thread_draws_from_the_generator_it_was_given() -> None:
             return kept(ONES, ONES.shape, 0.5)
 
     alone = {seed: mask(seed) for seed in (1, 2)}
-    inside, found = threading.Barrier(2, timeout=10), {}
+    inside, masks = threading.Barrier(2, timeout=10), {}
 
     def work(seed: int) -> None:
         with dropping_by(generator(seed)):
             inside.wait()  # both have said whose numbers they take
-            found[seed] = kept(ONES, ONES.shape, 0.5)
+            masks[seed] = kept(ONES, ONES.shape, 0.5)
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in (1, 2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert all(torch.equal(found[seed], alone[seed]) for seed in (1, 2))
+    assert all(torch.equal(masks[seed], alone[seed]) for seed in (1, 2))
     assert not torch.equal(alone[1], alone[2])

@@ -45,10 +45,10 @@ def gradients(model: TransformerModel, idx: Tensor) -> dict[str, Tensor]:
 def assert_same(one: TransformerModel, other: TransformerModel, idx: Tensor) -> None:
     tolerance = TOLERANCE[one.encoder.weight.dtype]
     torch.testing.assert_close(one(idx), other(idx), **tolerance)
-    ours, theirs = gradients(one, idx), gradients(other, idx)
-    assert list(ours) == list(theirs)
-    for name, gradient in ours.items():
-        torch.testing.assert_close(gradient, theirs[name], **tolerance, msg=lambda text, name=name: f"{name}: {text}")
+    actual, expected = gradients(one, idx), gradients(other, idx)
+    assert list(actual) == list(expected)
+    for name, gradient in actual.items():
+        torch.testing.assert_close(gradient, expected[name], **tolerance, msg=lambda text, name=name: f"{name}: {text}")
 
 
 @cases

@@ -29,10 +29,10 @@ def test_rms_norm_is_that_of_torch_and_so_are_its_gradients(with_gain: bool) -> 
     inputs = [x] if gain is None else [x, gain]
     out, plain = rms_norm(x, gain), F.rms_norm(x, (8,), gain)
     torch.testing.assert_close(out, plain, rtol=1e-13, atol=1e-14)
-    for own, theirs in zip(
+    for own, expected in zip(
         torch.autograd.grad(out, inputs, grad), torch.autograd.grad(plain, inputs, grad), strict=True
     ):
-        torch.testing.assert_close(own, theirs, rtol=1e-12, atol=1e-13)
+        torch.testing.assert_close(own, expected, rtol=1e-12, atol=1e-13)
 
 
 def test_rms_norm_of_half_precision_is_computed_in_float32() -> None:

@@ -32,11 +32,11 @@ def test_the_parts_have_the_tutorials_names() -> None:
 
 def embedded(model: TransformerModel, idx: Tensor) -> Tensor:
     """What the first block gets."""
-    seen: list[Tensor] = []
-    handle = model.blocks.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    outputs: list[Tensor] = []
+    handle = model.blocks.register_forward_pre_hook(lambda _, args: outputs.append(args[0]))
     model(idx)
     handle.remove()
-    return seen[0].detach()
+    return outputs[0].detach()
 
 
 @pytest.mark.parametrize("scale_embedding", [True, False])
@@ -90,13 +90,13 @@ def test_the_order_of_earlier_tokens_matters_with_positions_only(
 def test_no_position_sees_its_future(norm: str, position: str, ngram_orders: list[int], fused: bool) -> None:
     """By gradient: changing a later token can leave logits alone by luck, a gradient of exactly zero is none."""
     model = scramble(small_model(norm=norm, position=position, ngram_orders=ngram_orders, fused=fused))
-    seen: list[Tensor] = []
-    model.encoder.register_forward_hook(lambda _module, _args, out: seen.append(out))
+    outputs: list[Tensor] = []
+    model.encoder.register_forward_hook(lambda _module, _args, out: outputs.append(out))
     idx = batch(2, 6)
     direction = torch.randn(VOCAB, generator=generator(2))  # a plain sum of logits can have no gradient at all
     logits = model(idx)  # (B, T, V)
     for t in range(6):
-        (gradient,) = torch.autograd.grad((logits[:, t] @ direction).sum(), seen[0], retain_graph=True)
+        (gradient,) = torch.autograd.grad((logits[:, t] @ direction).sum(), outputs[0], retain_graph=True)
         size = gradient.abs().sum(dim=(0, 2))  # (T,)
         assert (size[t + 1 :] == 0).all(), f"position {t} sees its future: {size.tolist()}"
         assert (size[: t + 1] > 0).all(), f"position {t} does not see all of its past: {size.tolist()}"
@@ -111,10 +111,10 @@ def test_no_position_sees_its_future(norm: str, position: str, ngram_orders: lis
 def test_the_residual_path_of_pre_norm_is_normalised_before_the_decoder() -> None:
     model = scramble(small_model(norm="pre"))
     assert model.ln_f is not None
-    seen: list[Tensor] = []
-    model.blocks.register_forward_hook(lambda _module, _args, out: seen.append(out))
+    outputs: list[Tensor] = []
+    model.blocks.register_forward_hook(lambda _module, _args, out: outputs.append(out))
     logits = model(batch())
-    torch.testing.assert_close(logits, model.decoder(model.ln_f(seen[0])))
+    torch.testing.assert_close(logits, model.decoder(model.ln_f(outputs[0])))
     assert small_model(norm="post").ln_f is None
 
 
@@ -188,8 +188,8 @@ def test_n_grams_are_dropped_by_whole_tokens_in_training_only() -> None:
         torch.manual_seed(5)
         dropped = (model.ngrams(idx) == 0).all(dim=-1)  # (B, T)
         torch.manual_seed(5)
-        kept = model.ngrams(idx)[~dropped]
+        embedded = model.ngrams(idx)[~dropped]
     assert abs(dropped.double().mean().item() - 0.25) < 5 * math.sqrt(0.25 * 0.75 / 480)
     model.eval()
-    torch.testing.assert_close(kept, model.ngrams(idx)[~dropped] / 0.75)
+    torch.testing.assert_close(embedded, model.ngrams(idx)[~dropped] / 0.75)
     assert not (model.ngrams(idx) == 0).all(dim=-1).any()

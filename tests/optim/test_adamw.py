@@ -33,8 +33,8 @@ def weights_after(steps: int, kind: type[torch.optim.AdamW], *, reload_at: int |
 
 def test_the_bits_are_those_of_torchs_own() -> None:
     for reload_at in (None, 1, 4):
-        ours, theirs = weights_after(7, AdamW, reload_at=reload_at), weights_after(7, torch.optim.AdamW)
-        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+        own, torchs = weights_after(7, AdamW, reload_at=reload_at), weights_after(7, torch.optim.AdamW)
+        assert all(torch.equal(a, b) for a, b in zip(own, torchs, strict=True))
 
 
 def test_a_state_that_lacks_a_weight_is_completed_as_torch_does() -> None:

@@ -61,12 +61,12 @@ def test_ten_updates_are_those_of_the_formula(optimizer: str) -> None:
     random = np.random.default_rng(3)
     first = {name: p.detach().numpy().copy() for name, p in model.named_parameters()}
     gradients = {name: [random.normal(size=value.shape) for _ in range(10)] for name, value in first.items()}
-    chosen = build_optimizer(model, params)
+    built = build_optimizer(model, params)
     for t in range(10):
         for name, parameter in model.named_parameters():
             gradient = torch.from_numpy(gradients[name][t])
             parameter.grad = gradient.to_sparse(1) if "ngrams" in name and optimizer != "sgd" else gradient
-        chosen.step()
+        built.step()
     linear = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     assert len(linear) == 5
     for name, parameter in model.named_parameters():
@@ -84,8 +84,8 @@ def test_every_parameter_is_updated_once_and_linear_matrices_alone_decay(
     model = small_model(norm=norm, ngram_orders=[2, 3], fused=fused)
     params = train_params(optimizer=optimizer, weight_decay=0.3, muon_lr=0.1, muon_momentum=0.9)
     groups = build_optimizer(model, params).param_groups
-    held = [id(parameter) for group in groups for parameter in group["params"]]
-    assert sorted(held) == sorted(id(parameter) for parameter in model.parameters())
+    ids = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(ids) == sorted(id(parameter) for parameter in model.parameters())
     decayed = {id(parameter) for group in groups if group.get("weight_decay") == 0.3 for parameter in group["params"]}
     assert decayed == {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)}
     assert {group.get("weight_decay", 0.0) for group in groups} == {0.3, 0.0}

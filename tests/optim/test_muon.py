@@ -71,9 +71,9 @@ def test_it_takes_the_matrices_of_the_blocks_and_nothing_else() -> None:
     optimizer = build_optimizer(model, train_params(**MUON))
     assert isinstance(optimizer, Combined)
     assert [type(part) for part in optimizer.parts] == [Muon, Muon, AdamW, TableAdam]
-    taken = {id(p) for part in optimizer.parts[:2] for group in part.param_groups for p in group["params"]}
+    matrices = {id(p) for part in optimizer.parts[:2] for group in part.param_groups for p in group["params"]}
     blocks = [block for block in model.modules() if isinstance(block, Block)]
-    assert taken == {id(p) for block in blocks for p in block.parameters() if p.dim() == 2}
+    assert matrices == {id(p) for block in blocks for p in block.parameters() if p.dim() == 2}
 
 
 def test_both_forms_of_attention_are_updated_alike() -> None:

@@ -24,7 +24,7 @@ WATCHING = {
 
 def imported_files(path: Path) -> set[Path]:
     """Return the project's files that a file imports anywhere, in functions too, but not for type checking only."""
-    found = set()
+    files = set()
     for node in _executed(ast.parse(path.read_text(encoding="utf-8"))):
         names = []
         if isinstance(node, ast.Import):
@@ -34,8 +34,8 @@ def imported_files(path: Path) -> set[Path]:
         for name in names:
             file = ROOT / (name.replace(".", "/") + ".py")
             if file.is_file():
-                found.add(file)
-    return found
+                files.add(file)
+    return files
 
 
 def _executed(tree: ast.AST):
@@ -48,15 +48,15 @@ def _executed(tree: ast.AST):
 
 def closure(start: Path) -> set[str]:
     """Return all files a stage can come to import, but for those that only watch."""
-    todo, seen = [start], set()
+    todo, names = [start], set()
     while todo:
         file = todo.pop()
         name = file.relative_to(ROOT).as_posix()
-        if name in seen or any(name == watching or name.startswith(f"{watching}/") for watching in WATCHING):
+        if name in names or any(name == watching or name.startswith(f"{watching}/") for watching in WATCHING):
             continue
-        seen.add(name)
+        names.add(name)
         todo += imported_files(file)
-    return seen
+    return names
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -68,9 +68,9 @@ def test_deps_cover_the_import_closure(stage: str) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_deps_name_nothing_a_stage_does_not_import(stage: str) -> None:
-    needed = closure(ROOT / f"stages/{stage}.py")
+    imported = closure(ROOT / f"stages/{stage}.py")
     code = {dep for dep in STAGES[stage]["deps"] if dep.startswith(("stages/", "gptmodel/"))}
-    idle = {dep for dep in code if not any(_covered(name, {dep}) for name in needed)}
+    idle = {dep for dep in code if not any(_covered(name, {dep}) for name in imported)}
     assert not idle, f"{stage} reruns for nothing when these change: {sorted(idle)}"
 
 

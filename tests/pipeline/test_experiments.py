@@ -47,9 +47,9 @@ def test_an_experiment_in_a_folder_that_is_deleted(committed: Project) -> None:
     assert run.data.tags["dvc.exp.name"] == "apart"
     assert run.data.params["train.seed"] == "5"
     assert "eval/val_loss" in run.data.metrics
-    stored = model_of(committed, run)
+    model = model_of(committed, run)
     committed.dvc("exp", "apply", "apart")
-    assert (committed.root / "models/model.pth").read_bytes() == stored
+    assert (committed.root / "models/model.pth").read_bytes() == model
 
 
 def test_a_queued_grid_with_two_at_a_time(committed: Project) -> None:

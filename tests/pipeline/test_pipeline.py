@@ -82,9 +82,9 @@ def test_git_is_offered_only_the_lock_and_the_metrics(finished: Project) -> None
 
 
 def test_dvc_shows_the_numbers(finished: Project) -> None:
-    shown = finished.dvc("metrics", "show", "--json")
-    assert str(finished.read_json("metrics/evaluate.json")["val"]["loss"]) in shown
-    assert str(finished.read_json("metrics/train.json")["val_loss"]) in shown
+    table = finished.dvc("metrics", "show", "--json")
+    assert str(finished.read_json("metrics/evaluate.json")["val"]["loss"]) in table
+    assert str(finished.read_json("metrics/train.json")["val_loss"]) in table
 
 
 def test_dvc_compares_with_a_commit(project: Project) -> None:
@@ -172,8 +172,8 @@ def test_the_run_has_the_final_numbers(finished: Project, run: Any) -> None:
 def test_the_run_has_the_files(finished: Project, run: Any, folder: str, file: str, same_as: str) -> None:
     client = finished.client()
     assert f"{folder}/{file}" in {entry.path for entry in client.list_artifacts(run.info.run_id, folder)}
-    stored = finished.root / "mlartifacts" / run.info.run_id / "artifacts" / folder / file
-    assert stored.read_bytes() == (finished.root / same_as / file).read_bytes()
+    artifact = finished.root / "mlartifacts" / run.info.run_id / "artifacts" / folder / file
+    assert artifact.read_bytes() == (finished.root / same_as / file).read_bytes()
 
 
 def test_the_run_names_code_data_and_model(finished: Project, run: Any) -> None:

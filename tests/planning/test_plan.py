@@ -161,15 +161,15 @@ def test_beside_the_iterations_an_evaluation_costs_what_they_wait_for(
         assert plan.seconds.training == pytest.approx(max_iters * 0.5 + part * waited)
 
 
-@pytest.mark.parametrize(("every", "saved", "kept"), [(100.0, 0, 0), (20.0, 1, 1), (9.0, 3, 2), (0.001, 10, 2)])
+@pytest.mark.parametrize(("every", "saves", "snapshots"), [(100.0, 0, 0), (20.0, 1, 1), (9.0, 3, 2), (0.001, 10, 2)])
 def test_snapshots_come_as_often_as_they_are_due_and_at_most_every_iteration(
-    every: float, saved: int, kept: int
+    every: float, saves: int, snapshots: int
 ) -> None:
     plan = arithmetic(
         small_params(train={"max_iters": 10, "eval_interval": 4, "eval_iters": 4}, runtime={"snapshot_seconds": every})
     )
-    assert plan.seconds.snapshots == saved * 2.0
-    assert plan.snapshots == kept * 12_000
+    assert plan.seconds.snapshots == saves * 2.0
+    assert plan.snapshots == snapshots * 12_000
 
 
 @pytest.mark.parametrize(
@@ -182,8 +182,8 @@ def test_tokens_cost_more_past_block_size(new: int, block_size: int, seconds: fl
 
 
 def test_mlflow_keeps_a_model_of_its_own() -> None:
-    kept = [arithmetic(small_params(runtime={"mlflow": on})).kept for on in (False, True)]
-    assert kept[1] == kept[0] + MEASURED.model_bytes + 1_000_000
+    disk = [arithmetic(small_params(runtime={"mlflow": on})).kept for on in (False, True)]
+    assert disk[1] == disk[0] + MEASURED.model_bytes + 1_000_000
 
 
 @pytest.mark.parametrize(("cores", "beside"), [({0}, False), ({0, 1}, True)])
@@ -214,13 +214,13 @@ def test_the_evaluate_stage_is_timed_apart_where_it_computes_otherwise(monkeypat
 
 
 def test_what_a_plan_compiled_is_in_the_cache_when_the_training_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[str] = []
+    calls: list[str] = []
     real, waited = time.perf_counter, 0.0
 
     def compile_once(model: TransformerModel, *_: object) -> Callable[[torch.Tensor], torch.Tensor]:
         nonlocal waited
-        waited += 1.0 if made else 1000.0
-        made.append("model")
+        waited += 1.0 if calls else 1000.0
+        calls.append("model")
         return lambda idx: model.logits(model.embed(idx))
 
     monkeypatch.setattr("time.perf_counter", lambda: real() + waited)
@@ -228,6 +228,6 @@ def test_what_a_plan_compiled_is_in_the_cache_when_the_training_comes(monkeypatc
         monkeypatch.setattr(f"gptmodel.{place}.find_compiler", lambda *_: ("a compiler", ""))
     for place in ("planning.measure", "training.loop"):
         monkeypatch.setattr(f"gptmodel.{place}.compiled", compile_once)
-    found = measure(small_params(train={"compile": True}), planned_text(800, 80), 0.0)
-    assert 1.0 <= found.build_seconds < 500
-    assert found.platform["compiler"] == "a compiler"
+    measured = measure(small_params(train={"compile": True}), planned_text(800, 80), 0.0)
+    assert 1.0 <= measured.build_seconds < 500
+    assert measured.platform["compiler"] == "a compiler"

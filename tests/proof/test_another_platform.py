@@ -5,34 +5,34 @@ from pathlib import Path
 
 import pytest
 import torch
-from committed_project import Done, call, change_metric, commit, faults, rows
+from committed_project import Completed, call, change_metric, commit, faults, rows
 
 HERE = torch.backends.cpu.get_cpu_capability()
 pytestmark = pytest.mark.skipif(HERE == "DEFAULT", reason="this processor has no other way to compute")
 STAGES = ("--stage", "train", "--stage", "evaluate")
 
 
-def elsewhere(project: Path, *words: str) -> Done:
+def elsewhere(project: Path, *words: str) -> Completed:
     """Verify in a process that imports torch for itself: it reads the variable then."""
     return call(project, sys.executable, "-m", "stages.cli", "verify", *words, ATEN_CPU_CAPABILITY="default")
 
 
 def test_other_bytes_are_laid_to_the_platform_and_metrics_agree_within_the_tolerance(project: Path) -> None:
-    done = elsewhere(project, "--stage", "prepare", *STAGES)
-    assert done.returncode == 0, done.stdout + done.stderr
-    statuses = rows(done)
+    result = elsewhere(project, "--stage", "prepare", *STAGES)
+    assert result.returncode == 0, result.stdout + result.stderr
+    statuses = rows(result)
     assert statuses["prepare", "data/prepared"] == "same"  # nothing is computed there
     assert statuses["train", "models/model.pth"] == "other platform"
     assert statuses["train", "metrics/history.csv"] == "within tolerance"
     assert statuses["evaluate", "metrics/evaluate.json"] == "within tolerance"
-    assert {status for _, _, status in faults(done)} == {"other platform", "within tolerance"}
-    assert "% apart, 2 % allowed" in done.stdout
-    assert "% apart, 0.1 % allowed" in done.stdout
+    assert {status for _, _, status in faults(result)} == {"other platform", "within tolerance"}
+    assert "% apart, 2 % allowed" in result.stdout
+    assert "% apart, 0.1 % allowed" in result.stdout
     assert (
         f"models/model.pth: this explains why the bytes differ: cpu_capability {HERE} there, DEFAULT here"
-        in done.stdout
+        in result.stdout
     )
-    last = done.stdout.splitlines()[-1]
+    last = result.stdout.splitlines()[-1]
     assert "dvc.lock is not proven to the byte for prepare, train, evaluate: this is another platform" in last
     assert f"(cpu_capability {HERE} there, DEFAULT here" in last
     assert "the metrics agree within their tolerances" in last
@@ -42,19 +42,19 @@ def test_metrics_changed_by_hand_beyond_the_tolerance_are_caught_all_the_same(pr
     change_metric(project, "metrics/train.json", ["val_loss"], 1.03)
     change_metric(project, "metrics/evaluate.json", ["val", "loss"], 1.003)
     commit(project)
-    done = elsewhere(project, *STAGES)
-    assert done.returncode == 2
-    assert {fault for fault in faults(done) if fault[2] == "differs"} == {
+    result = elsewhere(project, *STAGES)
+    assert result.returncode == 2
+    assert {fault for fault in faults(result) if fault[2] == "differs"} == {
         ("train", "metrics/train.json", "differs"),
         ("evaluate", "metrics/evaluate.json", "differs"),
     }
-    assert "2.9 % apart, 2 % allowed" in done.stdout
-    assert "0.3 % apart, 0.1 % allowed" in done.stdout
-    assert "not proven" in done.stderr.splitlines()[-1]
+    assert "2.9 % apart, 2 % allowed" in result.stdout
+    assert "0.3 % apart, 0.1 % allowed" in result.stdout
+    assert "not proven" in result.stderr.splitlines()[-1]
 
 
 def test_a_stage_behind_the_model_knows_the_platform_of_the_model(project: Path) -> None:
-    done = elsewhere(project, "--stage", "evaluate")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert rows(done)["evaluate", "metrics/evaluate.json"] == "within tolerance"
-    assert "models/model.pth: this machine: cpu_capability DEFAULT" in done.stdout
+    result = elsewhere(project, "--stage", "evaluate")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert rows(result)["evaluate", "metrics/evaluate.json"] == "within tolerance"
+    assert "models/model.pth: this machine: cpu_capability DEFAULT" in result.stdout

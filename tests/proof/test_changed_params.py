@@ -8,7 +8,7 @@ from gptmodel.proof.inputs import changed_params
 
 
 @pytest.mark.parametrize(
-    ("locked", "now", "expected"),
+    ("locked", "current", "expected"),
     [
         ({"s": {"a": 1}}, {"s": {"a": 1}}, []),
         ({"s": {"a": 1}}, {"s": {"a": 2}}, ["s.a: lock 1, params 2"]),
@@ -18,8 +18,8 @@ from gptmodel.proof.inputs import changed_params
         ({"s": [1]}, {}, ["s: lock [1], params None"]),
     ],
 )
-def test_changed_settings_are_named(locked: dict[str, Any], now: dict[str, Any], expected: list[str]) -> None:
-    assert list(changed_params(locked, now, ("s",))) == expected
+def test_changed_settings_are_named(locked: dict[str, Any], current: dict[str, Any], expected: list[str]) -> None:
+    assert list(changed_params(locked, current, ("s",))) == expected
 
 
 def test_a_dotted_key_is_looked_up() -> None:

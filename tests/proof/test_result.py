@@ -27,8 +27,8 @@ def test_it_is_proven_excused_or_neither(statuses: list[str], proven: bool, excu
 
 def test_it_collects_what_was_compared_and_explained() -> None:
     row = Row("train", "a", "other platform", "")
-    told = [Explanation("trained elsewhere", "torch 1 there, 2 here"), Explanation("and so on")]
-    proof = Proof.of(REVISION, iter([Rebuilding("train"), row, *told]))
+    explanations = [Explanation("trained elsewhere", "torch 1 there, 2 here"), Explanation("and so on")]
+    proof = Proof.of(REVISION, iter([Rebuilding("train"), row, *explanations]))
     assert proof.rows == (row,)
     assert proof.explanations == ("trained elsewhere", "and so on")
     assert proof.other_platform == "torch 1 there, 2 here"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from committed_project import (
     ENVIRONMENT,
-    Done,
+    Completed,
     call,
     commit,
     copied,
@@ -47,17 +47,17 @@ def worktrees(project: Path) -> int:
 
 def test_an_honest_commit_is_proven_and_nothing_is_touched(project: Path) -> None:
     before = state(project)
-    done = gptmodel(project, "verify")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1].endswith("dvc.lock is proven")
-    assert faults(done) == set()
-    statuses = rows(done)
+    result = gptmodel(project, "verify")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.splitlines()[-1].endswith("dvc.lock is proven")
+    assert faults(result) == set()
+    statuses = rows(result)
     assert statuses["train", "models/model.pth"] == "same"
     assert statuses["train", "models/run.json"] == "volatile"
     assert statuses["train", "metrics/train.json"] == "same, but for the time it took"
     assert statuses["evaluate", "metrics/evaluate.json"] == "same"
     assert len([key for key in statuses if key[1] != "code, data, settings"]) == 11
-    assert [line for line in done.stderr.splitlines() if line.startswith("rebuilding")] == [
+    assert [line for line in result.stderr.splitlines() if line.startswith("rebuilding")] == [
         f"rebuilding {stage} ..." for stage in ("fetch", "prepare", "train", "evaluate", "sample")
     ]
     assert state(project) == before
@@ -69,11 +69,11 @@ def test_a_forged_md5_is_caught(project: Path) -> None:
     old = md5_in_lock(project, "data/prepared")
     replace(project / "dvc.lock", old, old[::-1])
     commit(project)
-    done = gptmodel(project, "verify", "--stage", "prepare")
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("error: HEAD (")
-    assert ("prepare", "data/prepared", "differs") in faults(done)
-    assert f"lock {old[::-1][:8]}, rebuilt {old[:8]}" in done.stdout
+    result = gptmodel(project, "verify", "--stage", "prepare")
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].startswith("error: HEAD (")
+    assert ("prepare", "data/prepared", "differs") in faults(result)
+    assert f"lock {old[::-1][:8]}, rebuilt {old[:8]}" in result.stdout
 
 
 def test_a_lock_that_disagrees_with_itself_is_caught(project: Path) -> None:
@@ -81,9 +81,9 @@ def test_a_lock_that_disagrees_with_itself_is_caught(project: Path) -> None:
     old = md5_in_lock(project, "data/input.txt")
     (project / "dvc.lock").write_text(text.replace(old, old[::-1], 1))  # as an out of fetch only
     commit(project)
-    done = gptmodel(project, "verify", "--stage", "prepare")
-    assert faults(done) == {("prepare", "data/input.txt", "differs")}
-    assert "has another entry for it as an out of fetch" in done.stdout
+    result = gptmodel(project, "verify", "--stage", "prepare")
+    assert faults(result) == {("prepare", "data/input.txt", "differs")}
+    assert "has another entry for it as an out of fetch" in result.stdout
 
 
 def test_a_forged_setting_size_or_command_is_caught(project: Path) -> None:
@@ -92,36 +92,36 @@ def test_a_forged_setting_size_or_command_is_caught(project: Path) -> None:
     size = (project / "stages" / "prepare.py").stat().st_size
     replace(project / "dvc.lock", f"size: {size}", f"size: {size + 1}")
     commit(project)
-    done = gptmodel(project, "verify", "--stage", "prepare")
-    assert done.returncode == 2
-    assert faults(done) == {
+    result = gptmodel(project, "verify", "--stage", "prepare")
+    assert result.returncode == 2
+    assert faults(result) == {
         ("prepare", "params.yaml", "differs"),
         ("prepare", "command", "differs"),
         ("prepare", "stages/prepare.py", "differs"),
     }
-    assert "prepare.tokenizer: lock 'byte', params 'char'" in done.stdout
+    assert "prepare.tokenizer: lock 'byte', params 'char'" in result.stdout
 
 
 def test_code_changed_without_a_run_is_caught(project: Path) -> None:
     path = project / "gptmodel" / "tokenizers" / "char.py"
     path.write_text(path.read_text() + "# changed\n")
     commit(project)
-    done = gptmodel(project, "verify", "--stage", "prepare")
-    assert done.returncode == 2
-    assert faults(done) == {("prepare", "gptmodel/tokenizers", "differs")}
+    result = gptmodel(project, "verify", "--stage", "prepare")
+    assert result.returncode == 2
+    assert faults(result) == {("prepare", "gptmodel/tokenizers", "differs")}
 
 
 def test_a_metric_changed_by_hand_is_caught(project: Path) -> None:
     replace(project / "metrics" / "prepare.json", '"characters": ', '"characters": 1')
     commit(project)
-    done = gptmodel(project, "verify", "--stage", "prepare")
-    assert done.returncode == 2
-    assert faults(done) == {("prepare", "metrics/prepare.json", "differs")}
-    assert re.search(r"lock \w{8}, committed \w{8}, rebuilt \w{8}", done.stdout)
+    result = gptmodel(project, "verify", "--stage", "prepare")
+    assert result.returncode == 2
+    assert faults(result) == {("prepare", "metrics/prepare.json", "differs")}
+    assert re.search(r"lock \w{8}, committed \w{8}, rebuilt \w{8}", result.stdout)
 
 
 @pytest.fixture(scope="module")
-def forged_training(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
+def forged_training(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Completed:
     """The verification of a training whose loss is changed by hand in the commit, and whose model in the workspace."""
     project = copied(finished, tmp_path_factory.mktemp("forged") / "project")
     path = project / "metrics" / "train.json"
@@ -137,7 +137,7 @@ def forged_training(finished: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return gptmodel(project, "verify", "--stage", "train")
 
 
-def test_a_loss_changed_by_hand_is_caught_even_with_its_md5_in_the_lock(forged_training: Done) -> None:
+def test_a_loss_changed_by_hand_is_caught_even_with_its_md5_in_the_lock(forged_training: Completed) -> None:
     """The file with times in it cannot be compared by its md5."""
     assert forged_training.returncode == 2
     assert {fault[1] for fault in faults(forged_training) if fault[0] == "train"} == {"metrics/train.json"}
@@ -149,18 +149,18 @@ def test_what_is_changed_by_hand_in_the_workspace_is_caught(project: Path) -> No
         stream.write(b"x")
     replace(project / "metrics" / "prepare.json", '"characters": ', '"characters": 1')
     replace(project / "dvc.lock", "tokenizer: char", "tokenizer: byte")
-    done = gptmodel(project, "verify", "--stage", "prepare")
-    assert done.returncode == 2
-    assert faults(done) == {
+    result = gptmodel(project, "verify", "--stage", "prepare")
+    assert result.returncode == 2
+    assert faults(result) == {
         ("workspace", "data/prepared", "differs"),
         ("workspace", "metrics/prepare.json", "differs"),
         ("workspace", "dvc.lock", "differs"),
     }
-    assert "uncommitted changes: dvc.lock, metrics/prepare.json" in done.stderr
-    assert "dvc checkout data/prepared" in done.stdout
+    assert "uncommitted changes: dvc.lock, metrics/prepare.json" in result.stderr
+    assert "dvc checkout data/prepared" in result.stdout
 
 
-def test_a_model_changed_by_hand_is_caught(forged_training: Done) -> None:
+def test_a_model_changed_by_hand_is_caught(forged_training: Completed) -> None:
     others = {fault for fault in faults(forged_training) if fault[0] != "train"}
     assert others == {("workspace", "models/model.pth", "differs")}
 
@@ -177,41 +177,41 @@ def test_a_model_of_another_training_is_caught_and_explained(project: Path) -> N
     set_params(project, "weight_decay=0.01", "threads=1")
     good(project, "git", "checkout", "metrics")
     commit(project)
-    done = gptmodel(project, "verify")
-    assert done.returncode == 2
-    assert ("train", "models/model.pth", "differs") in faults(done)
-    assert ("evaluate", "metrics/evaluate.json", "differs") in faults(done)  # it is not that of the model in the lock
-    assert "this explains why the bytes differ: threads 2 there, 1 here" in done.stdout
+    result = gptmodel(project, "verify")
+    assert result.returncode == 2
+    assert ("train", "models/model.pth", "differs") in faults(result)
+    assert ("evaluate", "metrics/evaluate.json", "differs") in faults(result)  # it is not that of the model in the lock
+    assert "this explains why the bytes differ: threads 2 there, 1 here" in result.stdout
 
 
 def test_quick_mode_takes_what_a_stage_needs_from_the_cache_or_says_what_is_missing(project: Path) -> None:
     shutil.rmtree(project / "data" / "prepared")
     (project / "models" / "model.pth").unlink()
-    done = gptmodel(project, "verify", "--stage", "sample")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1].endswith("proven for sample")
-    assert {stage for stage, _ in rows(done)} == {"sample"}
+    result = gptmodel(project, "verify", "--stage", "sample")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.splitlines()[-1].endswith("proven for sample")
+    assert {stage for stage, _ in rows(result)} == {"sample"}
     md5 = md5_in_lock(project, "models/model.pth")
     cached = project / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
     cached.chmod(0o644)
     cached.write_bytes(b"damaged")
-    done = gptmodel(project, "verify", "--stage", "sample")
-    assert done.returncode == 2
-    assert faults(done) == {("sample", "models/model.pth", "missing")}
-    assert "dvc pull" in done.stdout
+    result = gptmodel(project, "verify", "--stage", "sample")
+    assert result.returncode == 2
+    assert faults(result) == {("sample", "models/model.pth", "missing")}
+    assert "dvc pull" in result.stdout
 
 
 def test_a_users_own_text_is_an_input(project: Path) -> None:
     set_params(project, "source=own")
     good(project, "dvc", "repro", "--quiet", "fetch")
     commit(project)
-    done = gptmodel(project, "verify", "--stage", "fetch")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert rows(done)["fetch", "data/input.txt"] == "same"
+    result = gptmodel(project, "verify", "--stage", "fetch")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert rows(result)["fetch", "data/input.txt"] == "same"
     (project / "data" / "input.txt").write_text("another text")
-    done = gptmodel(project, "verify", "--stage", "fetch")
-    assert done.returncode == 2
-    assert ("fetch", "data/input.txt", "differs") in faults(done)
+    result = gptmodel(project, "verify", "--stage", "fetch")
+    assert result.returncode == 2
+    assert ("fetch", "data/input.txt", "differs") in faults(result)
     assert (project / "data" / "input.txt").read_text() == "another text"
 
 
@@ -222,21 +222,21 @@ def test_a_text_that_git_does_not_track_is_found(project: Path) -> None:
     set_params(project, "source=elsewhere/source.txt")
     good(project, "dvc", "repro", "--quiet", "fetch")
     commit(project)
-    done = gptmodel(project, "verify", "--stage", "fetch")
-    assert done.returncode == 0, done.stdout + done.stderr
+    result = gptmodel(project, "verify", "--stage", "fetch")
+    assert result.returncode == 0, result.stdout + result.stderr
     (project / "elsewhere" / "source.txt").unlink()
-    done = gptmodel(project, "verify", "--stage", "fetch")
-    assert done.returncode == 2
-    assert re.search(r"^fetch +failed +elsewhere/source.txt: cannot be read", done.stdout, re.MULTILINE)
+    result = gptmodel(project, "verify", "--stage", "fetch")
+    assert result.returncode == 2
+    assert re.search(r"^fetch +failed +elsewhere/source.txt: cannot be read", result.stdout, re.MULTILINE)
 
 
 def test_an_older_revision_is_proven_by_its_own_code(project: Path) -> None:
     (project / "gptmodel" / "tokenizers" / "char.py").write_text("raise SystemExit(1)\n")
     (project / "models" / "model.pth").write_bytes(b"x")
     commit(project)
-    done = gptmodel(project, "verify", "HEAD~1", "--stage", "prepare")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "workspace" not in done.stdout
+    result = gptmodel(project, "verify", "HEAD~1", "--stage", "prepare")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "workspace" not in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -248,10 +248,10 @@ def test_an_older_revision_is_proven_by_its_own_code(project: Path) -> None:
     ],
 )
 def test_a_wrong_command_line_is_one_line(words: list[str], expected: str, project: Path) -> None:
-    done = gptmodel(project, "verify", *words)
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
-    assert expected in done.stderr
+    result = gptmodel(project, "verify", *words)
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert expected in result.stderr
     assert worktrees(project) == 1
 
 
@@ -261,10 +261,10 @@ def test_a_lock_that_is_none_is_one_line(text: str | None, project: Path) -> Non
     if text is not None:
         (project / "dvc.lock").write_text(text)
     commit(project)
-    done = gptmodel(project, "verify")
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
-    assert re.match(r"error: HEAD \(\w{8}\): dvc\.lock: ", done.stderr)
+    result = gptmodel(project, "verify")
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert re.match(r"error: HEAD \(\w{8}\): dvc\.lock: ", result.stderr)
     assert worktrees(project) == 1
 
 

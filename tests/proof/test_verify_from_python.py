@@ -46,23 +46,23 @@ def python(project: Path, code: str) -> str:
 
 
 def test_verify_returns_the_proof_without_the_command_line(project: Path) -> None:
-    said = json.loads(python(project, VERIFY))
-    assert said["verdict"] == [True, False]
-    assert said["rows"][0] == ["prepare", "code, data, settings", "same"]
-    assert {tuple(row) for row in said["rows"][1:]} == {
+    proof = json.loads(python(project, VERIFY))
+    assert proof["verdict"] == [True, False]
+    assert proof["rows"][0] == ["prepare", "code, data, settings", "same"]
+    assert {tuple(row) for row in proof["rows"][1:]} == {
         ("prepare", "data/prepared", "same"),
         ("prepare", "metrics/prepare.json", "same"),
     }
-    assert said["faults"] == []
+    assert proof["faults"] == []
     assert len(good(project, "git", "worktree", "list").splitlines()) == 1
 
 
 def test_a_fault_is_a_row_and_no_exception(project: Path) -> None:
     change_metric(project, "metrics/prepare.json", ["characters"], 2)
     commit(project)
-    said = json.loads(python(project, VERIFY))
-    assert said["verdict"] == [False, False]
-    assert said["faults"] == [["prepare", "metrics/prepare.json", "differs"]]
+    proof = json.loads(python(project, VERIFY))
+    assert proof["verdict"] == [False, False]
+    assert proof["faults"] == [["prepare", "metrics/prepare.json", "differs"]]
 
 
 def test_who_iterates_hears_of_a_rebuild_before_it_is_done(project: Path) -> None:
@@ -73,5 +73,5 @@ def test_who_iterates_hears_of_a_rebuild_before_it_is_done(project: Path) -> Non
 
 def test_a_wrong_revision_is_an_error_to_catch(project: Path) -> None:
     code = "from pathlib import Path; from gptmodel.proof.verification import verify; verify(Path('.'), 'nowhere')"
-    done = call(project, sys.executable, "-c", code)
-    assert done.stderr.splitlines()[-1].startswith("gptmodel.errors.GptModelError: nowhere: not a revision")
+    result = call(project, sys.executable, "-c", code)
+    assert result.stderr.splitlines()[-1].startswith("gptmodel.errors.GptModelError: nowhere: not a revision")

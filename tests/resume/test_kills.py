@@ -23,7 +23,7 @@ from projects import JOURNAL_ONLY, Injuries, Outcome, Project, new_project, poin
 
 SEED = int(os.environ.get("KILL_SEED", "20240607"))
 WHILE = [  # what a training does over and over
-    "gptmodel.training.run:TrainingRun._restore",
+    "gptmodel.training.run:TrainingRun.__init__",
     "gptmodel.tracking.mlflow_tracker:start_run",
     "gptmodel.tracking.journal:JournalWriter._append",
     "gptmodel.evaluation.loss:estimate_loss",
@@ -31,7 +31,7 @@ WHILE = [  # what a training does over and over
     "gptmodel.training.snapshot:SnapshotStore.save",
 ]
 ONCE = [  # what it does at its start, and at its end
-    "gptmodel.config:load_params",
+    "gptmodel.params_file:load_params",
     "gptmodel.training.run:TrainingRun._journal_key",
     "gptmodel.checkpoint.model_file:save_model",
     "gptmodel.training.run:TrainingRun.finish",
@@ -105,11 +105,11 @@ class Victim:
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     project = new_project(tmp_path_factory.mktemp("undisturbed") / "project")
-    seconds = project.done("train", injuries=JOURNAL_ONLY).seconds
+    seconds = project.succeed("train", injuries=JOURNAL_ONLY).seconds
     outcome, (journal,) = project.outcome(), project.journals
     report = project.folder / "calls.json"
     count = {"count_calls": {"places": WHILE + ONCE, "report": str(report)}}
-    project.done("train", injuries={**JOURNAL_ONLY, **count})
+    project.succeed("train", injuries={**JOURNAL_ONLY, **count})
     calls = json.loads(report.read_text(encoding="utf-8"))
     assert project.outcome() == outcome
     assert all(calls[place][0] for place in WHILE + ONCE)
@@ -186,11 +186,11 @@ def test_mlflow_holds_one_whole_run_after_kills(tmp_path: Path, undisturbed: Und
     project, moment = victim.project, {"place": "gptmodel.evaluation.loss:estimate_loss", "call": 2, "after": 50}
     assert victim.attempt({"kill_inside": moment}).killed
     assert project.run("train", injuries={"kill_inside": moment}).killed
-    last = project.done("train")
+    last = project.succeed("train")
     assert project.kills == 2
     victim.check()
     if "gptmodel sync" in last.error:  # on a busy machine it may have been too slow to be waited for
-        project.done("sync")
+        project.succeed("sync")
     statuses, sent = points_in_store(project.folder)
     assert statuses == ["FINISHED"]
     assert sent == undisturbed.points
@@ -233,7 +233,7 @@ def test_dvc_repro_killed_with_all_its_children(tmp_path: Path, most: int, itera
     """A project under git and DVC with a real MLflow store; the helper process that sends survives, as it should."""
     longer = {"train": {"max_iters": iterations, "eval_interval": 100}, "runtime": {"snapshot_seconds": 0.2}}
     alone = new_project(tmp_path / "alone", **longer)
-    alone.done("train", injuries=JOURNAL_ONLY)
+    alone.succeed("train", injuries=JOURNAL_ONLY)
     project = new_project(tmp_path / "clone", **longer)
     clone, chooser, kills = project.folder, random.Random(SEED), 0
     shutil.rmtree(clone / "data" / "prepared")
@@ -246,9 +246,9 @@ def test_dvc_repro_killed_with_all_its_children(tmp_path: Path, most: int, itera
     for command in (["git", "init", "-q"], ["dvc", "init", "-q"]):
         subprocess.run(command, cwd=clone, env=environment, check=True)
     while True:
-        with (tmp_path / "said.txt").open("ab") as said:
+        with (tmp_path / "said.txt").open("ab") as log:
             repro = subprocess.Popen(
-                ["dvc", "repro"], cwd=clone, env=environment, stdout=said, stderr=said, start_new_session=True
+                ["dvc", "repro"], cwd=clone, env=environment, stdout=log, stderr=log, start_new_session=True
             )
             _wait_for_a_moment(repro, project, chooser, kills, most)
         if repro.poll() is not None:

@@ -43,9 +43,9 @@ def test_stopped_at_random_moments(project: Project, alone: Project) -> None:
 @pytest.mark.parametrize(
     "place",
     [
-        "gptmodel.config:load_params",
+        "gptmodel.params_file:load_params",
         "gptmodel.data.prepared:load_prepared",
-        "gptmodel.training.run:_code_digest",
+        "gptmodel.project.inputs:code_digest",
         "gptmodel.checkpoint.model_file:save_model",
         "stages.tracked:log_training",
         "gptmodel.training.run:TrainingRun.forget",
@@ -93,11 +93,11 @@ def test_ctrl_c_is_not_taken_for_a_fault_of_the_compiler(tmp_path: Path, reached
     lines = ("#!/bin/sh", f'for word; do case "$word" in *.cpp) {if_reached};; esac; done', f'exec {real} "$@"')
     compiler.write_text("\n".join(lines) + "\n")
     compiler.chmod(0o755)
-    found_first = {
+    environment = {
         "PATH": f"{compiler.parent}:{os.environ['PATH']}",
         "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "compiled"),
     }
-    attempt = project.start("train", injuries=JOURNAL_ONLY, **found_first)
+    attempt = project.start("train", injuries=JOURNAL_ONLY, **environment)
     while not mark.exists():
         assert attempt.status is None, attempt.error
         attempt.listen(0.05)

@@ -30,10 +30,10 @@ def continued(idx: Tensor, seed: int = 1, **changes: Any) -> list[list[int]]:
 
 
 def test_as_many_tokens_as_asked_for_each_row() -> None:
-    found = continued(batch(3, 4), max_new_tokens=5)
-    assert [len(row) for row in found] == [5, 5, 5]
-    assert {type(token) for row in found for token in row} == {int}
-    assert 0 <= min(map(min, found)) <= max(map(max, found)) < VOCAB
+    tokens = continued(batch(3, 4), max_new_tokens=5)
+    assert [len(row) for row in tokens] == [5, 5, 5]
+    assert {type(token) for row in tokens for token in row} == {int}
+    assert 0 <= min(map(min, tokens)) <= max(map(max, tokens)) < VOCAB
 
 
 def test_one_seed_gives_one_continuation() -> None:
@@ -47,22 +47,22 @@ def test_one_seed_gives_one_continuation() -> None:
 @pytest.mark.parametrize("T", [1, 7, 8, 9, 30])
 def test_the_likeliest_tokens_are_those_of_a_plain_loop(T: int) -> None:
     ids = batch(1, T)[0].tolist()
-    found = continued(torch.tensor([ids]), temperature=0.0, max_new_tokens=20)[0]
+    tokens = continued(torch.tensor([ids]), temperature=0.0, max_new_tokens=20)[0]
     for _ in range(20):
         scores = MODEL.predict(torch.tensor([ids[-8:]]))[0, -1]
         ids.append(int(scores.argmax()))
-    assert found == ids[T:]
+    assert tokens == ids[T:]
 
 
 def test_draws_are_those_of_a_plain_loop() -> None:
     ids, source = batch(2, 3), generator(5)
-    found = continued(ids, 5, temperature=0.7, top_k=4, max_new_tokens=15)
+    tokens = continued(ids, 5, temperature=0.7, top_k=4, max_new_tokens=15)
     for _ in range(15):
         scores = MODEL.predict(ids[:, -8:])[:, -1] / 0.7
         least = scores.sort(dim=1, descending=True).values[:, 3:4]
         chances = scores.masked_fill(scores < least, float("-inf")).softmax(dim=1)
         ids = torch.cat((ids, torch.multinomial(chances, 1, generator=source)), dim=1)
-    assert found == ids[:, 3:].tolist()
+    assert tokens == ids[:, 3:].tolist()
 
 
 def test_of_a_long_prompt_the_last_block_counts_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,19 +71,19 @@ def test_of_a_long_prompt_the_last_block_counts_and_no_more(monkeypatch: pytest.
     other = long.clone()
     other[:, :12] = 0
     assert continued(other) == continued(long)
-    seen: list[Tensor] = []
-    read = IncrementalModel.next_logits
+    contexts: list[Tensor] = []
+    next_logits = IncrementalModel.next_logits
 
     def spied(self: IncrementalModel, idx: Tensor, cache: KVCache) -> Tensor:
         assert cache.length == 0  # past block_size no key and no value is used again
-        seen.append(idx)
-        return read(self, idx, cache)
+        contexts.append(idx)
+        return next_logits(self, idx, cache)
 
     monkeypatch.setattr(IncrementalModel, "next_logits", spied)
-    new = torch.tensor(continued(long, max_new_tokens=10))
-    whole = torch.cat((long, new), dim=1)
-    assert len(seen) == 10
-    assert all(torch.equal(idx, whole[:, 12 + step : 20 + step]) for step, idx in enumerate(seen))
+    new_ids = torch.tensor(continued(long, max_new_tokens=10))
+    all_ids = torch.cat((long, new_ids), dim=1)
+    assert len(contexts) == 10
+    assert all(torch.equal(idx, all_ids[:, 12 + step : 20 + step]) for step, idx in enumerate(contexts))
 
 
 SWITCHES: list[dict[str, Any]] = [
@@ -123,7 +123,7 @@ def test_tokens_are_those_of_a_loop_without_a_cache(case: dict[str, Any], T: int
     for number, drawing in enumerate(DRAWING):
         idx, source = batch(3, T, seed=number), generator(number)
         params = sample_params(max_new_tokens=20, **drawing)
-        found = torch.stack(list(generate(language_model(model), idx, params, generator(number))), dim=1)
+        tokens = torch.stack(list(generate(language_model(model), idx, params, generator(number))), dim=1)
         for _ in range(20):
             logits = model(idx[:, -block_size:])[:, -1].detach()
             following = logits.argmax(dim=1, keepdim=True)
@@ -133,8 +133,8 @@ def test_tokens_are_those_of_a_loop_without_a_cache(case: dict[str, Any], T: int
                 )
                 following = torch.multinomial(chances, 1, generator=source)
             idx = torch.cat((idx, following), dim=1)
-        assert torch.equal(found, idx[:, T:]), drawing
-        assert params.temperature == 0.0 or len(set(found.flatten().tolist())) > 3
+        assert torch.equal(tokens, idx[:, T:]), drawing
+        assert params.temperature == 0.0 or len(set(tokens.flatten().tolist())) > 3
 
 
 @pytest.mark.parametrize("drawing", DRAWING, ids=str)
@@ -157,26 +157,26 @@ def test_the_prompt_is_left_as_it_was() -> None:
 def test_random_numbers_come_from_the_generator_alone_and_dropout_is_off() -> None:
     model = scramble(small_model(dropout=0.5)).train()
     before = torch.get_rng_state()
-    found = [
+    runs = [
         torch.stack(list(generate(language_model(model.train()), batch(2, 4), sample_params(), generator(1)))).tolist()
         for _ in range(2)
     ]
-    assert found[0] == found[1]
+    assert runs[0] == runs[1]
     assert torch.equal(torch.get_rng_state(), before)
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
 def texts(
-    prompt: str = "abc", tokenizer: Tokenizer = LETTERS, shown: list[str] | None = None, **changes: Any
+    prompt: str = "abc", tokenizer: Tokenizer = LETTERS, pieces: list[str] | None = None, **changes: Any
 ) -> list[str]:
-    """The whole samples; `shown` gets the pieces of the first."""
+    """The whole samples; `pieces` gets those of the first."""
     model = language_model(scramble(small_model(vocab_size=tokenizer.vocab_size)), tokenizer=tokenizer)
-    pieces = []
+    steps = []
     for step in sample_pieces(model, prompt, sample_params(**changes), Place.on("cpu")):
-        pieces.append(step)
-        if shown is not None:
-            shown.append(step[0])
-    return ["".join(of_one) for of_one in zip(*pieces, strict=True)]
+        steps.append(step)
+        if pieces is not None:
+            pieces.append(step[0])
+    return ["".join(of_one) for of_one in zip(*steps, strict=True)]
 
 
 @pytest.mark.parametrize("tokenizer", [LETTERS, ByteTokenizer()], ids=lambda tokenizer: tokenizer.kind)
@@ -186,15 +186,15 @@ def test_the_pieces_of_a_sample_are_its_text(tokenizer: Tokenizer, num_samples: 
     """Random bytes are seldom UTF-8, and a prompt may end within a character: the pieces are the whole text's."""
     if tokenizer is LETTERS and prompt != "abc":
         pytest.skip("half of a character has no id")
-    shown: list[str] = []
-    samples = texts(prompt, tokenizer, shown, num_samples=num_samples, max_new_tokens=60)
+    pieces: list[str] = []
+    samples = texts(prompt, tokenizer, pieces, num_samples=num_samples, max_new_tokens=60)
     model = language_model(scramble(small_model(vocab_size=tokenizer.vocab_size)), tokenizer=tokenizer)
     params = sample_params(num_samples=num_samples, max_new_tokens=60)
     ids = tokenizer.encode(prompt)
     drawn = generate(model, torch.tensor([ids] * num_samples), params, torch_generator(params.seed, Stream.SAMPLING))
     assert samples == [tokenizer.decode(ids + row) for row in torch.stack(list(drawn), dim=1).tolist()]
-    assert "".join(shown) == samples[0]
-    assert len(shown) > 20
+    assert "".join(pieces) == samples[0]
+    assert len(pieces) > 20
     assert len(set(samples)) == num_samples
 
 
@@ -219,21 +219,21 @@ def test_sampling_leaves_torchs_generator_alone() -> None:
 
 
 def test_an_unknown_character_is_named_with_its_place() -> None:
-    shown: list[str] = []
+    pieces: list[str] = []
     with pytest.raises(DataError) as raised:
-        texts("abX?", shown=shown)
+        texts("abX?", pieces=pieces)
     assert "character 2" in str(raised.value)
     assert "'X'" in str(raised.value)
     assert "\n" not in str(raised.value)
-    assert not shown
+    assert not pieces
 
 
 def test_an_unknown_character_is_replaced_where_asked() -> None:
-    shown: list[str] = []
-    found = texts("abX?", shown=shown, on_unknown="replace")
-    assert all(text.startswith("ab  ") for text in found)
-    assert shown[0] == "ab  "
-    assert found == texts("ab  ")
+    pieces: list[str] = []
+    samples = texts("abX?", pieces=pieces, on_unknown="replace")
+    assert all(text.startswith("ab  ") for text in samples)
+    assert pieces[0] == "ab  "
+    assert samples == texts("ab  ")
 
 
 def test_an_empty_prompt_is_an_error() -> None:

@@ -72,10 +72,10 @@ def test_logits_are_those_of_the_forward_pass_after_every_prefix(
     cache = model.new_cache(3)
     for T in {1, 2, 3, 7, 8, block_size - 1, block_size} & set(range(1, block_size + 1)):
         cache.reset()
-        found = [model.next_logits(idx[:, :T], cache)]  # prefill, then one id at a time
-        found += [model.next_logits(idx[:, t : t + 1], cache) for t in range(T, block_size)]
+        logits = [model.next_logits(idx[:, :T], cache)]  # prefill, then one id at a time
+        logits += [model.next_logits(idx[:, t : t + 1], cache) for t in range(T, block_size)]
         atol = TOLERANCE[dtype]
-        torch.testing.assert_close(torch.stack(found, dim=1), expected[:, T - 1 :], rtol=0, atol=atol)
+        torch.testing.assert_close(torch.stack(logits, dim=1), expected[:, T - 1 :], rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("case", COMBINED, ids=str)
@@ -120,21 +120,21 @@ def test_n_grams_reach_back_over_the_border_of_a_call(orders: list[int], T: int)
 
 def test_a_cache_that_was_reset_is_as_good_as_new() -> None:
     model = reader(COMBINED[2])
-    used, fresh = model.new_cache(2), model.new_cache(2)
-    model.next_logits(batch(2, 8, seed=3), used)
-    used.reset()
+    cache, fresh = model.new_cache(2), model.new_cache(2)
+    model.next_logits(batch(2, 8, seed=3), cache)
+    cache.reset()
     for start, stop in ((0, 3), (3, 4), (4, 5)):
-        new = batch(2, 8)[:, start:stop]
-        assert torch.equal(model.next_logits(new, used), model.next_logits(new, fresh))
+        idx = batch(2, 8)[:, start:stop]
+        assert torch.equal(model.next_logits(idx, cache), model.next_logits(idx, fresh))
 
 
 def test_two_caches_of_one_model_do_not_meet() -> None:
     model = reader(COMBINED[0])
     one, other = model.new_cache(2), model.new_cache(2)
-    ours, theirs = batch(2, 8), batch(2, 8, seed=1)
+    ids_one, ids_other = batch(2, 8), batch(2, 8, seed=1)
     for t in range(8):
-        found = [model.next_logits(ids[:, t : t + 1], cache) for ids, cache in ((ours, one), (theirs, other))]
-        for ids, logits in zip((ours, theirs), found, strict=True):
+        rows = [model.next_logits(ids[:, t : t + 1], cache) for ids, cache in ((ids_one, one), (ids_other, other))]
+        for ids, logits in zip((ids_one, ids_other), rows, strict=True):
             torch.testing.assert_close(logits, plain(model, ids)[:, t], rtol=0, atol=1e-5)
 
 

@@ -98,7 +98,7 @@ def storage(count: int, key: str = "0", kind: str = "FloatStorage", location: st
 
 
 def tensor(
-    held: bytes,
+    storage: bytes,
     size: bytes,
     stride: bytes,
     offset: int = 0,
@@ -106,7 +106,7 @@ def tensor(
     hooks: bytes = b"ccollections\nOrderedDict\n)R",
 ) -> bytes:
     """The instructions of a tensor, which may lie about everything."""
-    return called("torch._utils", "_rebuild_tensor_v2", held, number(offset), size, stride, grad, hooks)
+    return called("torch._utils", "_rebuild_tensor_v2", storage, number(offset), size, stride, grad, hooks)
 
 
 def snapshot_bytes(archive: bytes) -> bytes:

@@ -23,9 +23,9 @@ def main() -> None:
     for name in sys.stdin.read().split("\0"):
         sys.stdout.write(json.dumps({"name": name}) + "\n")
         sys.stdout.flush()
-        shown, errors, started = io.StringIO(), io.StringIO(), time.monotonic()
+        output, errors, started = io.StringIO(), io.StringIO(), time.monotonic()
         status: object = None
-        with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(errors):
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
             sys.argv = ["gptmodel", "sample", "--prompt", "a", "--model", f"{name}/model.pth"]
             try:
                 command(app)
@@ -34,12 +34,12 @@ def main() -> None:
             except BaseException as error:
                 status = repr(error)
         try:
-            found = repr(type(SnapshotStore(Path(name)).load_newest()))
+            snapshot = repr(type(SnapshotStore(Path(name)).load_newest()))
         except BaseException as error:
-            found = repr(error)
+            snapshot = repr(error)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
         seconds = round(time.monotonic() - started, 1)
-        values = {"status": status, "stdout": shown.getvalue(), "stderr": errors.getvalue(), "snapshot": found}
+        values = {"status": status, "stdout": output.getvalue(), "stderr": errors.getvalue(), "snapshot": snapshot}
         sys.stdout.write(json.dumps({"name": name, "peak": peak, "seconds": seconds, **values}) + "\n")
 
 

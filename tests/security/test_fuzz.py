@@ -48,14 +48,14 @@ def plain(value: Any) -> Any:
 
 
 def read_model(path: Path) -> Any:
-    loaded = load_model(path)
-    counts = loaded.counts and [plain(loaded.counts.grams), plain(loaded.counts.counts)]
+    model = load_model(path)
+    counts = model.counts and [plain(model.counts.grams), plain(model.counts.counts)]
     return (
-        plain(dict(loaded.transformer.state_dict())),
+        plain(dict(model.transformer.state_dict())),
         counts,
-        loaded.params,
-        loaded.tokenizer.to_json(),
-        loaded.provenance,
+        model.params,
+        model.tokenizer.to_json(),
+        model.provenance,
     )
 
 
@@ -119,13 +119,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fuzz")
 
 
-def taken(folder: Path, kind: str, content: bytes) -> Any:
+def read_value(folder: Path, kind: str, content: bytes) -> Any:
     """What a reader makes of a file, or None where it refuses it; any other error fails the test."""
-    name, read = READERS[kind]
+    name, reader = READERS[kind]
     path = folder / name
     path.write_bytes(content)
     try:
-        return read(path)
+        return reader(path)
     except GptModelError as error:
         message = str(error)
     assert "\n" not in message
@@ -149,20 +149,20 @@ def flips(content: bytes, count: int, seed: int) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("kind", READERS)
 def test_a_cut_file_is_refused(folder: Path, originals: dict[str, bytes], kind: str) -> None:
-    whole = taken(folder, kind, originals[kind])
-    assert whole is not None
+    original = read_value(folder, kind, originals[kind])
+    assert original is not None
     for cut in cuts(originals[kind]):
-        found = taken(folder, kind, cut)
-        assert found is None or kind == "history" or found == whole, len(cut)
+        value = read_value(folder, kind, cut)
+        assert value is None or kind == "history" or value == original, len(cut)
 
 
 @pytest.mark.parametrize("kind", READERS)
 def test_a_flipped_bit_is_refused_or_harmless(folder: Path, originals: dict[str, bytes], kind: str) -> None:
-    whole, refused = taken(folder, kind, originals[kind]), 0
+    original, refused = read_value(folder, kind, originals[kind]), 0
     for number, flipped in enumerate(flips(originals[kind], FLIPS, seed=len(kind))):
-        found = taken(folder, kind, flipped)
-        refused += found is None
-        assert found is None or kind not in CHECKED or found == whole, number
+        value = read_value(folder, kind, flipped)
+        refused += value is None
+        assert value is None or kind not in CHECKED or value == original, number
     assert refused > FLIPS // 20
 
 
@@ -170,7 +170,7 @@ def test_a_flipped_bit_is_refused_or_harmless(folder: Path, originals: dict[str,
 @fuzz
 @given(content=st.binary(max_size=300))
 def test_bytes_of_any_kind(folder: Path, kind: str, content: bytes) -> None:
-    assert taken(folder, kind, content) is None
+    assert read_value(folder, kind, content) is None
 
 
 @fuzz
@@ -198,7 +198,7 @@ def test_mutated_pickles(originals: dict[str, bytes], data: st.DataObject) -> No
             case "insert":
                 parts.insert(one, data.draw(st.binary(min_size=1, max_size=4)))
     with tempfile.TemporaryDirectory() as place:
-        taken(Path(place), "model", zipped({**entries, name: b"".join(parts)}))
+        read_value(Path(place), "model", zipped({**entries, name: b"".join(parts)}))
 
 
 INSTRUCTIONS = [bytes([code]) for code in b"}])(tuas.QR0N\x85\x86\x87\x88\x89"] + [
@@ -242,11 +242,11 @@ def test_mutated_json_in_a_model_with_a_right_digest(
         values[key] = data.draw(json_values)
         content[part] = json.dumps(values) if data.draw(st.booleans()) else json.dumps(values[key])
 
-    found = taken(folder, "model", forged(originals["model"], change))
-    if found is not None:
-        whole = taken(folder, "model", originals["model"])
-        assert found[0] == whole[0]
-        assert found[2] == whole[2]
+    value = read_value(folder, "model", forged(originals["model"], change))
+    if value is not None:
+        original = read_value(folder, "model", originals["model"])
+        assert value[0] == original[0]
+        assert value[2] == original[2]
 
 
 def state_leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -263,8 +263,8 @@ OTHERS += [torch.zeros(()), torch.zeros(3), torch.zeros(8, 8), torch.zeros(0), t
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
 def test_a_snapshot_of_any_other_content_is_passed_over(tmp_path: Path, optimizer: str) -> None:
     """Each part of a state exchanged, left out, or joined by another, in an archive with the right digest."""
-    made = trained(**settings(optimizer))
-    state, store, draw = made.state_dict(), SnapshotStore(tmp_path), random.Random(5)
+    state_before = trained(**settings(optimizer))
+    state, store, draw = state_before.state_dict(), SnapshotStore(tmp_path), random.Random(5)
     mutations = 0
     for path in state_leaves(state):
         for other in draw.sample(OTHERS, 2):
@@ -406,7 +406,7 @@ HISTORIES = [
 
 @pytest.mark.parametrize("content", HISTORIES, ids=range(len(HISTORIES)))
 def test_a_history_of_impossible_numbers_is_refused(folder: Path, content: str) -> None:
-    assert taken(folder, "history", content.encode()) is None
+    assert read_value(folder, "history", content.encode()) is None
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])

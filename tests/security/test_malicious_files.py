@@ -28,7 +28,7 @@ def read(folder: Path, files: dict[str, bytes]) -> dict[str, dict[str, Any]]:
         (folder / str(number)).mkdir()
         (folder / str(number) / "model.pth").write_bytes(content)
         (folder / str(number) / "snapshot-0000000001.pt").write_bytes(snapshot_bytes(content))
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("load_each.py"))],
         cwd=folder,
         env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(folder), "OMP_NUM_THREADS": "1"},
@@ -38,9 +38,13 @@ def read(folder: Path, files: dict[str, bytes]) -> dict[str, dict[str, Any]]:
         timeout=250,
         check=False,
     )
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
     names = list(files)
-    assert done.returncode == 0, (done.returncode, names[int(lines[-1]["name"])] if lines else "", done.stderr[-500:])
+    assert result.returncode == 0, (
+        result.returncode,
+        names[int(lines[-1]["name"])] if lines else "",
+        result.stderr[-500:],
+    )
     return {names[int(line["name"])]: line for line in lines if "status" in line}
 
 
@@ -56,8 +60,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, dict[st
         "good from another folder": zipped({n.replace("archive/", "model/"): v for n, v in entries_of(good).items()}),
         "good behind something else": b"GIF89a" + good,
     }
-    found = read(folder / "files", {**{name: content for name, (content, _) in files.items()}, **others})
-    return found, {name: expected for name, (_, expected) in files.items()}, canary
+    readings = read(folder / "files", {**{name: content for name, (content, _) in files.items()}, **others})
+    return readings, {name: expected for name, (_, expected) in files.items()}, canary
 
 
 def test_the_good_ones_are_taken(results: Any) -> None:
@@ -68,11 +72,11 @@ def test_the_good_ones_are_taken(results: Any) -> None:
 
 
 def test_each_is_refused_in_one_line_with_status_2(results: Any) -> None:
-    found, expected, _ = results
+    readings, expected, _ = results
     assert len(expected) > 150
     wrong = {}
     for name, fragment in expected.items():
-        result = found[name]
+        result = readings[name]
         lines = result["stderr"].splitlines()
         good = (
             result["status"] == 2
@@ -90,10 +94,10 @@ def test_each_is_refused_in_one_line_with_status_2(results: Any) -> None:
 
 def test_as_a_snapshot_none_is_an_error(results: Any) -> None:
     """An archive that is not plain is passed over; what is plain has to fit the training, which `fits` looks at."""
-    found, expected, _ = results
+    readings, expected, _ = results
     for name in expected:
         plain = name.startswith(("content: ", "pickle: dicts", "pickle: a memo of four"))
-        assert found[name]["snapshot"] in ("<class 'NoneType'>", "<class 'dict'>" if plain else ""), name
+        assert readings[name]["snapshot"] in ("<class 'NoneType'>", "<class 'dict'>" if plain else ""), name
 
 
 def test_nothing_ran(results: Any) -> None:
@@ -101,7 +105,7 @@ def test_nothing_ran(results: Any) -> None:
 
 
 def test_memory_and_time_are_bounded(results: Any) -> None:
-    found, _, _ = results
-    assert max(result["peak"] for result in found.values()) < PEAK_MB
-    slow = {name: result["seconds"] for name, result in found.items() if result["seconds"] > SECONDS}
+    readings, _, _ = results
+    assert max(result["peak"] for result in readings.values()) < PEAK_MB
+    slow = {name: result["seconds"] for name, result in readings.items() if result["seconds"] > SECONDS}
     assert not slow

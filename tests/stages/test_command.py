@@ -123,10 +123,10 @@ def test_all_faults_of_a_params_file_are_told_at_once(gptmodel):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_each_stage_is_a_command_of_its_own_too(tmp_path: Path, stage: str):
-    done = process(tmp_path, "-m", f"stages.{stage}", "--params", "none.yaml")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: none.yaml: ")
-    assert done.stderr.count("\n") == 1
+    result = process(tmp_path, "-m", f"stages.{stage}", "--params", "none.yaml")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: none.yaml: ")
+    assert result.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
@@ -145,12 +145,12 @@ def test_the_help_has_each_setting_with_its_default_from_the_params_file(gptmode
     assert (outcome.status, outcome.err) == (0, "")
     for option in ("--params", "-S, --set", "--out", "--help"):
         assert option in outcome.out
-    words = re.sub(r"(?<=\w)- (?=\w)", "-", " ".join(outcome.out.split()))  # a line may end behind a hyphen
+    words = re.sub(r"(?<=\w)- (?=\w)", "-", " ".join(outcome.out.split()))  # a line may end within "feed-forward"
     for section in SECTIONS[stage]:
         assert f"Settings of {path}, section {section}" in words
         for key, value in values[section].items():
-            shown = words.partition(f" {section}.{key} ")[2].partition("[default: ")[2]
-            assert shown.startswith(f"{_written(value)}]"), key
+            default = words.partition(f" {section}.{key} ")[2].partition("[default: ")[2]
+            assert default.startswith(f"{_written(value)}]"), key
             assert f" {section}.{key} {described(config.SECTIONS[section].model_fields[key])} [default: " in words, key
 
 
@@ -178,9 +178,9 @@ def test_the_help_does_not_wait_for_heavy_libraries(stage: str):
         f"import sys; sys.argv = ['x', '--help']; from stages.{stage} import app; app(standalone_mode=False); "
         "sys.exit(str({'torch', 'mlflow', 'matplotlib', 'numpy'} & set(sys.modules) or ''))"
     )
-    done = process(ROOT, "-c", code)
-    assert (done.returncode, done.stderr) in {(0, ""), (1, "\n")}, done.stderr
-    assert "Settings of params.yaml" in done.stdout
+    result = process(ROOT, "-c", code)
+    assert (result.returncode, result.stderr) in {(0, ""), (1, "\n")}, result.stderr
+    assert "Settings of params.yaml" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -206,10 +206,10 @@ def fails():
     raise {error}
 main(app)
 """
-    done = process(tmp_path, "-c", code)
-    assert (done.returncode, done.stdout) == (status, "")
-    assert done.stderr.startswith(message)
-    assert ("Traceback" in done.stderr) == (status == 1)
+    result = process(tmp_path, "-c", code)
+    assert (result.returncode, result.stdout) == (status, "")
+    assert result.stderr.startswith(message)
+    assert ("Traceback" in result.stderr) == (status == 1)
 
 
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path):
@@ -254,8 +254,8 @@ def test_a_signal_during_prepare_ends_it_and_nothing_is_written(tmp_path: Path, 
         assert time.monotonic() < end
         time.sleep(0.02)
     _signalled(stopped, signum, status)
-    left = [path.name for path in folder.iterdir()] if folder.exists() else []
-    assert [name for name in left if not name.endswith(".tmp")] == []
+    leftovers = [path.name for path in folder.iterdir()] if folder.exists() else []
+    assert [name for name in leftovers if not name.endswith(".tmp")] == []
     assert not (tmp_path / "metrics").exists()
 
 

@@ -18,12 +18,12 @@ def test_a_model_file_that_stands_alone_is_judged(alone: "Project", tmp_path: Pa
     (tmp_path / "elsewhere").mkdir()
     shutil.copy(alone.model, tmp_path / "elsewhere" / "model.pth")
     before = [journal.read()[0] for journal in alone.journals]
-    by_itself = alone.done(
+    by_itself = alone.succeed(
         "evaluate", "--model", str(tmp_path / "elsewhere" / "model.pth"), "--out", str(tmp_path / "a")
     )
     assert [journal.read()[0] for journal in alone.journals] == before
     assert sorted(path.name for path in (tmp_path / "a" / "plots").iterdir()) == ["loss_by_position.png"]
-    in_place = alone.done("evaluate", "--out", str(tmp_path / "b"), "-S", "runtime.mlflow=false")
+    in_place = alone.succeed("evaluate", "--out", str(tmp_path / "b"), "-S", "runtime.mlflow=false")
     assert by_itself.output == in_place.output
     assert metrics(tmp_path / "a") == metrics(tmp_path / "b")
     assert (tmp_path / "b" / "plots" / "loss_curves.png").is_file()
@@ -32,6 +32,8 @@ def test_a_model_file_that_stands_alone_is_judged(alone: "Project", tmp_path: Pa
 def test_a_model_without_its_history_is_judged_too(alone: "Project", tmp_path: Path) -> None:
     (tmp_path / "c" / "models").mkdir(parents=True)
     shutil.copy(alone.model, tmp_path / "c" / "models" / "model.pth")
-    done = alone.done("evaluate", "--model", str(tmp_path / "c" / "models" / "model.pth"), "--out", str(tmp_path / "c"))
-    assert "val" in done.output
+    result = alone.succeed(
+        "evaluate", "--model", str(tmp_path / "c" / "models" / "model.pth"), "--out", str(tmp_path / "c")
+    )
+    assert "val" in result.output
     assert not (tmp_path / "c" / "plots" / "loss_curves.png").exists()

@@ -30,10 +30,10 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_the_text_is_put_where_prepare_reads_it(project: Path) -> None:
-    done = run(project)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count("\n") == 1
-    assert "data/input.txt: 8 bytes from source.txt, written" in done.stdout
+    result = run(project)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.count("\n") == 1
+    assert "data/input.txt: 8 bytes from source.txt, written" in result.stdout
     assert (project / "data" / "input.txt").read_bytes() == b"a text\r\n"
     assert "left as it is" in run(project).stdout
 
@@ -48,11 +48,11 @@ def test_a_users_own_text_is_refused_with_status_2_and_kept(project: Path) -> No
     (project / "data").mkdir()
     (project / "data" / "input.txt").write_bytes(b"my own text")
     for source in ("source.txt", "shakespeare"):
-        done = run(project, "-S", f"fetch.source={source}")
-        assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.count("\n") == 1
-        assert done.stderr.startswith("error: data/input.txt: ")
-        assert "fetch.source to own" in done.stderr
+        result = run(project, "-S", f"fetch.source={source}")
+        assert (result.returncode, result.stdout) == (2, "")
+        assert result.stderr.count("\n") == 1
+        assert result.stderr.startswith("error: data/input.txt: ")
+        assert "fetch.source to own" in result.stderr
         assert (project / "data" / "input.txt").read_bytes() == b"my own text"
     assert run(project, "-S", "fetch.source=own").returncode == 0
     assert (project / "data" / "input.txt").read_bytes() == b"my own text"
@@ -60,8 +60,8 @@ def test_a_users_own_text_is_refused_with_status_2_and_kept(project: Path) -> No
 
 
 def test_a_missing_source_is_one_line_and_status_2(project: Path) -> None:
-    done = run(project, "-S", "fetch.source=none.txt")
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "error: none.txt: cannot be read" in done.stderr
+    result = run(project, "-S", "fetch.source=none.txt")
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "error: none.txt: cannot be read" in result.stderr
     assert not (project / "data").exists()

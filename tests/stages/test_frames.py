@@ -14,7 +14,7 @@ def stacks(tmp_path: Path, **injury: Any) -> tuple[Project, list[list[str]]]:
     """Train for real, and return the functions under way at each moment that was asked for, innermost last."""
     project, report = new_project(tmp_path / "project"), tmp_path / "frames.jsonl"
     ((name, arguments),) = injury.items()
-    project.done("train", injuries={**JOURNAL_ONLY, name: {**arguments, "report": str(report)}})
+    project.succeed("train", injuries={**JOURNAL_ONLY, name: {**arguments, "report": str(report)}})
     return project, [json.loads(line) for line in report.read_text(encoding="utf-8").splitlines()]
 
 

@@ -33,22 +33,22 @@ def files(folder: Path) -> list[str]:
 
 def test_a_newcomer_reads_what_a_run_will_take_and_nothing_is_written(project: Path) -> None:
     before = files(project)
-    done = plan(project, "-S", "train.max_iters=1000", "-S", "runtime.mlflow=true")
-    assert done.status == 0, done.error
+    result = plan(project, "-S", "train.max_iters=1000", "-S", "runtime.mlflow=true")
+    assert result.status == 0, result.error
     assert files(project) == before
-    rows = {line.split("  ")[0]: line for line in done.output.splitlines()}
+    rows = {line.split("  ")[0]: line for line in result.output.splitlines()}
     for name in ("parameters", "memory", "disk", "train", "evaluate", "sample", "train to sample"):
-        assert name in rows, done.output
+        assert name in rows, result.output
     assert "24  3 sequences of 8" in rows["tokens per iteration"]
     assert "335  " in rows["evaluations"]
     beside = has_idle_cores(torch.device("cpu"), 1)
     assert ("including waiting for evaluations" if beside else "including evaluations") in rows["train"]
     assert rows["evaluations"].endswith("beside the iterations") is beside
-    measured, text = done.output.splitlines()[-2:]
+    measured, text = result.output.splitlines()[-2:]
     assert measured.startswith("measured: ")
     assert "on 1 thread, cpu, float32" in measured
     assert text == "text: data/input.txt, which is not prepared yet"
-    assert max(map(len, done.output.splitlines())) < 140
+    assert max(map(len, result.output.splitlines())) < 140
 
 
 @pytest.mark.parametrize(
@@ -63,11 +63,11 @@ def test_a_newcomer_reads_what_a_run_will_take_and_nothing_is_written(project: P
 )
 def test_an_error_is_one_line_and_status_2(project: Path, arguments: list[str], words: list[str]) -> None:
     before = files(project)
-    done = plan(project, *arguments)
-    assert (done.status, done.output) == (2, "")
-    error = done.error.splitlines()[-1]
+    result = plan(project, *arguments)
+    assert (result.status, result.output) == (2, "")
+    error = result.error.splitlines()[-1]
     assert error.startswith("error: ")
-    assert "Traceback" not in done.error
+    assert "Traceback" not in result.error
     for word in words:
         assert word in error
     assert files(project) == before
@@ -78,7 +78,7 @@ def test_the_help_lists_the_settings_without_heavy_libraries() -> None:
         "import sys; sys.argv = ['x', '--help']; from stages.plan import app; app(standalone_mode=False); "
         "sys.exit(str({'torch', 'mlflow', 'matplotlib', 'numpy', 'psutil'} & set(sys.modules) or ''))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) in {(0, ""), (1, "\n")}, done.stderr
-    assert "train.max_iters" in done.stdout
-    assert "writes nothing" in done.stdout
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) in {(0, ""), (1, "\n")}, result.stderr
+    assert "train.max_iters" in result.stdout
+    assert "writes nothing" in result.stdout

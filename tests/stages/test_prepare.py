@@ -35,9 +35,9 @@ def project(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("out", [".", "elsewhere"])
 def test_the_files_and_the_metrics_agree(project: Path, kind: str, out: str) -> None:
-    done = run(project, "-S", f"prepare.tokenizer={kind}", "--out", out)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count("\n") == 1
+    result = run(project, "-S", f"prepare.tokenizer={kind}", "--out", out)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.count("\n") == 1
     metrics = json.loads((project / out / "metrics" / "prepare.json").read_text(encoding="utf-8"))
     tokenizer = load_tokenizer(project / out / "data" / "prepared" / "tokenizer.json")
     train, val = (open_tokens(project / out / "data" / "prepared" / f"{split}.bin") for split in ("train", "val"))
@@ -56,17 +56,19 @@ def test_the_files_and_the_metrics_agree(project: Path, kind: str, out: str) -> 
     assert (project / "data" / "input.txt").read_bytes() == content
 
 
-@pytest.mark.parametrize(("kind", "said"), [("char", True), ("byte", False)])
-def test_a_byte_order_mark_that_is_left_out_is_stated(project: Path, kind: str, said: bool) -> None:
+@pytest.mark.parametrize(("kind", "is_stated"), [("char", True), ("byte", False)])
+def test_a_byte_order_mark_that_is_left_out_is_stated(project: Path, kind: str, is_stated: bool) -> None:
     text = project / "data" / "input.txt"
     text.write_bytes(b"\xef\xbb\xbf" + TEXT.encode())
-    done = run(project, "-S", f"prepare.tokenizer={kind}")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.endswith("data/input.txt; its byte order mark is left out\n" if said else "data/input.txt\n")
-    assert done.stdout.count("\n") == 1
+    result = run(project, "-S", f"prepare.tokenizer={kind}")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.endswith(
+        "data/input.txt; its byte order mark is left out\n" if is_stated else "data/input.txt\n"
+    )
+    assert result.stdout.count("\n") == 1
     metrics = json.loads((project / "metrics" / "prepare.json").read_text(encoding="utf-8"))
     assert metrics["bytes"] == len(TEXT.encode()) + 3
-    assert metrics["train_tokens"] + metrics["val_tokens"] == (len(TEXT) if said else metrics["bytes"])
+    assert metrics["train_tokens"] + metrics["val_tokens"] == (len(TEXT) if is_stated else metrics["bytes"])
     assert "mark_left_out" not in metrics
 
 
@@ -76,11 +78,11 @@ def test_a_text_that_cannot_be_used_is_one_line_and_status_2(
 ) -> None:
     text = project / "data" / "input.txt"
     text.unlink() if content is None else text.write_bytes(content)
-    done = run(project)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: data/input.txt: ")
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
+    result = run(project)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: data/input.txt: ")
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
     assert not (project / "metrics").exists()
     assert not (project / "data" / "prepared").exists()
 

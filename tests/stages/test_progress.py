@@ -28,17 +28,17 @@ def project(tmp_path: Path) -> Project:
 
 def on_a_terminal(project: Project, rows: int, columns: int) -> tuple[int, str]:
     """Train with a terminal as standard input, output and error; return the status and all that the terminal got."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-    attempt = project.start("train", injuries={"use_terminal": {"path": os.ttyname(theirs)}}, TERM="xterm")
+    controller, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    attempt = project.start("train", injuries={"use_terminal": {"path": os.ttyname(terminal)}}, TERM="xterm")
     received, status = b"", None
     while status is None:
         attempt.listen(0.01)
         status = attempt.status
-        while select.select([ours], [], [], 0.0)[0]:
-            received += os.read(ours, 1 << 16)
-    os.close(ours)
-    os.close(theirs)
+        while select.select([controller], [], [], 0.0)[0]:
+            received += os.read(controller, 1 << 16)
+    os.close(controller)
+    os.close(terminal)
     return status, received.decode()
 
 
@@ -51,32 +51,32 @@ def test_on_a_terminal_a_bar_shows_where_the_training_is(project: Project) -> No
     status, received = on_a_terminal(project, rows=24, columns=80)
     assert status == 0, received
     assert "\x1b[2K" in received  # it is drawn over itself
-    shown = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", received))
-    frames = [found.groups() for line in shown if (found := FRAME.fullmatch(line.rstrip()))]
+    screen = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", received))
+    frames = [match.groups() for line in screen if (match := FRAME.fullmatch(line.rstrip()))]
     iterations = [int(frame[0]) for frame in frames]
     assert iterations == sorted(iterations)
     assert iterations[-1] == ITERATIONS
-    assert [count for count in iterations if 0 < count < ITERATIONS], shown
+    assert [count for count in iterations if 0 < count < ITERATIONS], screen
     assert all(int(speed.replace(",", "")) > 0 for *_, speed, _ in frames)
-    left = [seconds(clock) for *_, clock in frames]
-    assert left[-1] == 0
-    assert max(left) > 0
+    seconds_left = [seconds(clock) for *_, clock in frames]
+    assert seconds_left[-1] == 0
+    assert max(seconds_left) > 0
     rows = {(f"{float(row['train_loss']):.4f}", f"{float(row['val_loss']):.4f}") for row in project.outcome().history}
     assert {frame[1:3] for frame in frames} <= rows
-    assert not LINE.search("\n".join(shown))
+    assert not LINE.search("\n".join(screen))
 
 
 def test_without_a_terminal_there_is_a_line_for_each_evaluation(project: Project) -> None:
-    done = project.done("train", "-S", "train.max_iters=90", "-S", "train.eval_interval=30", TERM="xterm")
-    assert "\x1b" not in done.output + done.error
-    *lines, last = done.output.splitlines()
-    found = [LINE.fullmatch(line) for line in lines]
-    assert None not in found, lines
+    result = project.succeed("train", "-S", "train.max_iters=90", "-S", "train.eval_interval=30", TERM="xterm")
+    assert "\x1b" not in result.output + result.error
+    *lines, last = result.output.splitlines()
+    matches = [LINE.fullmatch(line) for line in lines]
+    assert None not in matches, lines
     rows = project.outcome().history
-    shown = [(match[1], match[2], match[3]) for match in found if match]
-    assert shown == [
+    printed = [(match[1], match[2], match[3]) for match in matches if match]
+    assert printed == [
         (row["iteration"], f"{float(row['train_loss']):.4f}", f"{float(row['val_loss']):.4f}") for row in rows
     ]
     assert [int(row["iteration"]) for row in rows] == [0, 30, 60, 90]
-    assert [match[4] is not None for match in found if match] == [False, True, True, True]
+    assert [match[4] is not None for match in matches if match] == [False, True, True, True]
     assert last.startswith("models/model.pth: ")

@@ -39,15 +39,15 @@ def test_every_kind_that_can_be_set_has_its_class_and_the_other_way_round() -> N
 
 @every_kind
 def test_where_the_chunks_of_a_text_end_changes_nothing(kind: type[Tokenizer]) -> None:
-    content, whole = TEXT.encode(), fitted(kind)
-    ids = whole.encode(TEXT)
+    content, tokenizer = TEXT.encode(), fitted(kind)
+    ids = tokenizer.encode(TEXT)
     for at in range(len(content) + 1):
         two = [content[:at], content[at:]]
-        assert np.concatenate(list(whole.encode_stream(two))).tolist() == ids
+        assert np.concatenate(list(tokenizer.encode_stream(two))).tolist() == ids
         assert kind.fit(two, []).to_json() == kind.fit([content], []).to_json()
     for length in (1, 2, 3, 5):
         parts = [content[start : start + length] for start in range(0, len(content), length)]
-        assert np.concatenate(list(whole.encode_stream(iter(parts)))).tolist() == ids
+        assert np.concatenate(list(tokenizer.encode_stream(iter(parts)))).tolist() == ids
         assert kind.fit(iter(parts), iter(())).to_json() == kind.fit([content], []).to_json()
 
 
@@ -83,11 +83,11 @@ def test_a_saved_kind_is_the_same_when_loaded(tmp_path: Path, kind: type[Tokeniz
     path = tmp_path / "tokenizer.json"
     tokenizer = fitted(kind)
     save_tokenizer(path, tokenizer)
-    loaded = load_tokenizer(path)
-    assert type(loaded) is kind
-    assert loaded.to_json() == tokenizer.to_json()
-    assert loaded.digest == tokenizer.digest
-    assert loaded.encode(TEXT) == tokenizer.encode(TEXT)
+    read_back = load_tokenizer(path)
+    assert type(read_back) is kind
+    assert read_back.to_json() == tokenizer.to_json()
+    assert read_back.digest == tokenizer.digest
+    assert read_back.encode(TEXT) == tokenizer.encode(TEXT)
     assert path.read_bytes() == json_bytes(tokenizer.to_json())
 
 
@@ -103,10 +103,10 @@ def test_what_is_not_in_the_saved_form_is_refused(kind: type[Tokenizer]) -> None
 def test_a_saved_tokenizer_is_the_same_when_loaded(tmp_path: Path, tokenizer: Tokenizer) -> None:
     path = tmp_path / "tokenizer.json"
     save_tokenizer(path, tokenizer)
-    loaded = load_tokenizer(path)
-    assert type(loaded) is type(tokenizer)
-    assert loaded.to_json() == tokenizer.to_json()
-    assert loaded.digest == tokenizer.digest
+    read_back = load_tokenizer(path)
+    assert type(read_back) is type(tokenizer)
+    assert read_back.to_json() == tokenizer.to_json()
+    assert read_back.digest == tokenizer.digest
     assert path.read_bytes() == json_bytes(tokenizer.to_json())
 
 

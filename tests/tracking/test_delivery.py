@@ -162,11 +162,11 @@ def test_what_is_rejected_does_not_hold_back_the_rest(tmp_path: Path) -> None:
         writer.metrics({"loss": 0.0, "bad": 0.0}, step, step)
     finish_journal(writer)
     store = ListStore()
-    refused = deliver(store, writer.journal)
+    rejected = deliver(store, writer.journal)
     [run] = store.runs.values()
     assert run["param"] == [("good", "2")]
     assert [p.step for p in run["metric"]] == list(range(5))
-    assert len(refused) == 6
+    assert len(rejected) == 6
     assert run["status"][-1] == "FINISHED"
 
 

@@ -242,13 +242,13 @@ def test_three_runs_at_once_make_one_store(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_also_sends_what_earlier_ones_could_not(root: Path) -> None:
-    left, key = new_key(), new_key()
-    train(root, left, 0, 5, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
-    assert Journal(root, left).pending
+    earlier, key = new_key(), new_key()
+    train(root, earlier, 0, 5, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert Journal(root, earlier).pending
     process = python(TRAIN, root, key, 0, 400, 0.02)
     output, _ = process.communicate(timeout=120)
     assert output.splitlines()[1].endswith("None")
-    assert not Journal(root, left).pending
+    assert not Journal(root, earlier).pending
 
 
 @pytest.mark.slow

@@ -38,9 +38,9 @@ def test_a_training_tracked_over_http(tmp_path: Path, alone: Project) -> None:
         assert run.info.status == "FINISHED"
         assert run.data.params["model.n_embd"] == "16"
         keys = {key for key, _ in points(journal)}
-        held = [(key, point.step, point.value) for key in keys for point in client.get_metric_history(run_id, key)]
-        assert {(key, step): value for key, step, value in held} == points(journal)
-        assert len(held) == len(points(journal))
+        stored = [(key, point.step, point.value) for key in keys for point in client.get_metric_history(run_id, key)]
+        assert {(key, step): value for key, step, value in stored} == points(journal)
+        assert len(stored) == len(points(journal))
         model = Path(client.download_artifacts(run_id, "model/model.pth", str(tmp_path)))
         assert sha256(model) == sha256(project.model)
 

@@ -93,14 +93,16 @@ def test_logits_and_gradients_are_those_of_the_model(switches: dict[str, Any]) -
     model = scramble(small_model(**{**switches, "ngram_dropout": 0.0} if switches else {}), std=0.2).train()
     idx = batch()
     forward = compiled(model, 3, Place.on(CPU))
-    mine, theirs = forward(idx), model(idx)  # (B, T, V)
-    assert mine.shape == (3, 8, VOCAB)
-    torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
+    compiled_logits, logits = forward(idx), model(idx)  # (B, T, V)
+    assert compiled_logits.shape == (3, 8, VOCAB)
+    torch.testing.assert_close(compiled_logits, logits, rtol=1e-5, atol=1e-5)
     weights = list(model.parameters())
-    found, wanted = (torch.autograd.grad(logits.square().sum(), weights) for logits in (mine, theirs))
-    for name, a, b in zip(dict(model.named_parameters()), found, wanted, strict=True):
+    compiled_gradients, gradients = (
+        torch.autograd.grad(out.square().sum(), weights) for out in (compiled_logits, logits)
+    )
+    for name, a, b in zip(dict(model.named_parameters()), compiled_gradients, gradients, strict=True):
         torch.testing.assert_close(a.to_dense(), b.to_dense(), rtol=1e-4, atol=1e-4, msg=name)
-    assert not torch.equal(mine, theirs)  # so it was other code that computed
+    assert not torch.equal(compiled_logits, logits)  # so it was other code that computed
 
 
 @pytest.mark.thorough
@@ -112,14 +114,14 @@ def test_bytes_are_the_same_compiled_anew_or_resumed(tmp_path: Path, data: Prepa
     models = []
     for name in ("first", "second"):
         torch.compiler.reset()
-        made = tmp_path / f"compiled-{name}"
-        made.mkdir()
-        with fresh_cache(dir=str(made), delete=False):
+        cache = tmp_path / f"compiled-{name}"
+        cache.mkdir()
+        with fresh_cache(dir=str(cache), delete=False):
             models.append(trained(tmp_path / name, data, dtype=dtype))
-        assert list(made.rglob("*.so"))  # made now, and not found
+        assert list(cache.rglob("*.so"))  # made now, and not found
     torch.compiler.reset()
-    asked = iter([False] * 4 + [True])
-    assert trained(tmp_path / "third", data, lambda: next(asked), dtype=dtype) == b""
+    stops = iter([False] * 4 + [True])
+    assert trained(tmp_path / "third", data, lambda: next(stops), dtype=dtype) == b""
     models.append(trained(tmp_path / "third", data, dtype=dtype))
     assert models[0] == models[1] == models[2]
 

@@ -121,10 +121,10 @@ def end() -> TrainingState:
 
 def same(state: TrainingState, other: TrainingState) -> bool:
     """Whether two trainings are at the same point in all but their time."""
-    ours, theirs = (each.state_dict() for each in (state, other))
+    own, expected = (each.state_dict() for each in (state, other))
     return (
-        equal_states(ours["model"], theirs["model"])
-        and str(ours["optimizer"]) == str(theirs["optimizer"])
+        equal_states(own["model"], expected["model"])
+        and str(own["optimizer"]) == str(expected["optimizer"])
         and state.iteration == other.iteration
         and rows_without_time(state) == rows_without_time(other)
     )
@@ -157,15 +157,15 @@ def test_the_thread_that_trains_takes_its_share_instead_of_waiting(monkeypatch: 
 @pytest.mark.parametrize(("interval", "size"), [(1, 1), (3, 2), (100, 1)])
 def test_weights_and_history_are_those_of_evaluating_in_turn(pace: str, interval: int, size: int) -> None:
     sections = {**SETTINGS, "train": {"max_iters": 8, "eval_interval": interval}}
-    found, in_turn = (
+    beside_iterations, in_turn = (
         trained(changed=lambda run, beside=beside: varied(run, beside=beside, crew=Crew(size)), **sections)
         for beside in (True, False)
     )
-    assert same(found, in_turn)
-    assert len(found.history) > 1
-    seconds = [row.seconds for row in found.history]
+    assert same(beside_iterations, in_turn)
+    assert len(beside_iterations.history) > 1
+    seconds = [row.seconds for row in beside_iterations.history]
     assert seconds == sorted(seconds)
-    assert found.seconds >= seconds[-1]
+    assert beside_iterations.seconds >= seconds[-1]
 
 
 def test_rows_are_told_in_order_by_the_thread_that_trains(pace: str) -> None:
@@ -206,13 +206,13 @@ def test_a_snapshot_lacks_no_row_and_is_resumed_to_the_same_end(
 @pytest.mark.parametrize("last", [2, 3, 7])
 def test_a_stop_saves_the_row_of_an_evaluation_under_way(pace: str, end: TrainingState, last: int) -> None:
     state = new_state(**SETTINGS)
-    saved: list[list[int]] = []
+    snapshots: list[list[int]] = []
     run = beside(
-        stopped=lambda: state.iteration == last, save=lambda s: saved.append([row.iteration for row in s.history])
+        stopped=lambda: state.iteration == last, save=lambda s: snapshots.append([row.iteration for row in s.history])
     )
     assert fit(state, *run) is False
     assert state.iteration == last
-    assert saved == [[n for n in (0, 3, 6) if n <= last]]
+    assert snapshots == [[n for n in (0, 3, 6) if n <= last]]
     assert fit(state, *beside()) is True
     assert same(state, end)
 
@@ -253,12 +253,12 @@ def test_what_goes_wrong_in_an_evaluation_is_raised_with_its_iteration(
     pace: str, monkeypatch: pytest.MonkeyPatch, outcome: Callable[[], dict[str, float]], line: str
 ) -> None:
     at_the_second(monkeypatch, outcome)
-    state, saved = new_state(**SETTINGS), []
+    state, snapshots = new_state(**SETTINGS), []
     with pytest.raises(TrainingError, match=line):
-        fit(state, *beside(save=saved.append))
+        fit(state, *beside(save=snapshots.append))
     assert [row.iteration for row in state.history] == [0]
     assert state.iteration == 6 if pace == "slow" else 3 <= state.iteration <= 6
-    assert saved == []
+    assert snapshots == []
 
 
 class Failing(Watcher):
@@ -293,14 +293,14 @@ def test_the_thread_computes_as_the_training_does(monkeypatch: pytest.MonkeyPatc
     if openmp is None:
         pytest.skip("another OpenMP")
     most_threads = ctypes.CDLL(openmp).omp_get_max_threads
-    seen: list[tuple[int, bool, bool, bool]] = []
+    states: list[tuple[int, bool, bool, bool]] = []
     default: list[int] = []
     estimate = loop.estimate_loss
 
     def spy(model: LanguageModel, *args: Any, **options: Any) -> dict[str, float]:
         gradients = any(p.grad is not None for p in model.transformer.parameters())
         main = threading.current_thread() is threading.main_thread()
-        seen.append((most_threads(), torch.are_deterministic_algorithms_enabled(), gradients, main))
+        states.append((most_threads(), torch.are_deterministic_algorithms_enabled(), gradients, main))
         return estimate(model, *args, **options)
 
     monkeypatch.setattr(loop, "estimate_loss", spy)
@@ -315,7 +315,7 @@ def test_the_thread_computes_as_the_training_does(monkeypatch: pytest.MonkeyPatc
         assert fit(new_state(**SETTINGS), *varied(beside(), crew=crew))
     finally:
         torch.set_num_threads(before[0])
-    assert seen == [(default[0] + 1, True, False, False)] * 4
+    assert states == [(default[0] + 1, True, False, False)] * 4
     assert torch.equal(torch.get_rng_state(), before[1])
 
 

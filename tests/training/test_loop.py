@@ -77,17 +77,17 @@ def test_the_model_learns_and_the_rows_are_its_losses() -> None:
 def test_an_evaluation_scores_eval_iters_batches_and_the_learning_rate_is_that_of_the_iteration(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked = []
+    block_counts = []
 
     def spy(*args: Any, max_blocks: int) -> dict[str, float]:
-        asked.append(max_blocks)
+        block_counts.append(max_blocks)
         assert args[1] is TRAIN_DATA
         assert args[2] is VAL_DATA
         return {"train": 1.0, "val": 2.0}
 
     monkeypatch.setattr(loop, "estimate_loss", spy)
     state = trained(train={"eval_iters": 5, "batch_size": 4, "lr_schedule": "linear"})
-    assert asked == [20, 20, 20]
+    assert block_counts == [20, 20, 20]
     assert [row.learning_rate for row in state.history] == pytest.approx([0.01, 0.005, 0.01 / 6])
     assert {(row.train_loss, row.val_loss) for row in state.history} == {(1.0, 2.0)}
 
@@ -162,16 +162,16 @@ def test_watching_does_not_change_a_weight(watching: str) -> None:
 
 
 def test_a_run_is_saved_when_stopped_and_says_so() -> None:
-    saved: list[int] = []
+    saved_at: list[int] = []
     state = new_state()
 
     def changed(run: Run, stop_at: int) -> Run:
-        return varied(run, stopped=lambda: state.iteration == stop_at, save=lambda s: saved.append(s.iteration))
+        return varied(run, stopped=lambda: state.iteration == stop_at, save=lambda s: saved_at.append(s.iteration))
 
     assert fit(state, *changed(plain_run(), 4)) is False
-    assert (state.iteration, saved) == (4, [4])
+    assert (state.iteration, saved_at) == (4, [4])
     assert fit(state, *changed(plain_run(), -1)) is True
-    assert saved == [4]
+    assert saved_at == [4]
     assert rows_without_time(state) == rows_without_time(trained())
     assert equal_states(state.model.transformer.state_dict(), trained().model.transformer.state_dict())
 
@@ -182,8 +182,8 @@ def test_a_stop_after_the_last_iteration_is_no_stop() -> None:
 
 
 def test_snapshots_are_due_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    saved: list[int] = []
+    saved_at: list[int] = []
     state = new_state()
     monkeypatch.setattr(loop.time, "monotonic", lambda: 10.0 * state.iteration)
-    fit(state, *varied(plain_run(), snapshot_seconds=20.0, save=lambda s: saved.append(s.iteration)))
-    assert saved == [2, 4]
+    fit(state, *varied(plain_run(), snapshot_seconds=20.0, save=lambda s: saved_at.append(s.iteration)))
+    assert saved_at == [2, 4]

@@ -122,12 +122,12 @@ def test_the_estimate_is_within_15_percent_of_the_real_peak(tmp_path: Path, sett
     """Of a process that evaluates beside its iterations, saves a snapshot after the third, and writes model.pth."""
     (tmp_path / "input.txt").write_text("".join(map(chr, range(33, 98))) * 2000, encoding="utf-8")
     prepare(tmp_path / "input.txt", tmp_path / "prepared", PrepareParams(tokenizer="char", train_fraction=0.9))
-    chosen = [*(f"train.{setting}" for setting in SHORT), "runtime.snapshot_seconds=3", "model.dropout=0.0"]
-    command = [sys.executable, "-c", PEAK, str(tmp_path), *chosen, *settings]
+    overrides = [*(f"train.{setting}" for setting in SHORT), "runtime.snapshot_seconds=3", "model.dropout=0.0"]
+    command = [sys.executable, "-c", PEAK, str(tmp_path), *overrides, *settings]
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    done = subprocess.run(
+    result = subprocess.run(
         command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
-    estimated, peak = map(int, done.stdout.split())
+    assert result.returncode == 0, result.stderr
+    estimated, peak = map(int, result.stdout.split())
     assert estimated == pytest.approx(peak, rel=0.15), f"{estimated / peak:.2f} of {peak / 1e6:.0f} MB"

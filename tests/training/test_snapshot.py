@@ -24,12 +24,14 @@ def flat(value: Any, name: str = "") -> dict[str, Any]:
 
 def assert_same_state(one: TrainingState, other: TrainingState) -> None:
     """Weights, optimizer, scaler and history, all to the bit; only the seconds differ."""
-    ours, theirs = (flat(state.state_dict()) for state in (one, other))
-    assert list(ours) == list(theirs)
-    for name, value in ours.items():
+    values, other_values = (flat(state.state_dict()) for state in (one, other))
+    assert list(values) == list(other_values)
+    for name, value in values.items():
         if name.endswith(".seconds"):
             continue
-        same = torch.equal(value, theirs[name]) if isinstance(value, torch.Tensor) else value == theirs[name]
+        same = (
+            torch.equal(value, other_values[name]) if isinstance(value, torch.Tensor) else value == other_values[name]
+        )
         assert same, name
     assert rows_without_time(one) == rows_without_time(other)
 

@@ -30,13 +30,13 @@ WHEN_TO_EDIT = (
 
 @pytest.mark.parametrize("case", make.CASES)
 def test_one_iteration_has_the_golden_numbers(case: str) -> None:
-    found, golden = make.one_iteration(case), GOLDEN[case]
-    assert found["loss"] == pytest.approx(golden["loss"], rel=1e-5), WHEN_TO_EDIT
-    assert list(found["parameters"]) == list(golden["parameters"]), WHEN_TO_EDIT
+    result, golden = make.one_iteration(case), GOLDEN[case]
+    assert result["loss"] == pytest.approx(golden["loss"], rel=1e-5), WHEN_TO_EDIT
+    assert list(result["parameters"]) == list(golden["parameters"]), WHEN_TO_EDIT
     for name, parameter in golden["parameters"].items():
         for kind, numbers in parameter.items():
             tolerance = 1e-4 * numbers["norm"] + 1e-9
-            assert found["parameters"][name][kind] == pytest.approx(numbers, rel=0, abs=tolerance), (
+            assert result["parameters"][name][kind] == pytest.approx(numbers, rel=0, abs=tolerance), (
                 f"{name}, {kind}: {WHEN_TO_EDIT}"
             )
 
@@ -89,23 +89,23 @@ def test_gradients_do_not_add_up_over_iterations_and_each_has_its_learning_rate(
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_nothing_is_updated_when_the_loss_is_not_finite(wrong: float, optimizer: str) -> None:
     model = small_model()
-    chosen = build_optimizer(model, train_params(optimizer=optimizer))
+    built = build_optimizer(model, train_params(optimizer=optimizer))
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     pair = (batch(seed=1), batch(seed=2))
     update = Update(iteration=41, learning_rate=0.125, grad_clip=1.0)
-    training_step(model, chosen, scaler, pair, update, CPU)  # so that the optimizer has a state
+    training_step(model, built, scaler, pair, update, CPU)  # so that the optimizer has a state
     with torch.no_grad():
         model.decoder.bias[0] = wrong
-    weights, state = copied(model.state_dict()), str(chosen.state_dict()["state"])
+    weights, state = copied(model.state_dict()), str(built.state_dict()["state"])
     with pytest.raises(TrainingError) as raised:
-        training_step(model, chosen, scaler, pair, update, CPU)
+        training_step(model, built, scaler, pair, update, CPU)
     message = str(raised.value)
     assert "iteration 41" in message
     assert "learning rate of 0.125" in message
     assert "\n" not in message
-    now = model.state_dict()
-    assert all(torch.equal(now[name].nan_to_num(), weights[name].nan_to_num()) for name in weights)
-    assert str(chosen.state_dict()["state"]) == state
+    weights_after = model.state_dict()
+    assert all(torch.equal(weights_after[name].nan_to_num(), weights[name].nan_to_num()) for name in weights)
+    assert str(built.state_dict()["state"]) == state
 
 
 def update_norm(grad_clip: float) -> float:
@@ -117,10 +117,10 @@ def update_norm(grad_clip: float) -> float:
 
 
 def test_grad_clip_bounds_the_norm_of_the_whole_gradient_and_0_is_off() -> None:
-    whole = update_norm(0.0)
-    assert whole > 0.2
+    norm = update_norm(0.0)
+    assert norm > 0.2
     assert update_norm(0.05) == pytest.approx(0.05, rel=1e-4)
-    assert update_norm(2 * whole) == pytest.approx(whole, rel=1e-6)
+    assert update_norm(2 * norm) == pytest.approx(norm, rel=1e-6)
 
 
 @pytest.mark.parametrize("settings", [{}, {"ngram_orders": [2, 3]}, {"norm_type": "rmsnorm", "norm": "pre"}])
@@ -139,12 +139,12 @@ def test_a_crew_has_the_gradient_of_the_whole_batch(size: int, settings: dict[st
 def test_the_threads_of_a_crew_drop_by_numbers_of_their_own_and_always_the_same_ones() -> None:
     settings = {"dropout": 0.3, "ngram_orders": [2], "ngram_dropout": 0.5}
     pair = (batch(4, seed=1), batch(4, seed=2))
-    found = []
+    states = []
     for _ in range(5):
         model = small_model(**settings).train()
         step(model, pair, crew=Crew(2), dropout_seed=3)
-        found.append(copied(model.state_dict()))
-    assert all(equal_states(state, found[0]) for state in found[1:])
+        states.append(copied(model.state_dict()))
+    assert all(equal_states(state, states[0]) for state in states[1:])
     twin = (pair[0][:2].repeat(2, 1), pair[1][:2].repeat(2, 1))  # both threads have the same sequences
     once, both = (small_model(**settings).train() for _ in range(2))
     step(once, (twin[0][:2], twin[1][:2]), dropout_seed=3)

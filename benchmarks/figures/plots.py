@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.report import Results
+from benchmarks.figures.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,11 +26,11 @@ def loss_over_time(results: Results, figure: "Figure") -> None:
     """Draw the val loss of each preset's runs over seconds, a colour each."""
     figure.set_size_inches(7, 4.2)
     axes = figure.subplots()
-    for number, (label, made) in enumerate(results["runs"].items()):
-        for run in made:
+    for number, (label, runs) in enumerate(results["runs"].items()):
+        for run in runs:
             rows = run["history"][1:]  # nothing is learnt at first, and a logarithm has no zero
             seconds, losses = [row["seconds"] for row in rows], [row["val_loss"] for row in rows]
-            axes.plot(seconds, losses, color=f"C{number}", linewidth=1.2, label=label if run is made[0] else None)
+            axes.plot(seconds, losses, color=f"C{number}", linewidth=1.2, label=label if run is runs[0] else None)
     for level in results["levels"]:
         axes.axhline(level, color="grey", linewidth=0.8, linestyle="--")
         axes.annotate(f"{level:g}", (1.0, level), xycoords=("axes fraction", "data"), ha="right", va="bottom")

@@ -1,44 +1,19 @@
 """The models that are compared: ours, and what a user would otherwise take, each at the same sizes."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.report import ROOT
+from benchmarks.contestants.sizes import VOCAB, Sizes
+from benchmarks.paths import ROOT
 
 if TYPE_CHECKING:
     from gptmodel.config import Params
     from gptmodel.nn.transformer import TransformerModel
 
-VOCAB = 65
 GRAD_CLIP = 1.0  # nanoGPT's
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sizes:
-    """The sizes of a model and a batch."""
-
-    n_layer: int
-    n_head: int
-    n_embd: int
-    block_size: int
-    batch_size: int
-    like_nanogpt: bool = False  # pre-norm, GELU and clipped gradients; otherwise the tutorial's post-norm and ReLU
-
-    def __str__(self) -> str:
-        return (
-            f"{self.n_layer} layers of {self.n_embd}, {self.n_head} heads, block {self.block_size}, "
-            f"batch {self.batch_size}"
-        )
-
-
-SIZES = {
-    "tutorial": Sizes(n_layer=4, n_head=4, n_embd=64, block_size=32, batch_size=16),
-    "nanogpt": Sizes(n_layer=4, n_head=4, n_embd=128, block_size=64, batch_size=12, like_nanogpt=True),
-}
 
 
 class PlainBlock(nn.Module):
@@ -123,22 +98,22 @@ def litgpt_model(sizes: Sizes) -> Any:
     return GPT(config)
 
 
-def our_params(sizes: Sizes) -> "Params":
-    """Return the settings of the preset that is like the peers, at these sizes, with AdamW."""
+def our_params(sizes: Sizes, **train: object) -> "Params":
+    """Return the settings of the preset that is like the peers, at these sizes, with AdamW; `train` changes them."""
     from gptmodel.params_file import load_params
 
-    shape = {key: getattr(sizes, key) for key in ("n_layer", "n_head", "n_embd", "block_size")}
-    model = {**shape, "position": "learned"}
+    model = {key: getattr(sizes, key) for key in ("n_layer", "n_head", "n_embd", "block_size")}
+    model["position"] = "learned"
     clip = GRAD_CLIP if sizes.like_nanogpt else 0.0
-    train = {"batch_size": sizes.batch_size, "optimizer": "adamw", "beta1": 0.9, "beta2": 0.999, "grad_clip": clip}
+    adamw = {"batch_size": sizes.batch_size, "optimizer": "adamw", "beta1": 0.9, "beta2": 0.999, "grad_clip": clip}
     settings = [f"model.{key}={value}" for key, value in model.items()]
-    settings += [f"train.{key}={value}" for key, value in train.items()]
+    settings += [f"train.{key}={value}" for key, value in (adamw | train).items()]
     return load_params(ROOT / "presets" / f"{'nanogpt' if sizes.like_nanogpt else 'tutorial'}.yaml", settings)
 
 
-def our_model(sizes: Sizes) -> "TransformerModel":
+def our_model(params: "Params") -> "TransformerModel":
     """Return our model with its first weights."""
     from gptmodel.compute.random import Stream, torch_generator
     from gptmodel.nn.transformer import build_model
 
-    return build_model(our_params(sizes).model, VOCAB, torch_generator(1, Stream.WEIGHTS))
+    return build_model(params.model, VOCAB, torch_generator(1, Stream.WEIGHTS))

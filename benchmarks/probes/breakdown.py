@@ -7,8 +7,8 @@ autograd and torch's way from one operator to the next; the profiler makes this 
 import time
 from collections.abc import Mapping
 
-from benchmarks.models import Sizes
-from benchmarks.peers import Train, ours
+from benchmarks.contestants.loops import Train, ours
+from benchmarks.contestants.sizes import Sizes
 
 WARM_UP = 5
 REST = "Python, autograd, dispatch"
@@ -31,26 +31,26 @@ def group(name: str) -> str:
     if not name.startswith(("aten::", "Optimizer.")):
         return REST
     plain = name.removeprefix("aten::")
-    for found, beginnings in GROUPS.items():
+    for title, beginnings in GROUPS.items():
         if any(plain == word or (word not in WHOLE_NAMES and plain.startswith(word)) for word in beginnings):
-            return found
+            return title
     return OTHERS
 
 
 def shares(seconds: Mapping[str, float], whole: float) -> dict[str, float]:
     """Return the share of each group, of operators' seconds and the whole time."""
-    found = dict.fromkeys(("matrix products", "attention", OTHERS, "optimizer", REST), 0.0)
+    parts = dict.fromkeys(("matrix products", "attention", OTHERS, "optimizer", REST), 0.0)
     for name, value in seconds.items():
-        found[group(name)] += value / whole
-    found[REST] = 1.0 - sum(share for name, share in found.items() if name != REST)
-    return found
+        parts[group(name)] += value / whole
+    parts[REST] = 1.0 - sum(share for title, share in parts.items() if title != REST)
+    return parts
 
 
 def breakdown(sizes: Sizes, iterations: int) -> dict[str, float]:
-    """Profile iterations of ours; return each group's share of the time, and how much longer they took so."""
+    """Profile iterations of ours; return each group's share of the time, and how much longer profiling made them."""
     from torch.profiler import ProfilerActivity, profile
 
-    train = ours(sizes, 1)  # it sees the thread that it was started in
+    train = ours(sizes, 1)  # the profiler sees only the thread that it was started in
     train(WARM_UP)
     alone = _seconds(train, iterations)
     with profile(activities=[ProfilerActivity.CPU]) as profiler:

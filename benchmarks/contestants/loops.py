@@ -1,9 +1,10 @@
 """The training loops that are compared: ours, and what a user would otherwise run, around models of the same sizes.
 
 A contestant is made in a process of its own, since some change how the process allocates and computes.
+
+Shapes: B batch, T time, V vocab.
 """
 
-import importlib.util
 from collections.abc import Callable
 from functools import partial
 
@@ -12,10 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.models import GRAD_CLIP, VOCAB, PlainGPT, Sizes, huggingface_model, litgpt_model, our_model, our_params
+from benchmarks.contestants.models import GRAD_CLIP, PlainGPT, huggingface_model, litgpt_model, our_model, our_params
+from benchmarks.contestants.peers import PEERS, version
+from benchmarks.contestants.sizes import VOCAB, Sizes
 
 LEARNING_RATE = 1e-3
-Train = Callable[[int], None]  # so many iterations
+Train = Callable[[int], None]
+"""Trains this many iterations."""
 
 
 def tokens(count: int = 1_000_000) -> np.ndarray:
@@ -27,14 +31,14 @@ def sampled(data: np.ndarray, sizes: Sizes) -> tuple[Tensor, Tensor]:
     """Return a batch as nanoGPT's loop takes it: random starts, a slice for each row."""
     starts = torch.randint(len(data) - sizes.block_size, (sizes.batch_size,)).tolist()
     rows = [data[start : start + sizes.block_size + 1].astype(np.int64) for start in starts]
-    whole = torch.stack([torch.from_numpy(row) for row in rows])
-    return whole[:, :-1], whole[:, 1:]
+    batch = torch.stack([torch.from_numpy(row) for row in rows])  # (B, T + 1)
+    return batch[:, :-1], batch[:, 1:]
 
 
 def eager_loop(model: nn.Module, sizes: Sizes, *, forward: Callable[[Tensor], Tensor] | None = None) -> Train:
     """Return the usual loop around a model, with PyTorch's default AdamW, and clipping where nanoGPT clips.
 
-    `forward` maps idx to logits; it is the model itself where nothing is given.
+    `forward` maps idx (B, T) to logits (B, T, V); without it the model does.
     """
     logits: Callable[[Tensor], Tensor] = forward or model
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
@@ -60,8 +64,8 @@ def plain(sizes: Sizes, threads: int, dtype: torch.dtype = torch.float32) -> Tra
 
     def logits(idx: Tensor) -> Tensor:
         with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
-            found: Tensor = model(idx)
-        return found.float()
+            scores: Tensor = model(idx)
+        return scores.float()
 
     return eager_loop(model, sizes, forward=logits)
 
@@ -79,32 +83,30 @@ def litgpt(sizes: Sizes, threads: int) -> Train:
     return eager_loop(litgpt_model(sizes), sizes)
 
 
-def ours(sizes: Sizes, threads: int, dtype: torch.dtype = torch.float32, *, compiling: bool = False) -> Train:
+def ours(sizes: Sizes, threads: int, dtype: str = "float32", *, compiling: bool = False) -> Train:
     """The loop of gptmodel: its batches, its step, its optimizer; `compiling`, with train.compile."""
     from gptmodel.compute.place import Place
     from gptmodel.data.batches import training_batch
-    from gptmodel.optim.factory import build_optimizer, learning_rate_at
+    from gptmodel.optim.factory import build_optimizer
     from gptmodel.training.compiled import compiled
     from gptmodel.training.step import Update, training_step
 
-    settings = {"threads": threads, "device": "cpu", "compile": compiling, "dtype": str(dtype).removeprefix("torch.")}
-    whole = our_params(sizes)
-    params = whole.train.model_copy(update=settings)
-    place = Place.of(whole.model_copy(update={"train": params}), "train")
-    model = our_model(sizes)
-    forward = compiled(model, params.batch_size, place) if place.compiler else model
-    optimizer = build_optimizer(model, params, place.crew)
+    params = our_params(sizes, threads=threads, device="cpu", dtype=dtype, compile=compiling)
+    place = Place.of(params, "train")
+    model = our_model(params)
+    forward = compiled(model, sizes.batch_size, place) if place.compiler else model
+    optimizer = build_optimizer(model, params.train, place.crew)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    data, done = tokens(), 0
+    data, trained = tokens(), 0
+    last = params.train.max_iters  # the learning rate's schedule ends there, a benchmark need not
 
     def train(iterations: int) -> None:
-        nonlocal done
-        first, done = done, done + iterations
-        for iteration in range(first, done):
-            batch = training_batch(data, params.seed, iteration, params.batch_size, sizes.block_size)
-            rate = learning_rate_at(min(iteration, params.max_iters), params)
-            update = Update(iteration=iteration, learning_rate=rate, grad_clip=params.grad_clip)
+        nonlocal trained
+        for iteration in range(trained, trained + iterations):
+            batch = training_batch(data, params.train.seed, iteration, sizes.batch_size, sizes.block_size)
+            update = Update.at(min(iteration, last), params)
             training_step(forward, optimizer, scaler, batch, update, place)
+        trained += iterations
 
     return train
 
@@ -112,16 +114,15 @@ def ours(sizes: Sizes, threads: int, dtype: torch.dtype = torch.float32, *, comp
 CONTESTANTS: dict[str, Callable[[Sizes, int], Train]] = {
     "gptmodel": ours,
     "gptmodel, compiled": partial(ours, compiling=True),
-    "gptmodel, bfloat16": partial(ours, dtype=torch.bfloat16),
-    "gptmodel, compiled, bfloat16": partial(ours, dtype=torch.bfloat16, compiling=True),
+    "gptmodel, bfloat16": partial(ours, dtype="bfloat16"),
+    "gptmodel, compiled, bfloat16": partial(ours, dtype="bfloat16", compiling=True),
     "plain loop": plain,
     "plain loop, bfloat16": partial(plain, dtype=torch.bfloat16),
     "HF GPT-2": huggingface,
     "litgpt": litgpt,
 }
-NEEDS = {"HF GPT-2": "transformers", "litgpt": "litgpt"}
 
 
 def contestants() -> list[str]:
-    """Return the names of those whose libraries are here: `pip install -r requirements-bench.txt` brings all."""
-    return [name for name in CONTESTANTS if name not in NEEDS or importlib.util.find_spec(NEEDS[name]) is not None]
+    """Return the names of those whose libraries are installed."""
+    return [name for name in CONTESTANTS if name not in PEERS or version(PEERS[name]) is not None]

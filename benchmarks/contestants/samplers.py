@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.models import SIZES, VOCAB, huggingface_model, litgpt_model, our_model
-from benchmarks.peers import contestants
+from benchmarks.contestants.loops import contestants
+from benchmarks.contestants.models import huggingface_model, litgpt_model, our_model, our_params
+from benchmarks.contestants.sizes import SIZES, VOCAB
 from gptmodel.config import SampleParams
 from gptmodel.language_model import LanguageModel
 from gptmodel.nn.transformer import TransformerModel
@@ -66,8 +67,8 @@ def huggingface() -> Continue:
     model.generation_config.eos_token_id = None  # as many tokens as are asked for
 
     def continued(idx: Tensor, tokens: int) -> Tensor:
-        chosen = {"do_sample": True, "temperature": TEMPERATURE, "top_k": 0, "use_cache": True, "pad_token_id": 0}
-        drawn: Tensor = model.generate(idx, attention_mask=torch.ones_like(idx), max_new_tokens=tokens, **chosen)
+        options = {"do_sample": True, "temperature": TEMPERATURE, "top_k": 0, "use_cache": True, "pad_token_id": 0}
+        drawn: Tensor = model.generate(idx, attention_mask=torch.ones_like(idx), max_new_tokens=tokens, **options)
         return drawn
 
     return continued
@@ -88,14 +89,14 @@ def litgpt() -> Continue:
     return continued
 
 
-def ready() -> dict[str, Continue]:
+def samplers() -> dict[str, Continue]:
     """Return all that are compared."""
-    model = our_model(LAPTOP).eval()
-    found = {"plain loop": plain(model), "gptmodel": ours(model)}
+    model = our_model(our_params(LAPTOP)).eval()
     peers = {"HF GPT-2": huggingface, "litgpt": litgpt}
-    return found | {name: peers[name]() for name in contestants() if name in peers}
+    installed = {name: peers[name]() for name in contestants() if name in peers}
+    return {"plain loop": plain(model), "gptmodel": ours(model), **installed}
 
 
-def enters(name: str, streams: int, prompt: int) -> bool:
-    """Whether a contestant can continue so many texts from a prompt of so many tokens."""
-    return name in ("plain loop", "gptmodel") or (prompt == 1 and (streams == 1 or name != "litgpt"))
+def can_continue(name: str, texts: int, prompt: int) -> bool:
+    """Whether a contestant can continue this many texts from a prompt of this many tokens."""
+    return name in ("plain loop", "gptmodel") or (prompt == 1 and (texts == 1 or name != "litgpt"))

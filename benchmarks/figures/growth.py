@@ -4,9 +4,10 @@ import math
 from collections.abc import Sequence
 from itertools import groupby, pairwise
 
-from benchmarks.report import Results
+from benchmarks.figures.results import Results
 
 LINEAR = 0.15  # exponents that differ from 1 by no more are called linear
+WORDS = {"linear": "linear", "less": "less than linear", "more": "more than linear"}
 
 
 def exponents(points: Sequence[Results]) -> list[float]:
@@ -21,18 +22,15 @@ def in_words(points: Sequence[Results]) -> str:
     steps = zip(kinds, exponents(points), pairwise(point["value"] for point in points), strict=True)
     parts = []
     for kind, group in groupby(steps, key=lambda step: step[0]):
-        found = list(group)
-        low, high = min(step[1] for step in found), max(step[1] for step in found)
-        words = {"linear": "linear", "less": "less than linear", "more": "more than linear"}[kind]
-        shown = f"{low:.2f}" if len(found) == 1 else f"{low:.2f} to {high:.2f}"
-        parts.append(f"{words} from {found[0][2][0]} to {found[-1][2][1]} (exponent {shown})")
+        _, slopes, ends = zip(*group, strict=True)
+        low, high = min(slopes), max(slopes)
+        exponent = f"{low:.2f}" if len(slopes) == 1 else f"{low:.2f} to {high:.2f}"
+        parts.append(f"{WORDS[kind]} from {ends[0][0]} to {ends[-1][1]} (exponent {exponent})")
     return ", ".join(parts) or "one point only"
 
 
 def speed_up(points: Sequence[Results]) -> str:
-    """Say how much faster more threads are."""
+    """Say how much faster more threads are than one."""
     first = points[0]["milliseconds"]["median"]
-    more = [
-        f"{p['value']} threads are {first / p['milliseconds']['median']:.2f} times as fast as 1" for p in points[1:]
-    ]
-    return ", ".join(more) or "one thread only"
+    speed_ups = [f"{first / p['milliseconds']['median']:.2f} with {p['value']} threads" for p in points[1:]]
+    return f"a speed-up of {', '.join(speed_ups)}" if speed_ups else "one thread only"

@@ -9,8 +9,8 @@ Embeddings, norms, activations and the optimizer are left out.
 
 import torch
 
-from benchmarks.models import VOCAB, Sizes
-from benchmarks.peers import Train
+from benchmarks.contestants.loops import Train
+from benchmarks.contestants.sizes import VOCAB, Sizes
 
 SIDE = 1024
 PRODUCT = 2 * SIDE**3
