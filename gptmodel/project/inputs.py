@@ -53,11 +53,14 @@ def code_digest(stage: str) -> str:
 
 
 def _definition(pipeline: Path, stage: str) -> dict[str, Any]:
-    """Return what a dvc.yaml says of a stage; nothing where there is no such file."""
+    """Return what a dvc.yaml says of a stage; nothing where there is no such file, and DataError if it says nothing."""
     if not pipeline.is_file():
         return {}
-    definition: dict[str, Any] = dvc_yaml.parse(pipeline.read_text(encoding="utf-8"))["stages"][stage]
-    return definition
+    try:
+        return dict(dvc_yaml.parse(pipeline.read_text(encoding="utf-8"))["stages"][stage])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        reason = f"has no stage {stage}" if isinstance(error, LookupError | TypeError) else str(error)
+        raise DataError(f"{pipeline}: {reason}; `git restore dvc.yaml` brings the committed one back") from None
 
 
 def _digests(paths: list[str]) -> dict[str, str]:
@@ -76,5 +79,9 @@ def _digest(path: Path) -> str:
 
 
 def _settings(path: Path, sections: list[str]) -> dict[str, Any]:
-    values = dvc_yaml.parse(path.read_text(encoding="utf-8"))
-    return {section: values.get(section) for section in sections}
+    try:
+        values = dvc_yaml.parse(path.read_text(encoding="utf-8"))
+        return {section: values.get(section) for section in sections}
+    except (OSError, ValueError, AttributeError) as error:  # removed, or half saved, while the stage runs
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{path}: cannot be read any more ({reason}); mend it and run the stage again") from None

@@ -58,3 +58,22 @@ def test_outside_a_project_nothing_is_compared(tmp_path: Path, monkeypatch: pyte
     inputs = Inputs("train", Path("params.yaml"))
     assert inputs.files == {}
     inputs.check()
+
+
+@pytest.mark.parametrize("content", ["stages: [", "stages: 5\n", "other: {}\n", "stages: {train: 3}\n", ""])
+def test_a_pipeline_that_cannot_be_read_is_one_line_with_its_mend(project: Path, content: str) -> None:
+    (project / "dvc.yaml").write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=r"^dvc\.yaml: .*; `git restore dvc\.yaml`") as raised:
+        Inputs("train", Path("params.yaml"))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("content", [None, "train: [", "5"])
+def test_params_that_are_gone_or_half_saved_at_the_end_are_one_line(project: Path, content: str | None) -> None:
+    inputs = Inputs("train", Path("params.yaml"))
+    (project / "params.yaml").unlink()
+    if content is not None:
+        (project / "params.yaml").write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"^params\.yaml: cannot be read any more") as raised:
+        inputs.check()
+    assert "\n" not in str(raised.value)
