@@ -1,11 +1,13 @@
-"""What all command lines share: the app, lines on stderr, and the exit status that an error ends with."""
+"""What all command lines share: the app, how they print, and the exit status that an error ends with."""
 
 import errno
+import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 from typer.exceptions import TyperException
@@ -27,9 +29,28 @@ MENDABLE = {
 }
 
 
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Characters that make a terminal do something, but for tab and newline; an escape sequence begins with one."""
+
+
+def say(text: str = "", *, end: str = "\n") -> None:
+    """Print a result on stdout, at once."""
+    _write(sys.stdout, text + end)
+
+
 def note(line: str) -> None:
     """Tell the user something that is not a result, on stderr."""
-    typer.echo(line, err=True)
+    _write(sys.stderr, f"{line}\n")
+
+
+def _write(stream: TextIO | None, text: str) -> None:
+    """Write a text as it is, but for the control characters where a terminal would obey them: those are escaped."""
+    if stream is None:  # closed before the start
+        return
+    if stream.isatty():
+        text = CONTROLS.sub(lambda control: f"\\x{ord(control[0]):02x}", text)
+    stream.write(text)
+    stream.flush()
 
 
 def new_app(**settings: Any) -> typer.Typer:
@@ -41,8 +62,11 @@ def main(app: Callable[..., Any]) -> None:
     """Run a command line and end the process with the documented status.
 
     0 done; 2 the user's input is wrong: one line on stderr; 130 and 143 stopped by SIGINT and SIGTERM;
-    1 anything else, with its traceback.
+    1 anything else, with its traceback. What the encoding of stdout or stderr cannot hold is printed escaped.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _terminate)
     try:
         sys.exit(app(standalone_mode=False) or 0)
@@ -71,5 +95,5 @@ def _terminate(signum: int, _frame: object) -> None:
 
 
 def _fail(message: str, status: int) -> None:
-    typer.echo(f"error: {' '.join(message.split())}" if status == 2 else " ".join(message.split()), err=True)
+    note(f"error: {' '.join(message.split())}" if status == 2 else " ".join(message.split()))
     sys.exit(status)

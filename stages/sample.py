@@ -1,13 +1,12 @@
 """The sample stage: models/model.pth -> samples/samples.txt."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gptmodel.project.layout import Layout
-from stages.command import main, new_app
+from stages.command import main, new_app, say
 from stages.options import (
     MODEL_FILE,
     PARAMS_FILE,
@@ -57,11 +56,10 @@ def sample(
         texts = [""] * params.sample.num_samples
         for pieces in sample_pieces(model, text, params.sample, place):
             texts = [beginning + piece for beginning, piece in zip(texts, pieces, strict=True)]
-            typer.echo(pieces[0], nl=False)
-            sys.stdout.flush()
-        typer.echo()
+            say(pieces[0], end="")
+        say()
         for number, continuation in enumerate(texts[1:], start=2):
-            typer.echo(f"\n--- sample {number} of {len(texts)} ---\n{continuation}")
+            say(f"\n--- sample {number} of {len(texts)} ---\n{continuation}")
         inputs.check()
         joined = "\n\n".join(f"--- sample {n} of {len(texts)} ---\n{t}" for n, t in enumerate(texts, start=1))
         atomic_write(target.samples, f"{joined}\n".encode())

@@ -213,7 +213,7 @@ main(app)
 
 
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path):
-    code = "import typer; from stages.command import main, new_app; app = new_app(); app.command()(lambda: [typer.echo('x' * 99) for _ in range(9999)]); main(app)"  # noqa: E501
+    code = "from stages.command import main, new_app, say; app = new_app(); app.command()(lambda: [say('x' * 99) for _ in range(9999)]); main(app)"  # noqa: E501
     with subprocess.Popen(
         [sys.executable, "-c", code], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as writer:
