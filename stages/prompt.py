@@ -6,7 +6,7 @@ from pathlib import Path
 from gptmodel.errors import ConfigError, DataError
 
 
-def read_prompt(default: str, prompt: str | None, prompt_file: Path | None) -> str:
+def read_prompt(default: str | None, prompt: str | None, prompt_file: Path | None) -> str | None:
     """Return the prompt of the options, or the default where none is given; ConfigError or DataError if it is wrong."""
     if prompt is not None and prompt_file is not None:
         raise ConfigError("--prompt and --prompt-file: give one of them")
