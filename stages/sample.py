@@ -17,7 +17,7 @@ from stages.options import (
     read_params,
     showing,
 )
-from stages.prompt import read_prompt
+from stages.prompt import prompt_text, read_prompt
 
 app = new_app()
 
@@ -39,7 +39,7 @@ def sample(
 ) -> None:
     """Continue a prompt with the trained model and write samples/samples.txt; the first sample is shown as it grows."""
     params = read_params(params_file, settings)
-    text = read_prompt(params.sample.prompt, prompt, prompt_file)
+    given = read_prompt(params.sample.prompt, prompt, prompt_file)
 
     from gptmodel.checkpoint.model_file import load_model
     from gptmodel.compute.place import Place
@@ -51,11 +51,12 @@ def sample(
     inputs, target = Inputs("sample", params_file), Layout(out)
     place = Place.of(params, "sample")
     model = load_model(model_file, place.device)
+    beginning = prompt_text(given, prompt_file, model.tokenizer, params.sample)
     training = Layout.around(model_file)
     with run_tracker(training.run if training is not None else None, mlflow=params.runtime.mlflow) as tracker:
         texts = [""] * params.sample.num_samples
-        for pieces in sample_pieces(model, text, params.sample, place):
-            texts = [beginning + piece for beginning, piece in zip(texts, pieces, strict=True)]
+        for pieces in sample_pieces(model, beginning, params.sample, place):
+            texts = [text + piece for text, piece in zip(texts, pieces, strict=True)]
             say(pieces[0], end="")
         say()
         for number, continuation in enumerate(texts[1:], start=2):
