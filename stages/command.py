@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TextIO
 
 import typer
@@ -69,6 +70,7 @@ def main(app: Callable[..., Any]) -> None:
             stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _terminate)
     try:
+        Path.cwd()  # OSError where there is none
         sys.exit(app(standalone_mode=False) or 0)
     except GptModelError as error:
         _fail(str(error), 2)
@@ -83,11 +85,21 @@ def main(app: Callable[..., Any]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads; do not complain at exit
         sys.exit(1)
     except OSError as error:
+        if _folder_is_gone():
+            _fail("the folder that this command was started in is gone; change to another one and run it there", 2)
         if error.errno not in MENDABLE:
             raise
         name = error.filename2 or error.filename  # of a rename, the name that was to be
         where = f"{name}: " if name else ""
         _fail(f"{where}{error.strerror}; {MENDABLE[error.errno]}, then run the same command again: nothing is lost", 2)
+
+
+def _folder_is_gone() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _terminate(signum: int, _frame: object) -> None:

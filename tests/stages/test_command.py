@@ -212,6 +212,36 @@ main(app)
     assert ("Traceback" in result.stderr) == (status == 1)
 
 
+DELETED = "import os, shutil; shutil.rmtree(os.getcwd())"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there a folder that is in use stays")
+@pytest.mark.parametrize("command", [*STAGES, "plan", "ui", "sync", "verify", "doctor"])
+def test_in_a_folder_that_was_deleted_a_command_is_one_line_and_status_2(tmp_path: Path, command: str):
+    code = f"{DELETED}; import sys; sys.argv = ['gptmodel', {command!r}]; from stages.cli import run; run()"
+    result = process(tmp_path, "-c", code)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: the folder that this command was started in is gone; ")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there a folder that is in use stays")
+def test_a_folder_that_is_deleted_while_a_command_runs_is_told_too(tmp_path: Path):
+    code = f"""
+from pathlib import Path
+from stages.command import main, new_app
+app = new_app()
+@app.command()
+def works():
+    {DELETED}
+    Path("a-file").write_text("")
+main(app)
+"""
+    result = process(tmp_path, "-c", code)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "is gone" in result.stderr
+
+
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path):
     code = "from stages.command import main, new_app, say; app = new_app(); app.command()(lambda: [say('x' * 99) for _ in range(9999)]); main(app)"  # noqa: E501
     with subprocess.Popen(
