@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,22 @@ def test_gptmodel_lists_its_commands(gptmodel):
     assert outcome.status == 0
     listed = {line.split()[0] for line in outcome.out.partition("Commands:")[2].splitlines() if line.strip()}
     assert {*STAGES, "ui", "sync"} <= listed
+
+
+def test_the_version_is_that_of_the_package(gptmodel):
+    outcome = gptmodel("--version")
+    written = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert (outcome.status, outcome.out, outcome.err) == (0, f"{written}\n", "")
+
+
+def test_the_version_does_not_wait_for_heavy_libraries():
+    code = (
+        "import sys; sys.argv = ['gptmodel', '--version']; from stages.cli import app; app(standalone_mode=False); "
+        "sys.exit(str({'torch', 'mlflow', 'matplotlib', 'numpy'} & set(sys.modules) or ''))"
+    )
+    result = process(ROOT, "-c", code)
+    assert (result.returncode, result.stderr) in {(0, ""), (1, "\n")}, result.stderr
+    assert result.stdout
 
 
 def test_an_unknown_command_is_one_line_and_status_2(gptmodel):
