@@ -166,7 +166,9 @@ class EvaluateParams(Section):
 class SampleParams(Section):
     """What is sampled from the trained model."""
 
-    prompt: str = key("\n", "text that the samples continue", min_length=1)
+    prompt: str | None = key(
+        None, "text that the samples continue; null = a line end, or the first known character", min_length=1
+    )
     max_new_tokens: int = key(500, "tokens to add to the prompt", gt=0)
     num_samples: int = key(3, "number of samples, drawn together", gt=0, le=2**16)
     temperature: float = key(0.8, "0 = always the likeliest token, 1 = as the model predicts", ge=0.0)

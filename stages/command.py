@@ -1,11 +1,14 @@
-"""What all command lines share: the app, lines on stderr, and the exit status that an error ends with."""
+"""What all command lines share: the app, how they print, and the exit status that an error ends with."""
 
 import errno
+import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 import typer
 from typer.exceptions import TyperException
@@ -27,9 +30,28 @@ MENDABLE = {
 }
 
 
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Characters that make a terminal do something, but for tab and newline; an escape sequence begins with one."""
+
+
+def say(text: str = "", *, end: str = "\n") -> None:
+    """Print a result on stdout, at once."""
+    _write(sys.stdout, text + end)
+
+
 def note(line: str) -> None:
     """Tell the user something that is not a result, on stderr."""
-    typer.echo(line, err=True)
+    _write(sys.stderr, f"{line}\n")
+
+
+def _write(stream: TextIO | None, text: str) -> None:
+    """Write a text as it is, but for the control characters where a terminal would obey them: those are escaped."""
+    if stream is None:  # closed before the start
+        return
+    if stream.isatty():
+        text = CONTROLS.sub(lambda control: f"\\x{ord(control[0]):02x}", text)
+    stream.write(text)
+    stream.flush()
 
 
 def new_app(**settings: Any) -> typer.Typer:
@@ -41,10 +63,14 @@ def main(app: Callable[..., Any]) -> None:
     """Run a command line and end the process with the documented status.
 
     0 done; 2 the user's input is wrong: one line on stderr; 130 and 143 stopped by SIGINT and SIGTERM;
-    1 anything else, with its traceback.
+    1 anything else, with its traceback. What the encoding of stdout or stderr cannot hold is printed escaped.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _terminate)
     try:
+        Path.cwd()  # OSError where there is none
         sys.exit(app(standalone_mode=False) or 0)
     except GptModelError as error:
         _fail(str(error), 2)
@@ -59,6 +85,8 @@ def main(app: Callable[..., Any]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads; do not complain at exit
         sys.exit(1)
     except OSError as error:
+        if _folder_is_gone():
+            _fail("the folder that this command was started in is gone; change to another one and run it there", 2)
         if error.errno not in MENDABLE:
             raise
         name = error.filename2 or error.filename  # of a rename, the name that was to be
@@ -66,10 +94,18 @@ def main(app: Callable[..., Any]) -> None:
         _fail(f"{where}{error.strerror}; {MENDABLE[error.errno]}, then run the same command again: nothing is lost", 2)
 
 
+def _folder_is_gone() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
+
+
 def _terminate(signum: int, _frame: object) -> None:
     raise Interrupted(signum, f"stopped by {signal.Signals(signum).name}")
 
 
 def _fail(message: str, status: int) -> None:
-    typer.echo(f"error: {' '.join(message.split())}" if status == 2 else " ".join(message.split()), err=True)
+    note(f"error: {' '.join(message.split())}" if status == 2 else " ".join(message.split()))
     sys.exit(status)

@@ -6,6 +6,7 @@ import typer
 
 from gptmodel.errors import GptModelError
 from gptmodel.project.layout import project_root
+from stages.command import say
 
 MendOption = Annotated[bool, typer.Option("--mend", help="Repair what can be repaired safely.")]
 
@@ -16,13 +17,13 @@ def doctor(mend: MendOption = False) -> None:
 
     problems = mendable = 0
     for finding in examine(project_root()):
-        typer.echo(f"{finding.status:<7}  {finding.text}")
+        say(f"{finding.status:<7}  {finding.text}")
         if mend and finding.mend is not None:
-            typer.echo(f"mended   {finding.mend()}")
+            say(f"mended   {finding.mend()}")
             continue
         problems += finding.status == "problem"
         mendable += finding.mend is not None
     if mendable:
-        typer.echo(f"`gptmodel doctor --mend` repairs {mendable} of these")
+        say(f"`gptmodel doctor --mend` repairs {mendable} of these")
     if problems:
         raise GptModelError(f"{problems} problem{'s' if problems > 1 else ''} left, see above")

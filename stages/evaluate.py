@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import typer
-
 from gptmodel.project.layout import Layout
-from stages.command import main, new_app
+from stages.command import main, new_app, say
 from stages.options import (
     MODEL_FILE,
     PARAMS_FILE,
@@ -60,7 +58,7 @@ def evaluate(
         )
         log_evaluation(tracker, report.metrics(), history[-1].iteration if history else 0, target)
     for line in report.lines():
-        typer.echo(line)
+        say(line)
 
 
 if __name__ == "__main__":

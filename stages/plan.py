@@ -2,10 +2,8 @@
 
 import time
 
-import typer
-
 from gptmodel.project.layout import Layout, project_root
-from stages.command import main, new_app, note
+from stages.command import main, new_app, note, say
 from stages.options import PARAMS_FILE, ParamsOption, SettingsOption, showing
 
 MEASURE_SECONDS = 3.0
@@ -38,7 +36,7 @@ def plan(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = Non
     note("measuring a few iterations and evaluation passes; run nothing else meanwhile")
     measured = measure(params, text, MEASURE_SECONDS)
     for line in table(params, text, measured, make_plan(params, text, measured, start), project_root()):
-        typer.echo(line)
+        say(line)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,7 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-import typer
-
-from stages.command import note
+from stages.command import note, say
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -84,5 +82,4 @@ class Reporter:
             speed = self.speed()  # the training may be past the row
             left = (self.max_iters - self.iteration) * self.batch_tokens / speed
             line += f"  {speed:,.0f} tokens/s  {left:.0f} s left"
-        typer.echo(line)
-        sys.stdout.flush()
+        say(line)

@@ -1,13 +1,12 @@
 """The sample stage: models/model.pth -> samples/samples.txt."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gptmodel.project.layout import Layout
-from stages.command import main, new_app
+from stages.command import main, new_app, say
 from stages.options import (
     MODEL_FILE,
     PARAMS_FILE,
@@ -18,7 +17,7 @@ from stages.options import (
     read_params,
     showing,
 )
-from stages.prompt import read_prompt
+from stages.prompt import prompt_text, read_prompt
 
 app = new_app()
 
@@ -40,7 +39,7 @@ def sample(
 ) -> None:
     """Continue a prompt with the trained model. Shows the first sample as it grows; writes samples/samples.txt."""
     params = read_params(params_file, settings)
-    text = read_prompt(params.sample.prompt, prompt, prompt_file)
+    given = read_prompt(params.sample.prompt, prompt, prompt_file)
 
     from gptmodel.checkpoint.model_file import load_model
     from gptmodel.compute.place import Place
@@ -52,16 +51,16 @@ def sample(
     inputs, target = Inputs("sample", params_file), Layout(out)
     place = Place.of(params, "sample")
     model = load_model(model_file, place.device)
+    beginning = prompt_text(given, prompt_file, model.tokenizer, params.sample)
     training = Layout.around(model_file)
     with run_tracker(training.run if training is not None else None, mlflow=params.runtime.mlflow) as tracker:
         texts = [""] * params.sample.num_samples
-        for pieces in sample_pieces(model, text, params.sample, place):
-            texts = [beginning + piece for beginning, piece in zip(texts, pieces, strict=True)]
-            typer.echo(pieces[0], nl=False)
-            sys.stdout.flush()
-        typer.echo()
+        for pieces in sample_pieces(model, beginning, params.sample, place):
+            texts = [text + piece for text, piece in zip(texts, pieces, strict=True)]
+            say(pieces[0], end="")
+        say()
         for number, continuation in enumerate(texts[1:], start=2):
-            typer.echo(f"\n--- sample {number} of {len(texts)} ---\n{continuation}")
+            say(f"\n--- sample {number} of {len(texts)} ---\n{continuation}")
         inputs.check()
         joined = "\n\n".join(f"--- sample {n} of {len(texts)} ---\n{t}" for n, t in enumerate(texts, start=1))
         atomic_write(target.samples, f"{joined}\n".encode())

@@ -1,8 +1,7 @@
 """Send the runs that MLflow could not take when they were made."""
 
-import typer
-
 from gptmodel.project.layout import project_root
+from stages.command import say
 
 
 def sync() -> None:
@@ -10,4 +9,4 @@ def sync() -> None:
     from gptmodel.tracking.send_to_mlflow import sync as send
 
     for line in send(project_root()):
-        typer.echo(line)
+        say(line)

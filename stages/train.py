@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import typer
-
 from gptmodel.project.layout import Layout, project_root
-from stages.command import main, new_app, note
+from stages.command import main, new_app, note, say
 from stages.options import PARAMS_FILE, OutOption, ParamsOption, SettingsOption, read_params, showing
 
 app = new_app()
@@ -45,7 +43,7 @@ def train(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = No
             result = run.finish(target.model, target.metrics("train"), target.history)
             log_training(tracker, result, target)
         run.forget()
-    typer.echo(
+    say(
         f"{target.model}: {result.parameters:,} parameters, {result.iterations:,} iterations "
         f"({result.tokens:,} tokens) in {result.seconds:.0f} s; "
         f"train loss {result.train_loss:.4f}, val loss {result.val_loss:.4f}"

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from gptmodel.project.layout import project_root
-from stages.command import note
+from stages.command import note, say
 
 PortOption = Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")]
 
@@ -18,7 +18,7 @@ def ui(port: PortOption = 5000) -> None:
     note(f"starting mlflow ui for {server.address}; it takes about 15 seconds")
     with server.running() as process:
         try:
-            typer.echo(f"open {server.page(process)} (Ctrl-C stops it)")
+            say(f"open {server.page(process)} (Ctrl-C stops it)")
             process.wait()
         except KeyboardInterrupt:
             note("stopped")

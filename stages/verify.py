@@ -9,7 +9,7 @@ from gptmodel.errors import GptModelError
 from gptmodel.project.git import Revision, uncommitted, worktree
 from gptmodel.project.layout import project_root
 from gptmodel.proof.result import Event, Proof, Rebuilding
-from stages.command import note
+from stages.command import note, say
 
 RevisionArgument = Annotated[str, typer.Argument(metavar="[REV]", help="The commit, branch or tag to prove.")]
 StageOption = Annotated[
@@ -34,12 +34,12 @@ def verify(revision: RevisionArgument = "HEAD", stage: StageOption = None) -> No
         names = ", ".join(f"{row.stage} {row.path} {row.status}" for row in proof.faults[:4])
         raise GptModelError(f"{commit}: dvc.lock is not proven: {names}{' ...' if len(proof.faults) > 4 else ''}")
     if proof.excused:
-        typer.echo(
+        say(
             f"{commit}: dvc.lock is not proven to the byte{of}: this is another platform ({proof.other_platform}); "
             "what has to be the same everywhere is the same, and the metrics agree within their tolerances"
         )
     else:
-        typer.echo(f"{commit}: dvc.lock is proven{of}")
+        say(f"{commit}: dvc.lock is proven{of}")
 
 
 def _noted(events: Iterable[Event]) -> Iterator[Event]:
@@ -54,6 +54,6 @@ def _show(proof: Proof) -> None:
     widths = [max((len(getattr(row, name)) for row in proof.rows), default=0) for name in ("stage", "path", "status")]
     for row in proof.rows:
         cells = [f"{cell:<{width}}" for cell, width in zip((row.stage, row.path, row.status), widths, strict=True)]
-        typer.echo("  ".join([*cells, row.detail]).rstrip())
+        say("  ".join([*cells, row.detail]).rstrip())
     for line in proof.explanations:
-        typer.echo(line)
+        say(line)

@@ -185,10 +185,11 @@ def wait_inside(place: str, call: int, mark: str) -> None:
 
 
 def use_terminal(path: str) -> None:
-    """Let this process read from a terminal and write to it."""
+    """Let this process read from a terminal and write to it, with streams that know it for one."""
     terminal = os.open(path, os.O_RDWR | os.O_NOCTTY)
     for descriptor in range(3):
         os.dup2(terminal, descriptor)
+    sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))  # noqa: SIM115
 
 
 def clock_runs_back() -> None:

@@ -379,6 +379,12 @@ PROMPTS = {
     "prompt with an unknown character": Case(
         "sample", "character 3 (counted from 0) is 'é' (U+00E9), which is not among", nothing, ("--prompt", "To é")
     ),
+    "prompt with an escape that no shell took": Case(
+        "sample",
+        "the prompt holds a backslash and 'n', and the model knows no backslash",
+        nothing,
+        ("--prompt", r"To\n"),
+    ),
     "prompt of a control character": Case(
         "sample", "is '\\x00'", put("prompt.txt", b"\0"), ("--prompt-file", "prompt.txt")
     ),

@@ -105,5 +105,6 @@ def _evaluation_seconds(train: TrainParams, seconds: float, measured: Measured) 
 def _sample_seconds(model: ModelParams, sample: SampleParams, token_seconds: tuple[float, float]) -> float:
     """Return the time of all new tokens: past block_size each reads the whole context again."""
     cached, uncached = token_seconds
-    growing = max(0, min(sample.max_new_tokens, model.block_size - len(sample.prompt)))
+    beginning = 1 if sample.prompt is None else len(sample.prompt)
+    growing = max(0, min(sample.max_new_tokens, model.block_size - beginning))
     return growing * cached + (sample.max_new_tokens - growing) * uncached

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gptmodel.errors import GptModelError
+from gptmodel.project.lock import read_pipeline
 
 WORKTREES = "gptmodel-verify-"
 """How the temporary folders of worktrees begin; the process id follows."""
@@ -87,13 +88,25 @@ def uncommitted(root: Path) -> list[str]:
 def git_tags(folder: Path) -> dict[str, str]:
     """Return the tags that say which code ran: commit, whether tracked files differ from it, DVC's experiment.
 
-    Outside a git repository, or without git, there are no git tags.
+    What the pipeline writes does not count: DVC removes a stage's outs before the stage runs. Outside a git
+    repository, or without git, there are no git tags.
     """
     tags = {}
     with contextlib.suppress(GptModelError):
         tags["mlflow.source.git.commit"] = git(folder, "rev-parse", "HEAD", seconds=TAG_SECONDS)
-        changes = git(folder, "status", "--porcelain", "--untracked-files=no", seconds=TAG_SECONDS)
+        but = [f":(exclude,literal){path}" for path in _written_by_the_pipeline(folder)]
+        status = "status", "--porcelain", "--untracked-files=no", "--", ":/", *but
+        changes = git(folder, *status, seconds=TAG_SECONDS)
         tags["gptmodel.git.dirty"] = "true" if changes else "false"
     if name := os.environ.get("DVC_EXP_NAME"):
         tags["dvc.exp.name"] = name
     return tags
+
+
+def _written_by_the_pipeline(folder: Path) -> list[str]:
+    """Return dvc.lock and the outs of dvc.yaml; nothing where DVC would read no pipeline."""
+    try:
+        stages = read_pipeline(folder / "dvc.yaml")
+    except GptModelError:
+        return []
+    return ["dvc.lock", *(path for stage in stages for path in stage.outs)]

@@ -13,6 +13,9 @@ from gptmodel.errors import CheckpointError, DataError
 from gptmodel.language_model import LanguageModel
 from gptmodel.sampling.incremental import IncrementalModel
 from gptmodel.sampling.logits import next_probabilities
+from gptmodel.tokenizers.base import Tokenizer, can_encode
+
+LINE_ENDS = ("\n", "\r")
 
 
 @torch.inference_mode()
@@ -48,14 +51,24 @@ def _drawn(logits: Tensor, params: SampleParams, generator: torch.Generator) -> 
     return (probabilities / waiting).argmax(dim=-1, keepdim=True)  # (B, 1)
 
 
-def sample_pieces(model: LanguageModel, prompt: str, params: SampleParams, place: Place) -> Iterator[list[str]]:
+def default_prompt(tokenizer: Tokenizer) -> str:
+    """Return what a sample begins with where nobody says it: a line end of the text, or its first token if it has none.
+
+    Every tokenizer can encode it.
+    """
+    return next((end for end in LINE_ENDS if can_encode(tokenizer, end)), tokenizer.decode([0]))
+
+
+def sample_pieces(model: LanguageModel, prompt: str | None, params: SampleParams, place: Place) -> Iterator[list[str]]:
     """Yield the next piece of each of `num_samples` texts that grow together: first the prompt, then what follows.
+
+    A prompt of None is the tokenizer's default.
 
     The pieces of a text, joined, are the text. A piece is empty while a character lacks some of its tokens. Raises
     DataError for an empty prompt and for a character that the model does not know.
     """
     tokenizer = model.tokenizer
-    ids = tokenizer.encode(prompt, params.on_unknown)
+    ids = tokenizer.encode(default_prompt(tokenizer) if prompt is None else prompt, params.on_unknown)
     if not ids:
         raise DataError("the prompt is empty: give at least one character")
     idx = torch.tensor([ids] * params.num_samples, device=place.device)  # (B, T)

@@ -83,6 +83,15 @@ class Tokenizer(Protocol):
         """Build the tokenizer that was saved; DataError unless `value` is just what `to_json` gave."""
 
 
+def can_encode(tokenizer: Tokenizer, text: str) -> bool:
+    """Whether a text has ids."""
+    try:
+        tokenizer.encode(text)
+    except DataError:
+        return False
+    return True
+
+
 def json_digest(value: dict[str, Any]) -> str:
     """Return the SHA-256 of a tokenizer's JSON, as hex."""
     return hashlib.sha256(json_bytes(value)).hexdigest()

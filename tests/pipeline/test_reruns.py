@@ -69,3 +69,10 @@ def test_watching_a_run_does_not_change_its_bytes(finished: Project, project: Pr
     settings = ["runtime.mlflow=false", "runtime.snapshot_seconds=0.001", "runtime.progress=none"]
     project.stage("train", *(word for setting in settings for word in ("-S", setting)))
     assert project.sha256("models/model.pth") == finished.sha256("models/model.pth")
+
+
+def test_a_training_of_committed_code_is_tagged_as_such_though_dvc_removes_what_is_committed(project: Project) -> None:
+    project.commit()
+    project.dvc("repro", "--single-item", "--force", "train")
+    assert [run.data.tags["gptmodel.git.dirty"] for run in project.mlflow_runs()] == ["false", "false"]
+    assert "metrics/train.json" in project.git("status", "--porcelain")

@@ -172,12 +172,13 @@ def test_snapshots_come_as_often_as_they_are_due_and_at_most_every_iteration(
     assert plan.snapshots == snapshots * 12_000
 
 
+@pytest.mark.parametrize("prompt", ["a", None])
 @pytest.mark.parametrize(
     ("new", "block_size", "seconds"),
     [(10, 1, 10 * 0.3), (4, 9, 4 * 0.1), (20, 9, 8 * 0.1 + 12 * 0.3)],
 )
-def test_tokens_cost_more_past_block_size(new: int, block_size: int, seconds: float) -> None:
-    plan = arithmetic(small_params(model={"block_size": block_size}, sample={"max_new_tokens": new, "prompt": "a"}))
+def test_tokens_cost_more_past_block_size(new: int, block_size: int, seconds: float, prompt: str | None) -> None:
+    plan = arithmetic(small_params(model={"block_size": block_size}, sample={"max_new_tokens": new, "prompt": prompt}))
     assert plan.seconds.sample == pytest.approx(seconds)
 
 

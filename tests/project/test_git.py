@@ -1,5 +1,6 @@
 """What git says of a project, and the tags of a run."""
 
+import json
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -80,6 +81,29 @@ def test_git_tags_say_commit_and_changes(repository: Path) -> None:
     assert git_tags(repository)["gptmodel.git.dirty"] == "false"
     (repository / "file").write_text("2")
     assert git_tags(repository) == {"mlflow.source.git.commit": commit, "gptmodel.git.dirty": "true"}
+
+
+@pytest.mark.parametrize("below", ["", "a/project"])
+def test_what_the_pipeline_writes_is_no_change_of_the_code(repository: Path, below: str) -> None:
+    project = repository / below
+    (project / "metrics").mkdir(parents=True)
+    metrics, lock = project / "metrics" / "train.json", project / "dvc.lock"
+    pipeline = {"train": {"cmd": "train", "deps": ["code.py"], "metrics": [{"metrics/train.json": {"cache": False}}]}}
+    (project / "dvc.yaml").write_text(json.dumps({"stages": pipeline}))
+    for path in (metrics, lock, project / "metrics" / "mine.json", project / "code.py"):
+        path.write_text("1")
+    run(repository, "add", "--all")
+    run(repository, "commit", "-qm", "second")
+    metrics.unlink()
+    lock.write_text("2")
+    assert git_tags(project)["gptmodel.git.dirty"] == "false"
+    for path in (project / "metrics" / "mine.json", project / "code.py", repository / "file"):
+        before = path.read_text()
+        path.write_text("3")
+        assert git_tags(project)["gptmodel.git.dirty"] == "true", path
+        path.write_text(before)
+    (project / "dvc.yaml").write_text("no pipeline")
+    assert git_tags(project)["gptmodel.git.dirty"] == "true"
 
 
 def test_git_tags_outside_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

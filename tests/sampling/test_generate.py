@@ -9,9 +9,10 @@ from torch import Tensor
 
 from gptmodel.compute.place import Place
 from gptmodel.compute.random import Stream, torch_generator
+from gptmodel.config import SampleParams
 from gptmodel.errors import CheckpointError, DataError
 from gptmodel.nn.transformer import TransformerModel
-from gptmodel.sampling.generate import generate, sample_pieces
+from gptmodel.sampling.generate import default_prompt, generate, sample_pieces
 from gptmodel.sampling.incremental import IncrementalModel
 from gptmodel.sampling.kv_cache import KVCache
 from gptmodel.sampling.logits import next_probabilities
@@ -167,7 +168,7 @@ def test_random_numbers_come_from_the_generator_alone_and_dropout_is_off() -> No
 
 
 def texts(
-    prompt: str = "abc", tokenizer: Tokenizer = LETTERS, pieces: list[str] | None = None, **changes: Any
+    prompt: str | None = "abc", tokenizer: Tokenizer = LETTERS, pieces: list[str] | None = None, **changes: Any
 ) -> list[str]:
     """The whole samples; `pieces` gets those of the first."""
     model = language_model(scramble(small_model(vocab_size=tokenizer.vocab_size)), tokenizer=tokenizer)
@@ -239,3 +240,24 @@ def test_an_unknown_character_is_replaced_where_asked() -> None:
 def test_an_empty_prompt_is_an_error() -> None:
     with pytest.raises(DataError, match="prompt is empty"):
         texts("")
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "beginning"),
+    [
+        (CharTokenizer("ab\n\r"), "\n"),
+        (CharTokenizer("\tone\rtwo\r"), "\r"),
+        (CharTokenizer("no line end"), " "),
+        (CharTokenizer("Жук"), "Ж"),
+        (ByteTokenizer(), "\n"),
+    ],
+)
+def test_without_a_prompt_a_sample_of_any_text_begins_with_a_line_end_or_a_character_it_has(
+    tokenizer: Tokenizer, beginning: str
+) -> None:
+    default = SampleParams.defaults()["prompt"]
+    assert default is None
+    assert default_prompt(tokenizer) == beginning
+    samples = texts(default, tokenizer)
+    assert samples == texts(beginning, tokenizer)
+    assert all(text.startswith(beginning) for text in samples)

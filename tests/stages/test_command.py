@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,22 @@ def test_gptmodel_lists_its_commands(gptmodel):
     assert {*STAGES, "ui", "sync"} <= listed
 
 
+def test_the_version_is_that_of_the_package(gptmodel):
+    outcome = gptmodel("--version")
+    written = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert (outcome.status, outcome.out, outcome.err) == (0, f"{written}\n", "")
+
+
+def test_the_version_does_not_wait_for_heavy_libraries():
+    code = (
+        "import sys; sys.argv = ['gptmodel', '--version']; from stages.cli import app; app(standalone_mode=False); "
+        "sys.exit(str({'torch', 'mlflow', 'matplotlib', 'numpy'} & set(sys.modules) or ''))"
+    )
+    result = process(ROOT, "-c", code)
+    assert (result.returncode, result.stderr) in {(0, ""), (1, "\n")}, result.stderr
+    assert result.stdout
+
+
 def test_an_unknown_command_is_one_line_and_status_2(gptmodel):
     refused(gptmodel("trian"), "trian", "--help")
 
@@ -212,8 +229,38 @@ main(app)
     assert ("Traceback" in result.stderr) == (status == 1)
 
 
+DELETED = "import os, shutil; shutil.rmtree(os.getcwd())"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there a folder that is in use stays")
+@pytest.mark.parametrize("command", [*STAGES, "plan", "ui", "sync", "verify", "doctor"])
+def test_in_a_folder_that_was_deleted_a_command_is_one_line_and_status_2(tmp_path: Path, command: str):
+    code = f"{DELETED}; import sys; sys.argv = ['gptmodel', {command!r}]; from stages.cli import run; run()"
+    result = process(tmp_path, "-c", code)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: the folder that this command was started in is gone; ")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there a folder that is in use stays")
+def test_a_folder_that_is_deleted_while_a_command_runs_is_told_too(tmp_path: Path):
+    code = f"""
+from pathlib import Path
+from stages.command import main, new_app
+app = new_app()
+@app.command()
+def works():
+    {DELETED}
+    Path("a-file").write_text("")
+main(app)
+"""
+    result = process(tmp_path, "-c", code)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "is gone" in result.stderr
+
+
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path):
-    code = "import typer; from stages.command import main, new_app; app = new_app(); app.command()(lambda: [typer.echo('x' * 99) for _ in range(9999)]); main(app)"  # noqa: E501
+    code = "from stages.command import main, new_app, say; app = new_app(); app.command()(lambda: [say('x' * 99) for _ in range(9999)]); main(app)"  # noqa: E501
     with subprocess.Popen(
         [sys.executable, "-c", code], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as writer:
