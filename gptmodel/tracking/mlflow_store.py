@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import sqlite3
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -166,12 +167,20 @@ class MlflowStore:
         return runs[0] if runs else None
 
     def _probe(self) -> None:
-        """Fail in a second where MLflow would retry for minutes: a locked, read-only or foreign database file."""
+        """Fail in a second where MLflow would retry for minutes: a locked, read-only or foreign database file.
+
+        A link to a database is followed.
+        """
         if not self._uri.startswith("sqlite:///"):
             return
         if "?" in self._uri:
             raise GptModelError(f"a sqlite address cannot hold a question mark: {self.address}; move the project")
-        database = sqlite3.connect(self._uri.removeprefix("sqlite:///"), timeout=1.0, isolation_level=None)
+        path = Path(self._uri.removeprefix("sqlite:///"))
+        filled = path.is_file() and path.stat().st_size > 0
+        if not filled and os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+            # a new database would take its place
+            raise GptModelError(f"{path} is no regular file; move it away, or set MLFLOW_TRACKING_URI to another place")
+        database = sqlite3.connect(path, timeout=1.0, isolation_level=None)
         with contextlib.closing(database):
             database.execute("BEGIN IMMEDIATE")
             database.execute("ROLLBACK")
