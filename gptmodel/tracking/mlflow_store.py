@@ -4,7 +4,6 @@ import contextlib
 import json
 import logging
 import os
-import re
 import sqlite3
 import stat
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from gptmodel.address import without_password
 from gptmodel.errors import GptModelError
 from gptmodel.tracking.events import Event
 from gptmodel.tracking.journal import tracking_folder
@@ -35,11 +35,6 @@ FINAL_ERRORS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXIS
 def store_uri(root: Path) -> str:
     """Return the address of the store: $MLFLOW_TRACKING_URI, or the database in the project's folder."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve().as_posix()}/mlflow.db"
-
-
-def without_password(uri: str) -> str:
-    """Return an address as it may be shown and stored."""
-    return re.sub(r"//[^/@]*@", "//", uri)
 
 
 def plain(error: BaseException) -> str:
