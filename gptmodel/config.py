@@ -9,6 +9,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
+from gptmodel.address import without_password
 from gptmodel.section import Section, key
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -27,7 +28,8 @@ class FetchParams(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
-            raise ValueError(f"fetch.sha256 = {self.sha256!r:.70}: has to be 64 digits, 0 to 9 and a to f")
+            text = without_password(self.sha256)
+            raise ValueError(f"fetch.sha256 = {text!r:.70}: has to be 64 digits, 0 to 9 and a to f")
         if "://" in self.source and self.sha256 is None:
             raise ValueError("fetch.sha256 is null: a URL needs the sha256 of the file it serves")
         return self

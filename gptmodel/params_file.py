@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from gptmodel.address import without_password
 from gptmodel.config import SECTIONS, Params
 from gptmodel.errors import ConfigError
 from gptmodel.project import dvc_yaml
@@ -22,7 +23,8 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
     values = read_params(path)
     for override in overrides:
         apply_override(values, override)
-    return checked(values, f"{path} with -S {' -S '.join(overrides)}" if overrides else str(path))
+    shown_overrides = [without_password(override) for override in overrides]
+    return checked(values, f"{path} with -S {' -S '.join(shown_overrides)}" if overrides else str(path))
 
 
 def checked(values: Mapping[str, Any], where: str) -> Params:
@@ -66,15 +68,16 @@ def read_params(path: Path) -> dict[str, Any]:
 
 def apply_override(values: dict[str, Any], override: str) -> None:
     """Change one value of a params file that was read; ConfigError unless `override` is `section.key=value`."""
+    named = without_password(override)
     match = re.fullmatch(r"([A-Za-z_]\w*)\.([A-Za-z_]\w*)=(.*)", override, re.DOTALL)
     if match is None:
-        raise ConfigError(f"-S {override}: has to be section.key=value, such as -S train.learning_rate=3e-4")
+        raise ConfigError(f"-S {named}: has to be section.key=value, such as -S train.learning_rate=3e-4")
     section, key, text = match.groups()
     try:
         value = dvc_yaml.parse(text) if text else ""
     except ValueError as error:
-        raise ConfigError(f"-S {override}: the value is {error}") from None
+        raise ConfigError(f"-S {named}: the value is {error}") from None
     target = values.setdefault(section, {})
     if not isinstance(target, dict):
-        raise ConfigError(f"-S {override}: {section} is not a section")
+        raise ConfigError(f"-S {named}: {section} is not a section")
     target[key] = value

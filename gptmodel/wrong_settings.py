@@ -7,6 +7,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from gptmodel.address import without_password
+
 WANTED = {  # pydantic's type of an error: what would be right
     "int_type": "a whole number",
     "float_type": "a number",
@@ -61,7 +63,7 @@ def shown(value: Any) -> str:
     short = reprlib.Repr()
     short.maxlevel, short.maxlist, short.maxdict, short.maxstring = 2, 6, 6, 60
     try:
-        text = short.repr(value)
+        text = short.repr(without_password(value) if isinstance(value, str) else value)
     except ValueError:  # an integer of thousands of digits
         text = f"a very large {type(value).__name__}"
     text = {"None": "null", "True": "true", "False": "false"}.get(text, text)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from gptmodel.address import without_password
 from gptmodel.errors import ConfigError, GptModelError
 from gptmodel.project.layout import Layout
 from stages.command import note
@@ -56,7 +57,8 @@ def read_params(path: Path, settings: list[str] | None) -> "Params":
     for line in ignored_settings(params):
         note(f"warning: {line}")
     if settings and "DVC_STAGE" not in os.environ:
-        note(f"note: -S {' -S '.join(settings)} holds for this run only; dvc.lock does not record it")
+        words = " -S ".join(map(without_password, settings))
+        note(f"note: -S {words} holds for this run only; dvc.lock does not record it")
     return params
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gptmodel.address import without_password
 from gptmodel.errors import CheckpointError, Interrupted
 from gptmodel.files import digest, remove_leftovers, write_json
 from gptmodel.project.git import git_tags
@@ -62,10 +63,11 @@ def _log_start(tracker: Tracker, run: "TrainingRun", params: "Params") -> None:
     md5 = {f"data.{Path(name).stem}.md5": value for name, value in run.data.digests("md5").items()}
     platform = {f"platform.{key}": value for key, value in run.place.fingerprint.items()}
     mlflow_tags = {"mlflow.user": _user(), "mlflow.source.name": "stages/train.py"}
-    tracker.set_tags({**git_tags(Path.cwd()), **md5, **platform, **mlflow_tags, "fetch.source": params.fetch.source})
+    source = without_password(params.fetch.source)
+    tracker.set_tags({**git_tags(Path.cwd()), **md5, **platform, **mlflow_tags, "fetch.source": source})
     tokens = len(run.data.train.ids) + len(run.data.val.ids)
     tracker.log_dataset(
-        name=params.fetch.source,
+        name=source,
         digest=run.digests["train.bin"][:36],
         source=str(Layout().text),
         context="training",

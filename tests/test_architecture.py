@@ -16,6 +16,7 @@ from model_helpers import ROOT
 
 T = TypeVar("T")
 FLOORS = {  # the longest prefix counts; a module imports from its own floor and those below
+    "gptmodel.address": 0,
     "gptmodel.errors": 0,
     "gptmodel.files": 0,
     "gptmodel.units": 0,
@@ -44,6 +45,7 @@ FLOORS = {  # the longest prefix counts; a module imports from its own floor and
     "stages": 6,
 }
 OUTSIDE = {  # libraries beside the standard one; the longest prefix counts here too
+    "gptmodel.address": set(),
     "gptmodel.errors": set(),
     "gptmodel.files": set(),
     "gptmodel.units": set(),
@@ -75,13 +77,19 @@ OUTSIDE = {  # libraries beside the standard one; the longest prefix counts here
     "gptmodel.doctor": {"dvc", "psutil", "filelock"},
     "stages": {"typer", "rich", "psutil"},
 }
-GROUND = ("gptmodel.errors", "gptmodel.files", "gptmodel.units")
+GROUND = ("gptmodel.address", "gptmodel.errors", "gptmodel.files", "gptmodel.units")
 ONLY = {  # rooms that know less than their floor would let them
     "gptmodel.nn": {"gptmodel.nn", "gptmodel.config", "gptmodel.compute"},
     "gptmodel.optim": {"gptmodel.optim", "gptmodel.config", "gptmodel.compute"},
     "gptmodel.compute": {"gptmodel.compute", "gptmodel.config", "gptmodel.errors"},
     "gptmodel.project": {"gptmodel.project", "gptmodel.errors", "gptmodel.files"},
-    "gptmodel.tracking": {"gptmodel.tracking", "gptmodel.errors", "gptmodel.files", "gptmodel.units"},
+    "gptmodel.tracking": {
+        "gptmodel.tracking",
+        "gptmodel.address",
+        "gptmodel.errors",
+        "gptmodel.files",
+        "gptmodel.units",
+    },
     "gptmodel.tokenizers": {"gptmodel.tokenizers", "gptmodel.errors", "gptmodel.files"},
     "gptmodel.proof": {
         "gptmodel.proof",

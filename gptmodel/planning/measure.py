@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from gptmodel.checkpoint.model_file import model_bytes
-from gptmodel.compute.compiler import find_compiler
+from gptmodel.compute.compiler import find_compiler, use_private_cache
 from gptmodel.compute.place import Place, pick_device
 from gptmodel.compute.random import Stream, torch_generator
 from gptmodel.config import Params
@@ -90,6 +90,7 @@ def measure(params: Params, text: PlannedText, seconds: float) -> Measured:
     """
     started = time.perf_counter()
     if params.train.compile:
+        use_private_cache()
         importlib.import_module("torch._inductor.compile_fx")
     import_seconds = time.perf_counter() - started
     place, memory = find_place(params, text.tokenizer.vocab_size, (text.train_tokens, text.val_tokens))

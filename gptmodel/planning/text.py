@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gptmodel.address import without_password
 from gptmodel.config import FetchParams, PrepareParams
 from gptmodel.data.prepared import TOKENIZER, TRAIN, VAL, PreparedData, load_prepared, scored_bytes
 from gptmodel.data.text_file import Text, cut, splits, survey
@@ -57,7 +58,7 @@ def find_text(fetch: FetchParams, params: PrepareParams, prepared: Path, text: P
     if fetch.source == "shakespeare":
         return _assumed(params)
     raise DataError(
-        f"{text}: no such text, and its size cannot be guessed (fetch.source is {fetch.source}); "
+        f"{text}: no such text, and its size cannot be guessed (fetch.source is {without_password(fetch.source)}); "
         "put a text there, or run `dvc repro prepare` first"
     )
 

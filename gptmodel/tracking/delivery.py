@@ -9,13 +9,12 @@ without harm. It knows nothing of MLflow: it talks to a `Store`.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from gptmodel.tracking.events import Event
-from gptmodel.tracking.journal import Journal, JournalWriter, Sent, journals
+from gptmodel.tracking.journal import Journal, JournalWriter, Sent
 from gptmodel.tracking.store import BRIEF, LONG, DeletedError, Point, RejectedError, Report, Store
 
 CHUNK_EVENTS = 400
@@ -197,6 +196,9 @@ def end_if_dead(journal: Journal) -> bool:
         return dead
 
 
-def unsent(root: Path) -> list[Journal]:
-    """Return the journals with something to send whose training process is gone, having ended those that died."""
-    return [journal for journal in journals(root) if end_if_dead(journal) and journal.pending]
+def is_unsent(journal: Journal) -> bool:
+    """Whether a journal has something to send and its training process is gone; one that died is ended first.
+
+    Raises whatever a damaged journal gives rise to.
+    """
+    return end_if_dead(journal) and journal.pending

@@ -9,6 +9,7 @@ A journal is the folder `<root>/runs/tracking/<key>/`:
 It knows nothing of MLflow. It does not send: `delivery` does.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from gptmodel.files import read_json, write_json
-from gptmodel.tracking.events import Event, is_event
+from gptmodel.tracking.events import Event, is_event, is_sent_mark
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,8 @@ class Journal:
         events: list[Event] = []
         if not self.events_file.exists():
             return events, offset
+        if not self.events_file.is_file():  # a pipe would be waited for
+            raise OSError(errno.EINVAL, "no regular file", str(self.events_file))
         with self.events_file.open("rb") as stream:
             stream.seek(offset)
             for line in stream:
@@ -87,7 +90,7 @@ class Journal:
                 offset += len(line)
                 try:
                     event = json.loads(line)
-                except ValueError:  # torn by a kill or a full disk
+                except (ValueError, RecursionError):  # torn by a kill or a full disk, or not written here
                     continue
                 if is_event(event):
                     events.append(event)
@@ -116,7 +119,7 @@ class Journal:
     def sent(self) -> Sent:
         """Return how far the store is: nothing, if that is not known."""
         values = _read_mapping(self.folder / "sent.json")
-        return Sent(**values) if values.keys() == asdict(Sent()).keys() else Sent()
+        return Sent(**values) if is_sent_mark(values) and values["offset"] <= self.size else Sent()
 
     def mark_sent(self, sent: Sent) -> None:
         """Write down how far the store is."""
@@ -124,7 +127,8 @@ class Journal:
 
     def run(self) -> dict[str, str]:
         """Return `run_id`, `tracking_uri` and `experiment` of the run, or nothing while it is not known."""
-        return _read_mapping(self.folder / "run.json")
+        values = _read_mapping(self.folder / "run.json")
+        return {name: value for name, value in values.items() if isinstance(value, str)}
 
     def mark_run(self, run_id: str, tracking_uri: str, experiment: str) -> None:
         """Write down which run of which store this journal is."""
@@ -237,8 +241,10 @@ class JournalWriter:
 
 
 def _read_mapping(path: Path) -> dict[str, Any]:
+    if not path.is_file():  # a pipe would be waited for
+        return {}
     try:
         value = read_json(path)
-    except (OSError, ValueError):  # absent, or spoilt by a power cut: the store is asked instead
+    except (OSError, ValueError):  # spoilt by a power cut: the store is asked instead
         return {}
     return value if isinstance(value, dict) else {}

@@ -4,14 +4,15 @@ import contextlib
 import json
 import logging
 import os
-import re
 import sqlite3
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
+from gptmodel.address import without_password
 from gptmodel.errors import GptModelError
 from gptmodel.tracking.events import Event
 from gptmodel.tracking.journal import tracking_folder
@@ -34,11 +35,6 @@ FINAL_ERRORS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXIS
 def store_uri(root: Path) -> str:
     """Return the address of the store: $MLFLOW_TRACKING_URI, or the database in the project's folder."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve().as_posix()}/mlflow.db"
-
-
-def without_password(uri: str) -> str:
-    """Return an address as it may be shown and stored."""
-    return re.sub(r"//[^/@]*@", "//", uri)
 
 
 def plain(error: BaseException) -> str:
@@ -168,12 +164,20 @@ class MlflowStore:
         return runs[0] if runs else None
 
     def _probe(self) -> None:
-        """Fail in a second where MLflow would retry for minutes: a locked, read-only or foreign database file."""
+        """Fail in a second where MLflow would retry for minutes: a locked, read-only or foreign database file.
+
+        A link to a database is followed.
+        """
         if not self._uri.startswith("sqlite:///"):
             return
         if "?" in self._uri:
             raise GptModelError(f"a sqlite address cannot hold a question mark: {self.address}; move the project")
-        database = sqlite3.connect(self._uri.removeprefix("sqlite:///"), timeout=1.0, isolation_level=None)
+        path = Path(self._uri.removeprefix("sqlite:///"))
+        filled = path.is_file() and path.stat().st_size > 0
+        if not filled and os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+            # a new database would take its place
+            raise GptModelError(f"{path} is no regular file; move it away, or set MLFLOW_TRACKING_URI to another place")
+        database = sqlite3.connect(path, timeout=1.0, isolation_level=None)
         with contextlib.closing(database):
             database.execute("BEGIN IMMEDIATE")
             database.execute("ROLLBACK")

@@ -11,8 +11,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from gptmodel.address import without_password
 from gptmodel.tracking.journal import Journal, JournalWriter, now_ms
-from gptmodel.tracking.mlflow_store import store_uri, without_password
+from gptmodel.tracking.mlflow_store import store_uri
 from gptmodel.tracking.sender import Sender
 from gptmodel.tracking.tracker import NullTracker, Status, Tracker, Value
 

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from gptmodel.errors import GptModelError
-from gptmodel.tracking.delivery import Delivery, end_if_dead, unsent
-from gptmodel.tracking.journal import Journal
+from gptmodel.tracking.delivery import Delivery, end_if_dead, is_unsent
+from gptmodel.tracking.journal import Journal, journals
 from gptmodel.tracking.mlflow_store import MlflowStore, plain
 
 POLL_SECONDS = 3.0
@@ -21,26 +21,61 @@ BACKOFF_SECONDS = (5.0, 300.0)  # first and longest pause after a failure
 ORPHAN_SECONDS = 15.0
 
 
+class UnsentError(GptModelError):
+    """Some runs were not sent; `lines` says what was done all the same, and why others were not, a line each."""
+
+    def __init__(self, address: str, reason: str, left: str, lines: list[str]) -> None:
+        super().__init__(f"MLflow at {address}: {reason}; {left} runs are still to be sent")
+        self.lines = lines
+
+
 def sync(root: Path) -> list[str]:
     """Send what earlier runs could not, and return what was done, a line each.
 
-    Raises GptModelError when the store cannot be used; what was not sent stays where it was.
+    A journal that cannot be sent holds back no other. Raises UnsentError when all were tried, or at once where the
+    store cannot be used; what was not sent stays where it was.
     """
-    waiting = unsent(root)
     store = MlflowStore(root)
-    lines = []
+    waiting, failures = _examine(root)
+    total, lines = len(waiting) + len(failures), list[str]()
     for count, journal in enumerate(waiting):
         delivery = Delivery(store, lambda *_: None)
         try:
-            delivery.send(journal)
+            store.connect(lambda *_: None)
         except Exception as error:
-            left = len(waiting) - count
-            raise GptModelError(
-                f"MLflow at {store.address}: {plain(error)}; {left} of {len(waiting)} runs are still to be sent"
-            ) from error
+            left = len(failures) + len(waiting) - count
+            raise UnsentError(store.address, plain(error), f"{left} of {total}", lines) from error
+        try:
+            delivery.send(journal)
+        except Exception as error:  # whatever it is about this one
+            failures.append(_failure(journal, error))
+            store = MlflowStore(root)  # before the next it is asked again whether it can be used
+            continue
         lines.append(f"sent run {journal.run().get('run_id')} (runs/tracking/{journal.key})")
         lines += [f"MLflow refused {line}" for line in delivery.refused]
+    if failures:
+        *others, last = failures
+        total = len(failures) + sum(line.startswith("sent run") for line in lines)
+        raise UnsentError(
+            store.address, last, f"{len(failures)} of {total}", lines + [f"not sent: {o}" for o in others]
+        )
     return lines or [f"nothing to send: {store.address} has all runs of this project"]
+
+
+def _examine(root: Path) -> tuple[list[Journal], list[str]]:
+    """Return the journals with something to send, and why others cannot even be asked."""
+    waiting, failures = [], []
+    for journal in journals(root):
+        try:
+            if is_unsent(journal):
+                waiting.append(journal)
+        except Exception as error:  # whatever lies in that folder
+            failures.append(_failure(journal, error))
+    return waiting, failures
+
+
+def _failure(journal: Journal, error: Exception) -> str:
+    return f"runs/tracking/{journal.key}: {plain(error)}"
 
 
 class _Stage:
@@ -93,7 +128,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     journal = Journal(root, key)
     delivery = Delivery(MlflowStore(root), lambda doing, patience: stage.tell(doing=doing, patience=patience))
-    pause = POLL_SECONDS
+    pause, failed = POLL_SECONDS, set[str]()
     while True:
         closing, failure = stage.closing, None
         try:
@@ -103,7 +138,7 @@ def main() -> None:
                 delivery.send(journal)
             pause = POLL_SECONDS
             if send_others and not closing:
-                send_others = _send_one_other(root, journal, delivery)
+                send_others = _send_one_other(root, journal, delivery, failed)
                 pause = 0.0 if send_others else pause
         except Exception as error:  # of any library, of any kind: the journal keeps what could not be sent
             failure = plain(error)
@@ -114,11 +149,20 @@ def main() -> None:
         stage.wait(pause)
 
 
-def _send_one_other(root: Path, own: Journal, delivery: Delivery) -> bool:
-    """Send the oldest journal that an earlier run left; return whether there may be more."""
-    for journal in unsent(root):
-        if journal.key != own.key:
-            delivery.send(journal)
+def _send_one_other(root: Path, own: Journal, delivery: Delivery, failed: set[str]) -> bool:
+    """Send the oldest journal that an earlier run left; return whether there may be more.
+
+    One that cannot be sent is noted in `failed` and left to `sync`: this run can go on without it.
+    """
+    for journal in journals(root):
+        if journal.key == own.key or journal.key in failed:
+            continue
+        try:
+            if is_unsent(journal):
+                delivery.send(journal)
+                return True
+        except Exception:  # whatever it is about this one
+            failed.add(journal.key)
             return True
     return False
 

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gptmodel.address import without_password
 from gptmodel.errors import GptModelError
-from gptmodel.tracking.mlflow_store import store_uri, without_password
+from gptmodel.tracking.mlflow_store import store_uri
 
 HOST = "127.0.0.1"
 STOP_SECONDS = 5.0

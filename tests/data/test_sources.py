@@ -4,8 +4,11 @@ import os
 import socket
 import struct
 import sys
+import threading
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -343,3 +346,50 @@ def test_an_experiment_in_a_folder_of_its_own_takes_the_text_of_the_project(tmp_
     assert report.written
     assert target.read_bytes() == text.read_bytes()
     assert not fetch_text(source, None if name == "own" else report.sha256, target, text).written
+
+
+def test_the_password_of_a_url_is_neither_told_nor_stored(source: Path, target: Path) -> None:
+    """Where the source is wrong, where it needs a digest, where the text is another, and where all is well."""
+    url = "http://user:secret@127.0.0.1:{port}/x.txt?token=secret"
+    with serving(source) as port:
+        right = url.format(port=port)
+        told = []
+        for address, expected in ((url.format(port=closed_port()), OTHER), (right, None), (right, OTHER)):
+            with pytest.raises(DataError) as caught:
+                fetch_text(address, expected, target)
+            told.append(str(caught.value))
+        written = fetch_text(right, sha256(source.read_bytes()), target)
+        told += [str(written), str(fetch_text(right, written.sha256, target))]
+    assert written.written
+    told.append(target.with_name(".fetched.json").read_text(encoding="utf-8"))
+    for line in told:
+        assert "secret" not in line
+        assert "127.0.0.1" in line
+
+
+@contextmanager
+def serving(file: Path) -> Iterator[int]:
+    """Serve a file over HTTP, whatever is asked for, and give the port."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = file.read_bytes()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -65,3 +65,19 @@ def test_a_missing_source_is_one_line_and_status_2(project: Path) -> None:
     assert result.stderr.count("\n") == 1
     assert "error: none.txt: cannot be read" in result.stderr
     assert not (project / "data").exists()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        [],
+        ["-S", f"fetch.sha256={'a' * 64}"],
+        ["-S", "fetch.sha256=https://u:secret@h/x"],
+        ["-S", "https://u:secret@h/x"],
+    ],
+    ids=len,
+)
+def test_a_password_in_the_address_is_not_told(project: Path, more: list[str]) -> None:
+    result = run(project, "-S", "fetch.source=http://user:secret@127.0.0.1:9/x", *more)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "secret" not in result.stderr + result.stdout

@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 from tracking_helpers import finish_journal, new_key, start_journal
 
-from gptmodel.tracking.delivery import BATCH_ITEMS, Delivery, end_if_dead, unsent
+from gptmodel.tracking.delivery import BATCH_ITEMS, Delivery, end_if_dead, is_unsent
 from gptmodel.tracking.events import Event
 from gptmodel.tracking.journal import Journal, JournalWriter
 from gptmodel.tracking.store import Point, RejectedError, Report
@@ -209,10 +209,10 @@ def test_a_run_without_a_process_is_killed_and_a_living_one_is_left_alone(tmp_pa
     writer = start_journal(tmp_path, new_key())
     journal, store = writer.journal, ListStore()
     with FileLock(journal.alive_lock):
-        assert unsent(tmp_path) == []
+        assert not is_unsent(journal)
     assert journal.last_status() == "RUNNING"
-    assert [unfinished.key for unfinished in unsent(tmp_path)] == [journal.key]
+    assert is_unsent(journal)
     deliver(store, journal)
     assert next(iter(store.runs.values()))["status"][-1] == "KILLED"
     assert end_if_dead(journal)
-    assert not unsent(tmp_path)
+    assert not is_unsent(journal)

@@ -1,5 +1,6 @@
 """A real MLflow store, sent to from this process."""
 
+import os
 import shutil
 import sqlite3
 import time
@@ -11,7 +12,6 @@ from tracking_helpers import client, finish_journal, history, new_key, only_run,
 
 from gptmodel.errors import GptModelError
 from gptmodel.tracking.journal import Journal, JournalWriter, Sent
-from gptmodel.tracking.mlflow_store import without_password
 from gptmodel.tracking.send_to_mlflow import sync
 
 
@@ -172,13 +172,45 @@ def test_what_cannot_be_a_database_is_told(tmp_path: Path) -> None:
         sync(tmp_path / "why")
 
 
+@pytest.mark.parametrize("kind", ["FIFO", "link to nothing", "link to an empty file", "folder"])
+def test_what_is_no_regular_file_is_not_replaced_by_a_database(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Devices are told by the same question, and are not tried: as root one of the system would be gone."""
+    place, target = tmp_path / "place", tmp_path / "target"
+    if kind == "FIFO":
+        os.mkfifo(place)
+    elif kind == "folder":
+        place.mkdir()
+    else:
+        place.symlink_to(target)
+        if kind == "link to an empty file":
+            target.touch()
+    before = (place.lstat().st_ino, place.lstat().st_mode, target.exists() and target.stat().st_size)
+    journal = whole_run(root)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{place}")
+    with pytest.raises(GptModelError, match=r"place is no regular file; move it away, or set MLFLOW_TRACKING_URI"):
+        sync(root)
+    assert (place.lstat().st_ino, place.lstat().st_mode, target.exists() and target.stat().st_size) == before
+    assert journal.pending
+    assert {path.name for path in tmp_path.iterdir()} <= {"place", "target", "project"}
+
+
+def test_a_link_to_a_database_is_followed(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "place").symlink_to(root / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'place'}")
+    whole_run(root)
+    sync(root)
+    assert history(root, "train/loss") == LOSSES
+    assert (tmp_path / "place").is_symlink()
+
+
 def test_a_server_that_refuses_is_told_without_its_password(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole_run(root)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
     with pytest.raises(GptModelError, match="Connection refused") as caught:
         sync(root)
     assert "secret" not in str(caught.value)
-    assert without_password("http://h:5000/a@b") == "http://h:5000/a@b"
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     sync(root)
     assert history(root, "train/loss") == LOSSES

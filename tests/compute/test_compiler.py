@@ -1,0 +1,136 @@
+"""What torch compiles lies in a folder of the user's own: torch runs what it finds there."""
+
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+from model_helpers import ROOT, small_params
+
+from gptmodel.compute.compiler import CACHE_VARIABLE, find_compiler, use_private_cache
+from gptmodel.errors import ConfigError
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder for caches of a user who named none for torch."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    monkeypatch.setenv(CACHE_VARIABLE, "")  # to be put back afterwards, whatever is set in between
+    monkeypatch.delenv(CACHE_VARIABLE)
+    return folder
+
+
+def refusal() -> str:
+    """The line with which a cache is refused, before anything is compiled."""
+    with pytest.raises(ConfigError) as caught:
+        find_compiler(small_params(train={"compile": True}), torch.device("cpu"))
+    line = str(caught.value)
+    assert line.startswith("train.compile = true: ")
+    assert line.endswith(f"set {CACHE_VARIABLE} to a folder of your own")
+    assert "\n" not in line
+    assert CACHE_VARIABLE not in os.environ
+    return line
+
+
+@pytest.mark.parametrize("before", ["", str(Path(tempfile.gettempdir(), "torchinductor_me"))], ids=["unset", "torch's"])
+def test_the_cache_is_the_users_own(cache: Path, monkeypatch: pytest.MonkeyPatch, before: str) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, before)
+    mask = os.umask(0o002)
+    try:
+        use_private_cache()
+    finally:
+        os.umask(mask)
+    assert Path(os.environ[CACHE_VARIABLE]).parent == cache / "gptmodel"
+    assert stat.S_IMODE((cache / "gptmodel").stat().st_mode) == 0o700
+    use_private_cache()
+    assert Path(os.environ[CACHE_VARIABLE]).parent == cache / "gptmodel"
+
+
+def test_without_a_folder_for_caches_it_is_below_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    monkeypatch.setenv(CACHE_VARIABLE, "")
+    use_private_cache()
+    assert Path(os.environ[CACHE_VARIABLE]).parent == tmp_path / ".cache" / "gptmodel"
+
+
+def test_a_folder_that_the_user_names_is_taken_as_it_is(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, "/somewhere/else")
+    use_private_cache()
+    assert os.environ[CACHE_VARIABLE] == "/somewhere/else"
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o707, 0o1777], ids=oct)
+def test_a_cache_that_others_may_write_to_is_refused(cache: Path, mode: int) -> None:
+    (cache / "gptmodel").mkdir(parents=True)
+    (cache / "gptmodel").chmod(mode)
+    assert "others may write to it" in refusal()
+
+
+def test_a_cache_that_others_may_put_another_in_place_of_is_refused(cache: Path) -> None:
+    (cache / "gptmodel").mkdir(parents=True, mode=0o700)
+    cache.chmod(0o777)
+    assert f"others may write to {cache}" in refusal()
+    cache.chmod(0o1777)  # where nobody can move what is not his
+    use_private_cache()
+
+
+def test_a_cache_that_others_may_read_is_closed_to_them(cache: Path) -> None:
+    (cache / "gptmodel").mkdir(parents=True)
+    (cache / "gptmodel").chmod(0o755)
+    use_private_cache()
+    assert stat.S_IMODE((cache / "gptmodel").stat().st_mode) == 0o700
+
+
+def test_a_link_in_place_of_the_cache_is_refused(cache: Path, tmp_path: Path) -> None:
+    cache.mkdir()
+    (tmp_path / "planted").mkdir(mode=0o700)
+    (cache / "gptmodel").symlink_to(tmp_path / "planted")
+    assert "it is a link" in refusal()
+
+
+def test_where_no_folder_can_be_made_is_one_line(cache: Path) -> None:
+    cache.write_text("in the way")
+    assert "no folder for what is compiled can be made" in refusal()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
+@pytest.mark.parametrize("whose", ["the cache", "the folder it is in"])
+def test_a_cache_of_somebody_else_is_refused(cache: Path, whose: str) -> None:
+    (cache / "gptmodel").mkdir(parents=True, mode=0o700)
+    os.chown(cache / "gptmodel" if whose == "the cache" else cache, 12345, 12345)
+    assert "belongs to another user" in refusal()
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("named", [False, True], ids=["our cache", "one that the user named"])
+def test_nothing_compiled_goes_through_the_temporary_folder(tmp_path: Path, named: bool) -> None:
+    """In a process of its own, which has not imported torch's compiler yet; the folder is watched as it is opened."""
+    code = (
+        "import os, sys, torch\n"
+        "def watch(event, words):\n"
+        "    if event in ('open', 'os.mkdir', 'os.rename'):\n"
+        "        assert 'torchinductor_' not in str(words[0]), words\n"
+        "sys.addaudithook(watch)\n"
+        "from gptmodel.compute.compiler import OPTIONS, find_compiler, quiet\n"
+        "from model_helpers import small_params\n"
+        "print(find_compiler(small_params(train={'compile': True}), torch.device('cpu')))\n"
+    )
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    environment = {key: value for key, value in os.environ.items() if key != CACHE_VARIABLE}
+    environment |= {"XDG_CACHE_HOME": str(tmp_path / "cache"), "TMPDIR": str(temporary)}
+    environment |= {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    environment |= {CACHE_VARIABLE: str(tmp_path / "named")} if named else {}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.rstrip().endswith(", '')"), result.stdout
+    assert not list(temporary.iterdir())
+    assert list((tmp_path / ("named" if named else "cache/gptmodel/torchinductor")).rglob("*.so"))
