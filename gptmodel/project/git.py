@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gptmodel.errors import GptModelError
-from gptmodel.project.lock import read_pipeline
 
 WORKTREES = "gptmodel-verify-"
 """How the temporary folders of worktrees begin; the process id follows."""
@@ -106,6 +105,8 @@ def git_tags(folder: Path) -> dict[str, str]:
 def _written_by_the_pipeline(folder: Path) -> list[str]:
     """Return dvc.lock and the outs of dvc.yaml; nothing where DVC would read no pipeline."""
     try:
+        from gptmodel.project.lock import read_pipeline  # it reads YAML, for which no help has to wait
+
         stages = read_pipeline(folder / "dvc.yaml")
     except GptModelError:
         return []

@@ -116,7 +116,7 @@ def test_loss(tmp_path: Path) -> None:
     assert both["levels"] == sorted({9.0, *loss.LEVELS}, reverse=True)
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_train_in_processes_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "contestants", lambda: ["gptmodel", "plain loop"])
     words = ["--sizes", "tutorial", "--threads", "1", "--rounds", "1", "--iterations", "1"]
@@ -124,7 +124,7 @@ def test_train_in_processes_of_their_own(monkeypatch: pytest.MonkeyPatch) -> Non
     assert {**shape(results), "breakdown": None} == {**shape(example), "breakdown": None}
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_startup_of_a_contestant(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(startup, "contestants", lambda: ["gptmodel"])
     results = measured(startup, ["--commands", "--rounds", "1", "--threads", "1"])
@@ -133,7 +133,7 @@ def test_startup_of_a_contestant(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 < steps["built"]["median"] < steps["iterated"]["median"]
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_plan_by_processor_time() -> None:
     changes = ["train.max_iters=4", "train.eval_interval=2", "train.eval_iters=1", "model.n_layer=1"]
     words = ["--cpu", "--threads", "1", "--settings", "the tutorial's sizes", "-S", *changes]
