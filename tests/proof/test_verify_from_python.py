@@ -1,10 +1,12 @@
 """A proof from Python: without the command line, which is not even imported, and event by event where one wants it."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
 from committed_project import call, change_metric, commit, good
+from model_helpers import ROOT
 
 NOTHING_OF_THE_COMMAND_LINE = (
     "import sys; assert not {'stages', 'typer', 'rich'} & {name.partition('.')[0] for name in sys.modules}"
@@ -75,3 +77,12 @@ def test_a_wrong_revision_is_an_error_to_catch(project: Path) -> None:
     code = "from pathlib import Path; from gptmodel.proof.verification import verify; verify(Path('.'), 'nowhere')"
     result = call(project, sys.executable, "-c", code)
     assert result.stderr.splitlines()[-1].startswith("gptmodel.errors.GptModelError: nowhere: not a revision")
+
+
+def test_the_lines_of_the_readme_run_in_the_projects_folder(project: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    problems, proof, loss = good(project, sys.executable, "-c", code).splitlines()
+    assert problems.startswith("[")
+    assert proof == "True []"
+    evaluated = json.loads((project / "metrics" / "evaluate.json").read_text(encoding="utf-8"))
+    assert float(loss) == evaluated["val"]["loss"]
