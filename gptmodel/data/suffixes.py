@@ -1,4 +1,4 @@
-"""Every suffix of a text in order: how much of another text stands in it word for word, looked up at all places at once.
+"""Every suffix of a text in order: what of another text stands in it word for word, looked up at all places at once.
 
 The suffix array is pydivsufsort's (Mori's libdivsufsort). Bytes are the unit, so that texts of any tokenizer compare.
 """
@@ -22,7 +22,7 @@ class Suffixes:
         self._order = divsufsort(text) if text else np.empty(0, np.int32)  # (n,) where each suffix begins
 
     def longest_matches(self, text: bytes) -> NDArray[np.int64]:
-        """Return for each byte of `text` how many bytes from there on stand, as they are, somewhere in this one. (m,)"""
+        """Return for each byte of `text`, (m,), how many bytes from there on stand somewhere in this one as well."""
         query = np.frombuffer(text, dtype=np.uint8)
         lengths = np.zeros(len(query), dtype=np.int64)
         for start in range(0, len(query), PLACES_AT_ONCE):
