@@ -64,6 +64,7 @@ OUTSIDE = {  # libraries beside the standard one; the longest prefix counts here
     "gptmodel.tokenizers": {"numpy"},
     "gptmodel.data": {"numpy", "torch"},
     "gptmodel.data.sources": {"fsspec"},
+    "gptmodel.data.suffixes": {"numpy", "pydivsufsort"},
     "gptmodel.nn": {"torch"},
     "gptmodel.optim": {"torch"},
     "gptmodel.kneser_ney": {"torch"},
