@@ -20,7 +20,9 @@ class GrowingText:
         self.stopped = False
         self._held = ""  # complete characters that may begin a stop
         self._length = 0  # characters of all tokens so far
-        self._ends: list[int] = []  # of each token whose characters are complete: how many there are behind it
+        self._ends: list[int] = []  # of each token whose characters are complete: how many there are up to their end
+        self.begins: list[int] = []
+        """Of each token whose characters are complete: how many there are before the first of them."""
         self._tokens = 0
         self._shown = 0
 
@@ -42,8 +44,10 @@ class GrowingText:
 
     def _next(self, piece: str, *, last: bool) -> str:
         if piece or last:
+            new = self._tokens - len(self._ends)
+            self.begins += [self._length] * new
             self._length += len(piece)
-            self._ends += [self._length] * (self._tokens - len(self._ends))
+            self._ends += [self._length] * new
         text = self._held + piece
         end = self._first_stop(text)
         if end is not None:
