@@ -97,7 +97,7 @@ def test_what_a_model_says_of_itself(model: TextModel) -> None:
         ({"temperature": "hot"}, "temperature = 'hot': has to be a number"),
         ({"top_p": 2.0}, "top_p = 2.0: has to be at most 1"),
         ({"max_new_tokens": 0}, "max_new_tokens = 0: has to be above 0"),
-        ({"stop": [""]}, "stop.0 = '': has to be a text that is not empty"),
+        ({"stop": [""]}, "stop: item 1 = '': has to be a text that is not empty"),
         ({"stop": 5}, "stop = 5: has to be a list, in square brackets"),
         ({"prompt": ""}, "prompt = '': has to be a text that is not empty"),
         ({"prompt": 5}, "prompt = 5: has to be a text; one that looks like something else needs quotes"),
