@@ -29,10 +29,9 @@ def fetch(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = No
         note(f"warning: no link to {report.source} can be made here, so DVC does not see when it changes; {mend}")
     in_a_folder_of_its_own = Path.cwd().resolve() != root.resolve()
     if in_a_folder_of_its_own and text_in_lock(params.fetch.source) not in (None, digest(layout.text, "md5")):
-        note(
-            f"note: the text of fetch.source {report.source} has changed since dvc.lock was written; this experiment "
-            f"trains on it as it is now (sha256 {report.sha256[:12]})"
-        )
+        name = layout.text if report.source == "own" else report.source
+        now = f"this experiment trains on it as it is now (sha256 {report.sha256[:12]})"
+        note(f"note: the text at {name} has changed since dvc.lock was written; {now}")
     action = "written" if report.written else "left as it is"
     say(f"{layout.text}: {report.bytes:,} bytes from {report.source}, {action} (sha256 {report.sha256[:12]})")
 

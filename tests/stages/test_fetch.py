@@ -127,10 +127,10 @@ def test_a_download_that_takes_long_shows_how_far_it_is(project: Path) -> None:
 def test_a_long_download_is_a_line_now_and_then(
     progress: str, lines: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seconds = iter([0.0, *(tenths / 10 for tenths in range(230))])
+    seconds = iter([0.0, *(tenths / 10 for tenths in range(240))])
     monkeypatch.setattr("time.perf_counter", lambda: next(seconds))
     with closing(DownloadReporter("shakespeare", progress)) as reporter:
-        for received in range(230):
+        for received in range(240):
             reporter(received << 10, None)
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", lines)
@@ -151,5 +151,5 @@ def test_an_experiment_says_that_the_text_has_changed_since_the_lock(project: Pa
         (folder / "dvc.lock").write_text(f"schema: '2.0'\nstages: {{fetch: {fetch}}}\n", encoding="utf-8")
         told[text] = run(folder, DVC_ROOT=str(project)).stderr
     assert told[b"a text\r\n"] == ""
-    assert told[b"another"].startswith("note: the text of fetch.source source.txt has changed since dvc.lock was writt")
+    assert told[b"another"].startswith("note: the text at source.txt has changed since dvc.lock was written; ")
     assert told[b"another"].endswith("this experiment trains on it as it is now (sha256 572daaf798d8)\n")
