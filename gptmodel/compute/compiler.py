@@ -1,5 +1,6 @@
 """The C++ compiler that torch compiles with, if this machine has one."""
 
+import hashlib
 import logging
 import os
 import stat
@@ -23,13 +24,21 @@ OPTIONS: dict[str, str | int | bool | Callable[..., object]] = {
     "cpp_cache_precompile_headers": False,
 }
 CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+WITHOUT = {  # variables of the environment under which nothing is compiled, and why
+    "TORCHDYNAMO_DISABLE=1": "turns torch's compiler off",
+    "TORCH_COMPILE_DISABLE=1": "turns torch's compiler off",
+    "OMP_DYNAMIC=true": "leaves open how many threads compute compiled code, and so its bytes",
+}
+FOLDERS = {"base_dir", "debug_dir_root"}  # settings of the compiler that differ between folders, and change no code
 
 
 def find_compiler(params: Params, device: torch.device) -> tuple[str, str]:
-    """Return what the C++ compiler that torch finds says of itself, or else why nothing can be compiled.
+    """Return what decides the compiled code, or else why nothing can be compiled.
 
-    Both are empty where nothing is to be compiled. The compiler is tried out on a function of one operation. Raises
-    ConfigError for dropout, whose random numbers come from a generator of its own, and where `use_private_cache` does.
+    The former is what the C++ compiler that torch finds says of itself, and a digest of torch's settings of it, which
+    variables of the environment may change. Both are empty where nothing is to be compiled. The compiler is tried out
+    on a function of one operation. Raises ConfigError for dropout, whose random numbers come from a generator of its
+    own, and where `use_private_cache` does.
     """
     if not params.train.compile:
         return "", ""
@@ -39,6 +48,10 @@ def find_compiler(params: Params, device: torch.device) -> tuple[str, str]:
         )
     if device.type != "cpu":
         return "", "only a training on a CPU is compiled"
+    for setting, reason in WITHOUT.items():
+        name, _, value = setting.partition("=")
+        if os.environ.get(name, "").strip().lower() == value:
+            return "", f"{setting} in the environment {reason}"
     use_private_cache()
     try:
         from torch._inductor.cpp_builder import get_cpp_compiler
@@ -49,7 +62,22 @@ def find_compiler(params: Params, device: torch.device) -> tuple[str, str]:
             torch.compile(torch.neg, fullgraph=True, options=OPTIONS)(x)
     except Exception as error:  # whatever goes wrong in a compiler, a training does without it
         return "", f"torch cannot compile here ({first_line(error)}); it needs a C++ compiler, such as g++"
-    return version.partition("\n")[0], ""
+    return f"{version.partition(chr(10))[0]}, settings {_settings()}", ""
+
+
+def _settings() -> str:
+    """Return a digest of all settings of torch's compiler: those that are the same on every machine, unless changed."""
+    from torch._dynamo import config as dynamo
+    from torch._functorch import config as functorch
+    from torch._inductor import config as inductor
+
+    values = [
+        (config.__name__, name, sorted(map(str, value)) if isinstance(value, (set, frozenset)) else value)
+        for config in (dynamo, functorch, inductor)
+        for name, value in sorted(config.save_config_portable().items())
+        if name not in FOLDERS
+    ]
+    return hashlib.sha256(repr(values).encode()).hexdigest()[:12]
 
 
 def use_private_cache() -> None:
