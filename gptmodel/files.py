@@ -77,6 +77,12 @@ def remove_leftovers(path: Path) -> None:
             leftover.unlink()
 
 
+def user_cache() -> Path:
+    """Return the folder for what this user can do without but for some time; RuntimeError where there is no home."""
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(home) if Path(home).is_absolute() else Path.home() / ".cache") / "gptmodel"
+
+
 def digest(path: Path, algorithm: str = "sha256") -> str:
     """Return the hex digest of a file, read in chunks (DVC names files by `md5`)."""
     with path.open("rb") as stream:

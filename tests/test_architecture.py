@@ -81,7 +81,7 @@ GROUND = ("gptmodel.address", "gptmodel.errors", "gptmodel.files", "gptmodel.uni
 ONLY = {  # rooms that know less than their floor would let them
     "gptmodel.nn": {"gptmodel.nn", "gptmodel.config", "gptmodel.compute"},
     "gptmodel.optim": {"gptmodel.optim", "gptmodel.config", "gptmodel.compute"},
-    "gptmodel.compute": {"gptmodel.compute", "gptmodel.config", "gptmodel.errors"},
+    "gptmodel.compute": {"gptmodel.compute", "gptmodel.config", "gptmodel.errors", "gptmodel.files"},
     "gptmodel.project": {"gptmodel.project", "gptmodel.errors", "gptmodel.files"},
     "gptmodel.tracking": {
         "gptmodel.tracking",

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gptmodel.errors import is_out_of_memory
+
 SIZES = ((64, 32, 16, 78), (48, 29, 3, 65), (256, 80, 1, 257))
 """Width, length and number of sequences, vocabulary: the default's, odd ones, and those of a larger model."""
 HEADS = 4
@@ -32,6 +34,8 @@ def arithmetic(device: torch.device, dtype: torch.dtype, threads: int = 1) -> st
             try:
                 _add(sha, _miniature(*size, device, dtype))
             except RuntimeError as error:  # what a device cannot do tells it apart too
+                if is_out_of_memory(error):
+                    raise
                 sha.update(type(error).__name__.encode())
         numbers = torch.empty(SUMMED).normal_(generator=torch.Generator().manual_seed(0))
         _add(sha, [numbers.to(device).sum()])

@@ -15,6 +15,7 @@ import torch
 
 from gptmodel.config import Params
 from gptmodel.errors import ConfigError
+from gptmodel.files import user_cache
 
 # one C++ file forward and one backward, called without Python between the operations, made by no further processes;
 # no headers compiled in advance, which torch keeps in the temporary folder whatever `use_private_cache` says
@@ -91,11 +92,9 @@ def use_private_cache() -> None:
         return
     if os.name != "posix":  # the temporary folder of Windows is the user's own
         return
-    home = os.environ.get("XDG_CACHE_HOME", "")
     asked, mend = "train.compile = true", f"set {CACHE_VARIABLE} to a folder of your own"
     try:
-        cache = Path(home) if Path(home).is_absolute() else Path.home() / ".cache"
-        folder = cache / "gptmodel"
+        folder = user_cache()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if writers := _other_writers(folder):
             raise ConfigError(f"{asked}: {folder} cannot hold what is compiled: {writers}; {mend}")

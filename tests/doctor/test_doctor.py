@@ -194,8 +194,91 @@ def test_trainings_are_listed_and_never_removed(project: Path) -> None:
     assert status == 0
     assert re.search(r"stopped at iteration 200 6\d minutes ago \(2 kB\)", one(lines, "0123456789abcdef"))
     assert len(list(folder.iterdir())) == 2
+    assert "`gptmodel doctor --free 0123456789abcdef`" in one(lines, "0123456789abcdef")
     with FileLock(project / "runs" / "0123456789abcdef.lock"):
         assert "a training is under way" in one(findings(project)[1], "0123456789abcdef")
+    assert "no training was left" not in "".join(lines)
+
+
+def unfinished(project: Path, name: str, hours: float) -> Path:
+    """The state of a training that nobody went on with for so long."""
+    folder = project / "runs" / name
+    folder.mkdir(parents=True)
+    then = time.time() - hours * 3600
+    for file in ("snapshot-0000000100.pt", "journal"):
+        (folder / file).write_bytes(b"x" * 500)
+        os.utime(folder / file, (then, then))
+    return folder
+
+
+def test_trainings_are_given_up_by_name_and_by_age_but_never_a_living_one(project: Path) -> None:
+    names = ["a" * 16, "b" * 16, "c" * 16, "d" * 16]
+    old, older, oldest, living = (
+        unfinished(project, name, hours) for name, hours in zip(names, (1, 30, 1000, 1000), strict=True)
+    )
+    (project / "runs" / "tracking").mkdir(exist_ok=True)
+    (project / "runs" / f"{'c' * 16}.lock").touch()
+    with FileLock(project / "runs" / f"{living.name}.lock"):
+        assert findings(project, "--free", "30d")[1] == [
+            f"runs/{oldest.name}: removed (1 kB); the same training would start anew",
+            f"runs/{living.name}: left alone, as a training is under way",
+        ]
+        assert findings(project, "--free", living.name)[1] == [
+            f"runs/{living.name}: left alone, as a training is under way"
+        ]
+    assert {path.name for path in (project / "runs").iterdir()} >= {old.name, older.name, living.name, "tracking"}
+    assert not oldest.exists()
+    assert not (project / "runs" / f"{oldest.name}.lock").exists()
+    assert findings(project, "--free", f"runs/{old.name}/")[1] == [
+        f"runs/{old.name}: removed (1 kB); the same training would start anew"
+    ]
+    assert findings(project, "--free", "2d")[1] == [
+        f"runs/{living.name}: removed (1 kB); the same training would start anew"
+    ]
+    assert findings(project, "--free", "2d")[1] == ["no training in runs/ has been left for 2d"]
+    assert older.exists()
+
+
+@pytest.mark.parametrize("what", ["tracking", "", "..", "30", "30 days", "e" * 16, "-1d", "*"])
+def test_nothing_else_is_given_up(project: Path, what: str) -> None:
+    (project / "runs" / "tracking").mkdir(parents=True, exist_ok=True)
+    before = sorted((project / "runs").rglob("*"))
+    result = gptmodel(project, "doctor", f"--free={what}")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"error: --free {what}: neither the name of a training")
+    assert sorted((project / "runs").rglob("*")) == before
+
+
+def test_lock_files_of_older_trainings_are_removed_unless_held(project: Path) -> None:
+    (project / "runs").mkdir(exist_ok=True)
+    for name in ("a", "b", "c"):
+        (project / "runs" / f"{name}.lock").touch()
+    with FileLock(project / "runs" / "b.lock"):
+        assert "3 lock files of trainings that are gone" in "".join(findings(project)[1])
+        assert "mended   removed 2 of them" in findings(project, "--mend")[1]
+    assert [path.name for path in (project / "runs").glob("*.lock")] == ["b.lock"]
+
+
+def test_what_the_disk_holds_is_told_with_what_frees_it(project: Path, tmp_path: Path) -> None:
+    """The commands were run: DVC's leaves what a commit names."""
+    result = call(project, sys.executable, "-m", "stages.cli", "doctor", XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert "what torch compiled" not in result.stdout
+    line = one(result.stdout.splitlines(), "DVC's cache takes")
+    assert line.startswith("ok ")
+    compiled = tmp_path / "cache" / "gptmodel" / "torchinductor"
+    compiled.mkdir(parents=True)
+    with (compiled / "large.so").open("wb") as stream:
+        stream.truncate(1_500_000_000)
+    result = call(project, sys.executable, "-m", "stages.cli", "doctor", XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert one(result.stdout.splitlines(), f"`rm -r {compiled}`").startswith(
+        "note     what torch compiled for this user takes 1.5 GB"
+    )
+    command = re.search(r"`(dvc gc [^`]*)`", line)
+    assert command is not None
+    good(project, *command[1].split(), "--force")
+    shutil.rmtree(project / "models")
+    good(project, "dvc", "checkout", "--quiet")
+    assert (project / "models" / "model.pth").exists()
 
 
 def test_what_mlflow_was_not_sent_is_counted_and_not_changed(project: Path) -> None:
