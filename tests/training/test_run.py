@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from gptmodel.config import Params
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import PreparedData, load_prepared
 from gptmodel.errors import ConfigError, TrainingError
+from gptmodel.training import run as run_module
 from gptmodel.training.run import TrainingRun, _locked
 
 COUNTING = {"kneser_ney": 3, "kneser_ney_share": 0.3}
@@ -86,7 +88,7 @@ def test_the_lock_goes_with_the_run_however_it_ends(tmp_path: Path, data: Prepar
 
 def _take_turns(folder: Path, turns: int) -> None:
     """Hold the lock so many times, and write down each time that somebody else was inside."""
-    taken = 0
+    taken, run_module.A_MOMENT = 0, 0.0  # whoever waits tries at every moment
     while taken < turns:
         try:
             with _locked(folder / "a.lock"):
@@ -95,6 +97,7 @@ def _take_turns(folder: Path, turns: int) -> None:
                 except FileExistsError:
                     (folder / f"both-{os.getpid()}-{taken}").touch()
                     continue
+                time.sleep(0.001)
                 (folder / "inside").unlink()
                 taken += 1
         except TrainingError:
