@@ -55,6 +55,7 @@ OUTSIDE = {  # libraries beside the standard one; the longest prefix counts here
     "gptmodel.wrong_settings": {"pydantic", "pydantic_core"},
     "gptmodel.compute": {"numpy", "torch"},
     "gptmodel.compute.crew": set(),
+    "gptmodel.compute.limits": set(),
     "gptmodel.project": set(),
     "gptmodel.project.dvc_yaml": {"ruamel"},
     "gptmodel.tracking": {"filelock"},
@@ -74,7 +75,6 @@ OUTSIDE = {  # libraries beside the standard one; the longest prefix counts here
     "gptmodel.evaluation.plots": {"numpy", "matplotlib"},
     "gptmodel.training": {"numpy", "torch", "filelock"},
     "gptmodel.planning": {"numpy", "torch"},
-    "gptmodel.planning.table": {"psutil"},
     "gptmodel.proof": set(),
     "gptmodel.doctor": {"dvc", "psutil", "filelock"},
     "stages": {"typer", "rich", "psutil"},
@@ -83,7 +83,7 @@ GROUND = ("gptmodel.address", "gptmodel.errors", "gptmodel.files", "gptmodel.uni
 ONLY = {  # rooms that know less than their floor would let them
     "gptmodel.nn": {"gptmodel.nn", "gptmodel.config", "gptmodel.compute"},
     "gptmodel.optim": {"gptmodel.optim", "gptmodel.config", "gptmodel.compute"},
-    "gptmodel.compute": {"gptmodel.compute", "gptmodel.config", "gptmodel.errors"},
+    "gptmodel.compute": {"gptmodel.compute", "gptmodel.config", "gptmodel.errors", "gptmodel.files"},
     "gptmodel.project": {"gptmodel.project", "gptmodel.errors", "gptmodel.files"},
     "gptmodel.tracking": {
         "gptmodel.tracking",
