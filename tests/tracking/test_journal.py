@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gptmodel.tracking.journal import Journal, JournalWriter, Sent, journals
+from gptmodel.tracking.journal import Journal, Sent, journals
+from gptmodel.tracking.journal_writer import JournalWriter
 
 
 @pytest.fixture

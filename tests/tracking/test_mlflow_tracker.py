@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 from mlflow_server import free_port, mlflow_server
-from tracking_helpers import client, history, new_key, only_run, python
+from tracking_helpers import client, history, new_key, only_run, python, sync
 
 from gptmodel.tracking.journal import Journal
 from gptmodel.tracking.mlflow_tracker import attach, start_run
-from gptmodel.tracking.send_to_mlflow import sync
 from gptmodel.tracking.tracker import NullTracker
 
 TRAIN = """

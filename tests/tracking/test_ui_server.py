@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 from mlflow_server import free_port
-from tracking_helpers import finish_journal, new_key, start_journal
+from tracking_helpers import finish_journal, new_key, start_journal, sync
 
 from gptmodel.errors import GptModelError
-from gptmodel.tracking.send_to_mlflow import sync
 from gptmodel.tracking.ui_server import UiServer
 
 
