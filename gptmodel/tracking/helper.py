@@ -20,7 +20,7 @@ from typing import IO, Any
 from gptmodel.tracking.store import LONG
 
 ORPHAN_SECONDS = 15.0
-MEMORY_BYTES = 2 << 30  # ten times what a store needs
+MEMORY_BYTES = 1 << 30  # five times what a store needs
 
 Hear = Callable[[dict[str, Any]], None]
 

@@ -23,7 +23,7 @@ from gptmodel.tracking.servers import is_web, read_directly
 
 PROGRAM = "gptmodel.tracking.ui_server"
 HOST = "127.0.0.1"
-STOP_SECONDS = 5.0
+STOP_SECONDS = 2.0
 
 
 class UiServer:
