@@ -3,6 +3,8 @@
 import os
 import resource
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from mlflow_server import free_port
-from tracking_helpers import finish_journal, new_key, start_journal
+from tracking_helpers import ENVIRONMENT, finish_journal, new_key, start_journal
 
 from gptmodel.tracking.journal import Journal
 from gptmodel.tracking.servers import pass_proxy_by
@@ -78,6 +80,16 @@ def test_a_server_that_sends_without_end(journal: Journal, monkeypatch: pytest.M
             list(sync(journal.root))
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1_500_000  # kB
     assert journal.pending
+
+
+def test_a_helper_process_gets_no_more_memory_than_it_needs() -> None:
+    code = "from gptmodel.tracking.helper import Caller; Caller(); bytearray(MEGABYTES << 20); print('had it')"
+    for megabytes, outcome in ((500, "had it"), (1100, "MemoryError")):
+        command = [sys.executable, "-c", code.replace("MEGABYTES", str(megabytes))]
+        result = subprocess.run(
+            command, env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        assert outcome in result.stderr  # where its standard output goes, too
 
 
 @pytest.mark.thorough
