@@ -230,6 +230,7 @@ def test_a_killed_run_is_marked_and_goes_on_in_the_same_run(root: Path) -> None:
 def test_killing_both_processes_at_any_time_loses_nothing(root: Path, seconds: float) -> None:
     key = new_key()
     process = python(TRAIN, root, key, 0, 10_000, 0.002)
+    wait_until(lambda: Journal(root, key).size > 0)  # a busy machine takes its time to start it
     time.sleep(seconds)
     listing = subprocess.run(["ps", "axww", "-o", "pid,command"], capture_output=True, text=True, check=True).stdout
     lines = [line for line in listing.splitlines() if "tracking.send_to_mlflow" in line and key in line]
