@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -49,6 +50,8 @@ MLFLOW_ENVIRONMENT = {
 
 JOURNAL_TAG = "gptmodel.journal"
 DELETED = "deleted"
+DATABASE_FRAME = re.compile(r"^\([\w.]+Error\) |\(Background on this error at: \S+\)")
+"""What is put around the words of a database."""
 FINAL_ERRORS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS"}
 
 
@@ -65,7 +68,7 @@ def plain(error: BaseException) -> str:
         text = f"{innermost.strerror}{f': {innermost.filename}' if innermost.filename else ''}"
     else:
         text = str(innermost if isinstance(innermost, OSError | sqlite3.Error) else error)
-    line = " ".join(without_password(text).split()) or type(error).__name__
+    line = " ".join(without_password(DATABASE_FRAME.sub("", text)).split()) or type(error).__name__
     return line if len(line) <= 200 else f"{line[:197]}..."
 
 
@@ -90,10 +93,12 @@ class MlflowStore:
             os.environ.setdefault(name, value)
         pass_proxy_by(self._uri)
         from mlflow import MlflowClient
+        from mlflow.store.db import utils
 
+        utils.MAX_RETRY_COUNT = 1  # else a wrong password is tried for minutes
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        report("opening the store", LONG if self._database else BRIEF)
+        report("opening the store", BRIEF if is_server(self._uri) else 4 * LONG)  # the first time it makes all tables
         with self._first_access():
             self._create_database()
             client = MlflowClient(tracking_uri=self._uri)

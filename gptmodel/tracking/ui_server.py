@@ -57,7 +57,11 @@ class UiServer:
         """Run the server while the block does; it answers some seconds later, see `page`."""
         package = Path(__file__).resolve().parents[2]
         paths = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
-        settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        settings = {
+            "MLFLOW_BACKEND_STORE_URI": self._uri,  # it may hold a password, and all users can read command lines
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", PROGRAM, *self._command()],
             env=os.environ | settings | {"PYTHONPATH": paths},
@@ -90,7 +94,6 @@ class UiServer:
 
     def _command(self) -> list[str]:
         options = {
-            "--backend-store-uri": self._uri,
             "--default-artifact-root": artifacts_folder(self._root).as_uri(),
             "--host": HOST,
             "--port": str(self._port),

@@ -13,6 +13,7 @@ from tracking_helpers import client, finish_journal, history, new_key, only_run,
 from gptmodel.errors import GptModelError
 from gptmodel.tracking.journal import Journal, Sent
 from gptmodel.tracking.journal_writer import JournalWriter
+from gptmodel.tracking.mlflow_store import plain
 
 
 def whole_run(root: Path) -> Journal:
@@ -215,6 +216,11 @@ def test_a_server_that_refuses_is_told_without_its_password(root: Path, monkeypa
     sync(root)
     assert history(root, "train/loss") == LOSSES
     assert mlflow.get_tracking_uri() != "http://user:secret@127.0.0.1:9"
+
+
+def test_what_a_database_says_is_passed_on_without_its_frame() -> None:
+    text = "(psycopg.OperationalError) connection failed:\nno such role\n(Background on this error at: https://x/e3q8)"
+    assert plain(RuntimeError(text)) == "connection failed: no such role"
 
 
 @pytest.mark.slow
