@@ -5,6 +5,7 @@ how a file becomes Params.
 """
 
 import re
+from shlex import quote
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -25,6 +26,7 @@ class FetchParams(Section):
         "shakespeare", "shakespeare, own (the text you put at data/input.txt), a local path or a URL", min_length=1
     )
     sha256: str | None = key(None, "sha256 that the file at a path or URL has to have; a URL needs one")
+    max_gb: float = key(10.0, "a URL with more gigabytes is refused; 1 is 10^9 bytes", gt=0.0)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -32,7 +34,10 @@ class FetchParams(Section):
             text = without_password(self.sha256)
             raise ValueError(f"fetch.sha256 = {text!r:.70}: has to be 64 digits, 0 to 9 and a to f")
         if "://" in self.source and self.sha256 is None:
-            raise ValueError("fetch.sha256 is null: a URL needs the sha256 of the file it serves")
+            web = self.source.startswith(("http://", "https://"))
+            url = quote(self.source) if without_password(self.source) == self.source else "URL"
+            command = f"`curl -fsSL {url} | sha256sum`" if web else "`sha256sum FILE`, run on a copy,"
+            raise ValueError(f"fetch.sha256 is null: a URL needs the sha256 of its file; {command} prints it")
         return self
 
 

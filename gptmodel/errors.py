@@ -31,3 +31,16 @@ class Interrupted(Exception):
     def __init__(self, signum: int, message: str) -> None:
         super().__init__(message)
         self.exit_status = 128 + signum
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Tell whether an error, or one that it came up in the handling of, is a failed allocation, by Python or a library.
+
+    `torch.save` closes its archive then, and that fails with an error of its own. A library that cannot be loaded for
+    want of memory counts too.
+    """
+    if error is None:
+        return False
+    text, names = str(error).lower(), {kind.__name__ for kind in type(error).__mro__}
+    by_library = "allocate memory" in text or "failed to map segment" in text
+    return by_library or bool(names & {"MemoryError", "OutOfMemoryError"}) or is_out_of_memory(error.__context__)

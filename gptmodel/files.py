@@ -84,6 +84,12 @@ def check_ends(path: Path) -> None:
         raise OSError(errno.EINVAL, "it is a pipe, a device or a socket, and not a file", str(path))
 
 
+def user_cache() -> Path:
+    """Return the folder for what this user can do without but for some time; RuntimeError where there is no home."""
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(home) if Path(home).is_absolute() else Path.home() / ".cache") / "gptmodel"
+
+
 def digest(path: Path, algorithm: str = "sha256") -> str:
     """Return the hex digest of a file, read in chunks (DVC names files by `md5`)."""
     with path.open("rb") as stream:

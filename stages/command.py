@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import typer
 from typer.exceptions import TyperException
 
-from gptmodel.errors import GptModelError, Interrupted
+from gptmodel.errors import GptModelError, Interrupted, is_out_of_memory
 
 # What the user can mend outside the program, and how.
 MENDABLE = {
@@ -27,7 +27,14 @@ MENDABLE = {
     errno.EEXIST: "move away the file that stands where a folder has to be",
     errno.EISDIR: "move away the folder that stands where a file has to be",
     errno.ENAMETOOLONG: "give it a shorter name",
+    errno.ENOMEM: "allow this command more memory",
+    errno.EAGAIN: "allow this user more processes and threads (`ulimit -u`, or the container's limit)",
 }
+OUT_OF_MEMORY = (
+    "out of memory: free some, allow this command more (`ulimit -v`, or the container's limit), or lower what it does "
+    "at once (train.batch_size, evaluate.threads, sample.num_samples); nothing is lost"
+)
+NO_THREAD = f"no more threads can be started: {MENDABLE[errno.EAGAIN]}, then run the same command again"
 
 
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -92,6 +99,17 @@ def main(app: Callable[..., Any]) -> None:
         name = error.filename2 or error.filename  # of a rename, the name that was to be
         where = f"{name}: " if name else ""
         _fail(f"{where}{error.strerror}; {MENDABLE[error.errno]}, then run the same command again: nothing is lost", 2)
+    except Exception as error:
+        if shortage := _shortage(error):
+            _fail(shortage, 2)
+        raise
+
+
+def _shortage(error: Exception) -> str:
+    """Return the line for an error that the machine's limits are to blame for, or nothing."""
+    if is_out_of_memory(error):
+        return OUT_OF_MEMORY
+    return NO_THREAD if "can't start new thread" in str(error) else ""
 
 
 def _folder_is_gone() -> bool:

@@ -9,12 +9,25 @@ from gptmodel.project.layout import project_root
 from stages.command import say
 
 MendOption = Annotated[bool, typer.Option("--mend", help="Repair what can be repaired safely.")]
+FreeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--free",
+        metavar="NAME|AGE",
+        help="Give up an unfinished training, or all of an age such as 30d or 12h, and check nothing.",
+    ),
+]
 
 
-def doctor(mend: MendOption = False) -> None:
+def doctor(mend: MendOption = False, what: FreeOption = None) -> None:
     """Check the project and this machine. Says what is wrong, what a killed command left, and how to repair it."""
     from gptmodel.doctor.examination import examine
+    from gptmodel.doctor.trainings import free
 
+    if what is not None:
+        for line in free(project_root(), what):
+            say(line)
+        return
     problems = mendable = 0
     for finding in examine(project_root()):
         say(f"{finding.status:<7}  {finding.text}")

@@ -28,7 +28,8 @@ def prepare(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = 
     write_json(layout.metrics("prepare"), metrics)
     say(
         f"{layout.prepared}: {report.train_tokens:,} train and {report.val_tokens:,} val tokens "
-        f"({report.tokenizer}, vocab_size {report.vocab_size}) from {report.bytes:,} bytes of {text}{mark}"
+        f"({report.tokenizer}, vocab_size {report.vocab_size}) from {report.bytes:,} bytes of {text} "
+        f"(sha256 {report.text_sha256[:12]}){mark}"
     )
 
 

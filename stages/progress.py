@@ -1,10 +1,11 @@
-"""How a training run is shown: a bar on a terminal, a line per evaluation elsewhere; each evaluation is tracked."""
+"""How a training and a download are shown: a bar on a terminal, lines elsewhere. Each evaluation is tracked."""
 
 import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
+from gptmodel.units import size
 from stages.command import note, say
 
 if TYPE_CHECKING:
@@ -15,14 +16,18 @@ if TYPE_CHECKING:
     from gptmodel.tracking.tracker import Tracker
 
 
+def chosen_style(progress: str) -> str:
+    """Return what runtime.progress comes to here: bar, lines or none."""
+    if progress == "auto":
+        return "bar" if sys.stderr.isatty() else "lines"
+    return progress
+
+
 class Reporter:
     """Tells the user and the tracker how a training goes."""
 
     def __init__(self, tracker: "Tracker", params: "Params", first_iteration: int) -> None:
-        style = params.runtime.progress
-        if style == "auto":
-            style = "bar" if sys.stderr.isatty() else "lines"
-        self.style = style
+        self.style = chosen_style(params.runtime.progress)
         self.tracker = tracker
         self.first_iteration, self.max_iters = first_iteration, params.train.max_iters
         self.iteration = first_iteration
@@ -83,3 +88,43 @@ class Reporter:
             left = (self.max_iters - self.iteration) * self.batch_tokens / speed
             line += f"  {speed:,.0f} tokens/s  {left:.0f} s left"
         say(line)
+
+
+class DownloadReporter:
+    """Tells the user how a download goes, if it takes longer than a few seconds."""
+
+    FIRST_SECONDS, SECONDS = 3.0, 10.0
+    """When the first line comes, and how far apart the others are."""
+
+    def __init__(self, source: str, progress: str) -> None:
+        self.source, self.style = source, chosen_style(progress)
+        self.started = time.perf_counter()
+        self.due = self.FIRST_SECONDS
+        self.bar: Progress | None = None
+        self.task: TaskID
+
+    def __call__(self, received: int, total: int | None) -> None:
+        """Show how much of the download has come."""
+        elapsed = time.perf_counter() - self.started
+        if self.bar is not None:
+            self.bar.update(self.task, completed=received, total=total)
+        elif elapsed >= self.due and self.style == "bar":
+            self._open_bar(received, total)
+        elif elapsed >= self.due and self.style == "lines":
+            self.due = elapsed + self.SECONDS
+            of = f" of {size(total)}" if total else ""
+            note(f"downloading {self.source}: {size(received)}{of}, {size(received / elapsed)}/s")
+
+    def close(self) -> None:
+        """Leave the bar as it is, and the cursor below it."""
+        if self.bar is not None:
+            self.bar.stop()
+
+    def _open_bar(self, received: int, total: int | None) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+        columns = (TextColumn("downloading"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        self.bar = Progress(*columns, console=Console(stderr=True), refresh_per_second=4)
+        self.bar.start()
+        self.task = self.bar.add_task("", completed=received, total=total)

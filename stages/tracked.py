@@ -12,6 +12,7 @@ from gptmodel.address import without_password
 from gptmodel.errors import CheckpointError, Interrupted
 from gptmodel.files import digest, remove_leftovers, write_json
 from gptmodel.project.git import git_tags
+from gptmodel.project.inputs import text_digest
 from gptmodel.project.layout import Layout, project_root
 from gptmodel.tracking.tracker import NullTracker, Status, Tracker
 from stages.command import note
@@ -64,7 +65,8 @@ def _log_start(tracker: Tracker, run: "TrainingRun", params: "Params") -> None:
     platform = {f"platform.{key}": value for key, value in run.place.fingerprint.items()}
     mlflow_tags = {"mlflow.user": _user(), "mlflow.source.name": "stages/train.py"}
     source = without_password(params.fetch.source)
-    tracker.set_tags({**git_tags(Path.cwd()), **md5, **platform, **mlflow_tags, "fetch.source": source})
+    text = {"fetch.source": source, "text.sha256": text_digest()}
+    tracker.set_tags({**git_tags(Path.cwd()), **md5, **platform, **mlflow_tags, **text})
     tokens = len(run.data.train.ids) + len(run.data.val.ids)
     tracker.log_dataset(
         name=source,

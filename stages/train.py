@@ -37,8 +37,7 @@ def train(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = No
                 finished = fit(run.state, run.splits, params, run.place, hooks)
             if not finished:
                 assert stop.received is not None
-                line = f"stopped at iteration {run.state.iteration}, the state is saved; run the same command to go on"
-                raise Interrupted(stop.received, line)
+                raise Interrupted(stop.received, run.stopped())
             inputs.check()
             result = run.finish(target.model, target.metrics("train"), target.history)
             log_training(tracker, result, target)

@@ -512,6 +512,20 @@ FETCHES = {
     "a path that is missing": Case(
         "fetch", "none.txt: cannot be read: No such file", gone(T), ("-S", "fetch.source=none.txt")
     ),
+    "a path at home that is missing": Case(
+        "fetch", "~/none/none.txt: cannot be read: No such file", gone(T), ("-S", "fetch.source=~/none/none.txt")
+    ),
+    "a home of nobody": Case(
+        "fetch", "~nobody-at-all/a: cannot be read", gone(T), ("-S", "fetch.source=~nobody-at-all/a")
+    ),
+    "a source that fetch writes": Case(
+        "fetch", "data/fetch.source: is written by fetch", gone(T), ("-S", "fetch.source=data/fetch.source")
+    ),
+    "a folder where fetch notes its source": Case(
+        "fetch", "data/fetch.source: Is a directory; move away the folder", as_folder("data/fetch.source")
+    ),
+    "a limit that is none": Case("fetch", "fetch.max_gb = 0: has to be above 0", gone(T), ("-S", "fetch.max_gb=0")),
+    "a limit without a number": Case("fetch", "fetch.max_gb = 'all'", gone(T), ("-S", "fetch.max_gb=all")),
     "a folder as the source": Case(
         "fetch", "data: cannot be read: Is a directory", gone(T), ("-S", "fetch.source=data")
     ),

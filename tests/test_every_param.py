@@ -3,6 +3,7 @@
 A key that is added without a case fails the first test. The runtime keys have cases that show they change no result.
 """
 
+import hashlib
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from fsspec.implementations.memory import MemoryFileSystem
 from model_helpers import batch, language_model, scramble, small_model, small_params, small_values
 from training_helpers import trained, varied
 
@@ -24,6 +26,7 @@ from gptmodel.data.prepared import load_prepared
 from gptmodel.data.sources import fetch_text
 from gptmodel.errors import GptModelError
 from gptmodel.evaluation.diagnosis import diagnose
+from gptmodel.project.layout import Layout
 from gptmodel.sampling.generate import sample_pieces
 from gptmodel.tokenizers.char import CharTokenizer
 from gptmodel.tracking.tracker import NullTracker
@@ -89,6 +92,7 @@ CASES: dict[str, tuple[Changes, Any, Any]] = {
     "prepare.train_fraction": ({}, 0.9, 0.8),
     "fetch.source": ({}, "own", "missing.txt"),
     "fetch.sha256": ({"source": "input.txt"}, None, "0" * 64),
+    "fetch.max_gb": ({"source": "memory://x/text", "sha256": hashlib.sha256(b"mine too").hexdigest()}, 1.0, 1e-9),
 }
 TRAINED = {
     "dropout",
@@ -157,9 +161,13 @@ def effect(section: str, key: str, params: Params, folder: Path) -> str:  # noqa
     (folder / "input.txt").write_text("hello, world\n" * 9, encoding="utf-8")
     if section == "fetch":
         (folder / "data").mkdir(exist_ok=True)
-        (folder / "data" / "input.txt").write_text("mine", encoding="utf-8")
-        source = params.fetch.source if params.fetch.source == "own" else str(folder / params.fetch.source)
-        return outcome(fetch_text, source, params.fetch.sha256, folder / "data" / "input.txt")
+        text = folder / "data" / "input.txt"
+        if "://" in params.fetch.source:  # which would not replace a text that is there
+            text.unlink(missing_ok=True)
+            MemoryFileSystem().pipe("/x/text", b"mine too")
+        else:
+            text.write_text("mine", encoding="utf-8")
+        return outcome(fetch_text, params.fetch, Layout(folder), folder, lambda _received, _total: None)
     prepare(folder / "input.txt", folder / "prepared", params.prepare)
     return str(load_prepared(folder / "prepared").digests())
 

@@ -1,5 +1,6 @@
 """The C++ compiler that torch compiles with, if this machine has one."""
 
+import hashlib
 import logging
 import os
 import stat
@@ -14,6 +15,7 @@ import torch
 
 from gptmodel.config import Params
 from gptmodel.errors import ConfigError
+from gptmodel.files import user_cache
 
 # one C++ file forward and one backward, called without Python between the operations, made by no further processes;
 # no headers compiled in advance, which torch keeps in the temporary folder whatever `use_private_cache` says
@@ -23,13 +25,21 @@ OPTIONS: dict[str, str | int | bool | Callable[..., object]] = {
     "cpp_cache_precompile_headers": False,
 }
 CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+WITHOUT = {  # variables of the environment under which nothing is compiled, and why
+    "TORCHDYNAMO_DISABLE=1": "turns torch's compiler off",
+    "TORCH_COMPILE_DISABLE=1": "turns torch's compiler off",
+    "OMP_DYNAMIC=true": "leaves open how many threads compute compiled code, and so its bytes",
+}
+FOLDERS = {"base_dir", "debug_dir_root"}  # settings of the compiler that differ between folders, and change no code
 
 
 def find_compiler(params: Params, device: torch.device) -> tuple[str, str]:
-    """Return what the C++ compiler that torch finds says of itself, or else why nothing can be compiled.
+    """Return what decides the compiled code, or else why nothing can be compiled.
 
-    Both are empty where nothing is to be compiled. The compiler is tried out on a function of one operation. Raises
-    ConfigError for dropout, whose random numbers come from a generator of its own, and where `use_private_cache` does.
+    The former is what the C++ compiler that torch finds says of itself, and a digest of torch's settings of it, which
+    variables of the environment may change. Both are empty where nothing is to be compiled. The compiler is tried out
+    on a function of one operation. Raises ConfigError for dropout, whose random numbers come from a generator of its
+    own, and where `use_private_cache` does.
     """
     if not params.train.compile:
         return "", ""
@@ -39,6 +49,10 @@ def find_compiler(params: Params, device: torch.device) -> tuple[str, str]:
         )
     if device.type != "cpu":
         return "", "only a training on a CPU is compiled"
+    for setting, reason in WITHOUT.items():
+        name, _, value = setting.partition("=")
+        if os.environ.get(name, "").strip().lower() == value:
+            return "", f"{setting} in the environment {reason}"
     use_private_cache()
     try:
         from torch._inductor.cpp_builder import get_cpp_compiler
@@ -49,7 +63,22 @@ def find_compiler(params: Params, device: torch.device) -> tuple[str, str]:
             torch.compile(torch.neg, fullgraph=True, options=OPTIONS)(x)
     except Exception as error:  # whatever goes wrong in a compiler, a training does without it
         return "", f"torch cannot compile here ({first_line(error)}); it needs a C++ compiler, such as g++"
-    return version.partition("\n")[0], ""
+    return f"{version.partition(chr(10))[0]}, settings {_settings()}", ""
+
+
+def _settings() -> str:
+    """Return a digest of all settings of torch's compiler: those that are the same on every machine, unless changed."""
+    from torch._dynamo import config as dynamo
+    from torch._functorch import config as functorch
+    from torch._inductor import config as inductor
+
+    values = [
+        (config.__name__, name, sorted(map(str, value)) if isinstance(value, (set, frozenset)) else value)
+        for config in (dynamo, functorch, inductor)
+        for name, value in sorted(config.save_config_portable().items())
+        if name not in FOLDERS
+    ]
+    return hashlib.sha256(repr(values).encode()).hexdigest()[:12]
 
 
 def use_private_cache() -> None:
@@ -63,11 +92,9 @@ def use_private_cache() -> None:
         return
     if os.name != "posix":  # the temporary folder of Windows is the user's own
         return
-    home = os.environ.get("XDG_CACHE_HOME", "")
     asked, mend = "train.compile = true", f"set {CACHE_VARIABLE} to a folder of your own"
     try:
-        cache = Path(home) if Path(home).is_absolute() else Path.home() / ".cache"
-        folder = cache / "gptmodel"
+        folder = user_cache()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if writers := _other_writers(folder):
             raise ConfigError(f"{asked}: {folder} cannot hold what is compiled: {writers}; {mend}")

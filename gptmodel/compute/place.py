@@ -7,17 +7,22 @@ import ctypes
 import hashlib
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 import torch
 
+from gptmodel.compute.arithmetic import arithmetic
 from gptmodel.compute.compiler import find_compiler
 from gptmodel.compute.crew import ALONE, Crew
+from gptmodel.compute.limits import usable_cores
 from gptmodel.config import EvaluateParams, Params, SampleParams, TrainParams
 from gptmodel.errors import ConfigError
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}  # in which a CPU trains
+THREADS = {str(threads): threads for threads in range(1, 1025)}  # as many as the settings take
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
 
 
@@ -31,8 +36,10 @@ class Place:
     threads: int = 1
     """As the settings have them: on a CPU the threads of the crew, elsewhere a part of the fingerprint only."""
     crew: Crew = ALONE
+    arithmetic: str = ""
+    """What the device computes, as a digest, where a training computes."""
     compiler: str = ""
-    """What the C++ compiler says of itself, where a training is compiled by one."""
+    """What the C++ compiler says of itself and torch's settings of it, where a training is compiled by one."""
     not_compiled: str = ""
     """Why a training is not compiled although that was asked for."""
     beside: bool = False
@@ -55,12 +62,15 @@ class Place:
                 threads=settings.threads,
                 crew=_crew(settings.threads, device, torch_threads=stage == "sample"),
             )
+        dtype = pick_dtype(params.train.dtype, device)
         compiler, not_compiled = find_compiler(params, device)
+        crew = _crew(settings.threads, device, torch_threads=bool(compiler))
         return cls(
             device=device,
-            dtype=pick_dtype(params.train.dtype, device),
+            dtype=dtype,
             threads=settings.threads,
-            crew=_crew(settings.threads, device, torch_threads=bool(compiler)),
+            crew=crew,
+            arithmetic=arithmetic(device, dtype, threads=settings.threads if compiler else 1),
             compiler=compiler,
             not_compiled=not_compiled,
             beside=has_idle_cores(device, settings.threads),
@@ -79,11 +89,26 @@ class Place:
             "torch": torch.__version__,
             "torch_build": hashlib.sha256(torch.__config__.show().encode()).hexdigest()[:12],
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            **({"arithmetic": self.arithmetic} if self.arithmetic else {}),
             "threads": str(self.threads),
             "device": torch.cuda.get_device_name(self.device) if on_card else self.device.type,
             "dtype": str(self.dtype).removeprefix("torch."),
             **({"compiler": self.compiler} if self.compiler else {}),
         }
+
+
+def of_this_machine(fingerprint: Mapping[str, str]) -> dict[str, str]:
+    """Return the entries of a fingerprint that the machine decides, as they are here for the same device and settings.
+
+    Raises KeyError for a fingerprint that no training on a CPU has.
+    """
+    device = torch.device("cpu")
+    here = Place(device=device).fingerprint
+    entries = {key: here[key] for key in ("torch", "torch_build", "cpu_capability")}
+    if fingerprint["device"] == "cpu":
+        threads = THREADS[fingerprint["threads"]] if "compiler" in fingerprint else 1
+        entries["arithmetic"] = arithmetic(device, DTYPES[fingerprint["dtype"]], threads)
+    return entries
 
 
 def pick_device(name: str, key: str) -> torch.device:
@@ -113,8 +138,7 @@ def has_idle_cores(device: torch.device, threads: int) -> bool:
 
     A GPU is busy with the iterations alone.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return device.type == "cpu" and cores >= 2 * threads
+    return device.type == "cpu" and usable_cores() >= 2 * threads
 
 
 def _crew(threads: int, device: torch.device, *, torch_threads: bool) -> Crew:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from gptmodel.doctor.disk import disk
 from gptmodel.doctor.environment import environment
 from gptmodel.doctor.finding import Finding
 from gptmodel.doctor.leftovers import leftovers
@@ -16,3 +17,4 @@ def examine(root: Path) -> Iterator[Finding]:
     root = root.resolve()
     yield from environment(root)
     yield from leftovers(root)
+    yield from disk(root)

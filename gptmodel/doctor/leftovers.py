@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
-from filelock import FileLock, Timeout
 
 from gptmodel.doctor.dvc_locks import dvc_locks
 from gptmodel.doctor.finding import Finding
+from gptmodel.doctor.trainings import is_held, trainings
 from gptmodel.errors import GptModelError
 from gptmodel.project.git import WORKTREES, git
 from gptmodel.tracking.journal import Journal, journals
@@ -22,14 +22,13 @@ from gptmodel.units import age, listed, size
 FOLDERS = ("data", "models", "metrics", "plots", "samples", "runs")
 TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")  # the names that files.atomic_writer gives
 FRESH_SECONDS = 60.0
-FORGOTTEN_DAYS = 30
 
 
 def leftovers(root: Path) -> Iterator[Finding]:
     """Examine what kills left in the project and on the machine; `root` has to be resolved."""
     yield from dvc_locks(root)
     yield from _processes(root)
-    yield from _trainings(root)
+    yield from trainings(root)
     yield from _tracking(root)
     yield from _temporary_files(root)
     yield from _experiments(root)
@@ -52,50 +51,13 @@ def _under_dvc(process: psutil.Process) -> bool:
     return any("dvc" in Path(word).name for parent in process.parents() for word in parent.cmdline()[:3])
 
 
-def _trainings(root: Path) -> Iterator[Finding]:
-    """Find trainings that were not ended, and those under way."""
-    unfinished = 0
-    for folder in sorted((root / "runs").glob("*")):
-        snapshots = sorted(folder.glob("snapshot-*.pt"))
-        name = f"runs/{folder.name}"
-        if _is_held(folder.with_name(f"{folder.name}.lock")):
-            yield Finding("note", f"{name}: a training is under way")
-        elif snapshots:
-            unfinished += 1
-            iteration = int(re.sub(r"\D", "", snapshots[-1].name) or 0)
-            seconds = time.time() - snapshots[-1].lstat().st_mtime
-            used = size(sum(path.lstat().st_size for path in snapshots))
-            text = f"{name}: a training stopped at iteration {iteration:,} {age(seconds)} ago ({used})"
-            hint = "the same settings, data and code go on from there; to give it up,"
-            if seconds > FORGOTTEN_DAYS * 86400:
-                hint = "if you no longer want it,"
-            yield Finding("note", f"{text}; {hint} `rm -r {name}`")
-    locks = list((root / "runs").glob("*.lock"))
-    if not unfinished:
-        harmless = f"; {len(locks)} lock files in runs/ are harmless" if locks else ""
-        yield Finding("ok", f"no training was left unfinished{harmless}")
-
-
-def _is_held(lock: Path) -> bool:
-    """Tell whether a living process holds a lock file; one that is only there holds nothing."""
-    if not lock.is_file():
-        return False
-    try:
-        with FileLock(lock, timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:
-        return False
-
-
 def _tracking(root: Path) -> Iterator[Finding]:
     killed: list[Journal] = []
     unsent: list[Journal] = []
     damaged = 0
     for journal in journals(root):
         try:
-            if _is_held(journal.alive_lock):
+            if is_held(journal.alive_lock):
                 continue
             if journal.last_status() == "RUNNING":
                 killed.append(journal)

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil  # type: ignore[import-untyped]
-
+from gptmodel.compute.limits import memory_limit
 from gptmodel.units import duration, size
 
 if TYPE_CHECKING:
@@ -43,8 +42,8 @@ def _work(params: "Params", text: "PlannedText", measured: "Measured", plan: "Pl
 
 def _room(measured: "Measured", plan: "Plan", root: Path) -> Iterator[Row]:
     where = "" if measured.platform["device"] == "cpu" else ", most of it on the device"
-    total = size(psutil.virtual_memory().total)
-    yield "memory", size(measured.memory), f"at the peak of train{where}; this machine has {total}"
+    limit = memory_limit()
+    yield "memory", size(measured.memory), f"at the peak of train{where}; {limit.words} {size(limit.bytes)}"
     free = shutil.disk_usage(root).free
     parts = f"model.pth {size(plan.model)}, data/prepared {size(plan.prepared)}, and DVC's and MLflow's copies"
     yield "disk", size(plan.kept), f"{parts}; {size(free)} are free"

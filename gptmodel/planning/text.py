@@ -17,6 +17,7 @@ from gptmodel.data.text_file import Text, cut, splits, survey
 from gptmodel.data.tokens import HEADER_BYTES, id_dtype
 from gptmodel.errors import DataError
 from gptmodel.files import json_bytes
+from gptmodel.project.layout import project_root, source_path
 from gptmodel.tokenizers.base import Tokenizer
 from gptmodel.tokenizers.kinds import KINDS
 
@@ -44,8 +45,8 @@ class PlannedText:
 
 def find_text(fetch: FetchParams, params: PrepareParams, prepared: Path, text: Path) -> PlannedText:
     """Return the text of a plan; DataError when there is none and nothing is known of it."""
-    source = Path(fetch.source)
-    if fetch.source not in ("own", "shakespeare") and "://" not in fetch.source and source.is_file():
+    source = source_path(fetch.source, project_root())
+    if source is not None and source.is_file():
         text = source
     surveyed = survey(text, KINDS[params.tokenizer].unit) if text.is_file() else None
     if all((prepared / name).is_file() for name in (TOKENIZER, TRAIN, VAL)):

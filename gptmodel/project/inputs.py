@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import gptmodel
-from gptmodel.errors import ConfigError, DataError
-from gptmodel.files import digest
+from gptmodel.errors import ConfigError, DataError, GptModelError
+from gptmodel.files import digest, read_json
 from gptmodel.project import dvc_yaml
 from gptmodel.project.layout import Layout
+from gptmodel.project.lock import read_lock
 
 PIPELINE_FILE = Path("dvc.yaml")
 CODE = ("gptmodel", "stages", "requirements.txt")
@@ -50,6 +51,24 @@ def code_digest(stage: str) -> str:
     for dep in sorted(deps):
         sha.update(f"{dep} {_digest(checkout / dep)}\n".encode())
     return sha.hexdigest()
+
+
+def text_digest() -> str:
+    """Return the sha256 of the text that data/prepared was made of, as prepare measured it; or `unknown`."""
+    try:
+        return str(read_json(Layout().metrics("prepare"))["text_sha256"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return "unknown"
+
+
+def text_in_lock(source: str) -> str | None:
+    """Return DVC's md5 of the text that dvc.lock has for this fetch.source; None if it was written for another one."""
+    try:
+        fetch = read_lock(Path("dvc.lock"))["fetch"]
+        is_same = fetch.params["params.yaml"]["fetch"]["source"] == source
+        return fetch.outs[Layout().text.as_posix()].md5 if is_same else None
+    except (GptModelError, LookupError, TypeError):
+        return None
 
 
 def _definition(pipeline: Path, stage: str) -> dict[str, Any]:

@@ -22,6 +22,14 @@ class Layout:
         return self.root / "data" / "input.txt"
 
     @property
+    def source(self) -> Path:
+        """What fetch notes of its source for DVC: a link to a local file, so that DVC sees it change.
+
+        Where that file is gone, DVC itself ends, naming this one: so it has the name of the setting.
+        """
+        return self.root / "data" / "fetch.source"
+
+    @property
     def prepared(self) -> Path:
         return self.root / "data" / "prepared"
 
@@ -58,3 +66,15 @@ def project_root() -> Path:
         return Path(root)
     cwd = Path.cwd()
     return next((folder for folder in (cwd, *cwd.parents) if (folder / "dvc.yaml").is_file()), cwd)
+
+
+def source_path(source: str, root: Path) -> Path | None:
+    """Return the file that fetch.source names; None where it names none: shakespeare, own, a URL that is not local.
+
+    A relative path starts at the project's folder, wherever a stage runs, and `~` is the user's home.
+    """
+    for scheme in ("file://", "local://"):
+        source = source.removeprefix(scheme)
+    if source in ("shakespeare", "own") or "://" in source:
+        return None
+    return root / os.path.expanduser(source)  # noqa: PTH111  # which leaves `~` of nobody as it is

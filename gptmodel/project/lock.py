@@ -69,7 +69,8 @@ def read_yaml(path: Path, name: str) -> dict[str, Any]:
     try:
         value = dvc_yaml.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(f"{name}: no such file; `dvc repro` makes one, and git has to track it") from None
+        maker = "run `dvc repro`, which writes it, and commit it" if path.name == "dvc.lock" else "commit one"
+        raise DataError(f"{name}: no such file; {maker}") from None
     except OSError as error:
         raise DataError(f"{name}: cannot be read: {error.strerror}") from None
     except ValueError as error:
@@ -83,7 +84,7 @@ def read_lock(path: Path, name: str = "dvc.lock") -> dict[str, LockedStage]:
     """Read dvc.lock; DataError names the first thing in it that DVC would not have written."""
     content = read_yaml(path, name)
     if content.keys() - {"stages"} != {"schema"} or content["schema"] != "2.0":
-        raise DataError(f"{name}: has to hold schema 2.0 and stages; `dvc repro` writes it anew")
+        raise DataError(f"{name}: has to hold schema 2.0 and stages; delete it, and `dvc repro` writes it anew")
     stages = _mapping(content.get("stages", {}), f"{name}: stages")
     return {key: _locked(_mapping(value, f"{name}: {key}"), f"{name}: {key}") for key, value in stages.items()}
 

@@ -47,6 +47,12 @@ class Checkout:
         path = self.tree / file
         return read_yaml(path, f"{self.revision}: {file}") if path.is_file() else {}
 
+    @property
+    def text_source(self) -> str | None:
+        """fetch.source of the revision."""
+        section = self.settings("params.yaml").get("fetch")
+        return str(section.get("source")) if isinstance(section, dict) else None
+
 
 def difference(locked: Entry, actual: Entry | None, where: str) -> str:
     """Return in what a file is not as dvc.lock records it, for readers; nothing if it is."""

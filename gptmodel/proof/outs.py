@@ -28,7 +28,7 @@ def _compare(
     if entry is None or rebuilt is None:
         return MISSING, "not in dvc.lock" if entry is None else "the stage did not write it"
     if committed is None and out.kind != "outs" and not out.cached:
-        return MISSING, f"not committed: `git add {path}`"
+        return MISSING, "git does not have it; run `dvc repro`, `git add` it and commit"
     if committed is not None and (md5 := md5_of(committed)) != entry.md5:
         return DIFFERS, f"lock {entry.md5[:8]}, committed {md5[:8]}, rebuilt {rebuilt.md5[:8]}"
     if path in VOLATILE:

@@ -36,7 +36,7 @@ class ModelPlatform:
         is_new = rebuilt is not None and rebuilt.md5 != entry.md5
         try:
             locked = platform_of(beside if placed else root / path)
-            here = platform_of(tree / path) if is_new else {**locked, **platform_here()}
+            here = platform_of(tree / path) if is_new else _as_here(locked)
         except (GptModelError, KeyError) as error:
             text = f"{path}: the platform of the locked model is not known: {error}"
             self.explanations.append(Explanation(text))
@@ -58,12 +58,11 @@ def platform_of(model: Path) -> dict[str, str]:
     return {str(key): str(value) for key, value in platform.items()}
 
 
-def platform_here() -> dict[str, str]:
-    """Return what of the fingerprint does not depend on the settings of a training."""
-    from gptmodel.compute.place import Place
+def _as_here(platform: dict[str, str]) -> dict[str, str]:
+    """Return a fingerprint as it were if that training computed on this machine."""
+    from gptmodel.compute.place import of_this_machine
 
-    fingerprint = Place.on("cpu").fingerprint
-    return {key: fingerprint[key] for key in ("torch", "torch_build", "cpu_capability")}
+    return {**platform, **of_this_machine(platform)}
 
 
 def explained(path: str, platforms: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
@@ -83,4 +82,4 @@ def another_machine(locked: Mapping[str, str], here: Mapping[str, str]) -> str:
 
 def _difference(locked: Mapping[str, str], here: Mapping[str, str]) -> str:
     keys = [key for key in {**locked, **here} if locked.get(key) != here.get(key)]
-    return ", ".join(f"{key} {locked.get(key)} there, {here.get(key)} here" for key in keys)
+    return ", ".join(f"{key} {locked.get(key, 'unknown')} there, {here.get(key, 'unknown')} here" for key in keys)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Generator
 from pathlib import Path
 
+from gptmodel.project.layout import source_path
 from gptmodel.project.lock import LockedStage, Stage
 from gptmodel.proof.checkout import Checkout
 from gptmodel.proof.result import DIFFERS, FAILED, Explanation, Row
@@ -19,15 +20,13 @@ NOT_PASSED_ON = ("DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "MLFLOW_RUN_ID", "PYTHO
 
 def rebuild(checkout: Checkout, stage: Stage, locked: LockedStage) -> Generator[Row | Explanation, None, bool]:
     """Run a stage in its tree; yield what is to be said of that, and return whether its outs can be compared."""
-    source = _text_source(checkout) if stage.name == "fetch" else None
+    source = checkout.text_source if stage.name == "fetch" else None
     if source == "own" and not _take_text(checkout, stage, locked):  # an input: it is where the user keeps it
-        for path in stage.outs:
-            yield Row(stage.name, path, DIFFERS, "your own text in the workspace is not the one in dvc.lock")
+        text = next(path for path, out in stage.outs.items() if out.persist)
+        detail = "your own text here is not the one in dvc.lock: put that one back, or run `dvc repro` and commit"
+        yield Row(stage.name, text, DIFFERS, detail)
         return False
-    settings: tuple[str, ...] = ()
-    if source and source != "own" and "://" not in source and not (checkout.tree / source).exists():
-        untracked = checkout.revision.root / source
-        settings = ("-S", f"fetch.source={json.dumps(str(untracked))}") if untracked.is_file() else ()
+    settings = _untracked_source(checkout, source) if source else ()
     reason = run_stage(stage, checkout.tree, settings)
     if reason is not None and source and _take_text(checkout, stage, locked):
         yield Explanation(f"{stage.name}: {reason}; the workspace's text was checked by its sha256 instead")
@@ -37,16 +36,18 @@ def rebuild(checkout: Checkout, stage: Stage, locked: LockedStage) -> Generator[
     return reason is None
 
 
-def _text_source(checkout: Checkout) -> str | None:
-    """Return fetch.source of the revision."""
-    section = checkout.settings("params.yaml").get("fetch")
-    return str(section.get("source")) if isinstance(section, dict) else None
+def _untracked_source(checkout: Checkout, source: str) -> tuple[str, ...]:
+    """Return the setting that names the file of fetch.source in the project's folder, if git does not have it."""
+    here, there = (source_path(source, root) for root in (checkout.revision.root, checkout.tree))
+    if here is None or there is None or there.exists() or not here.is_file():
+        return ()
+    return "-S", f"fetch.source={json.dumps(str(here))}"
 
 
 def _take_text(checkout: Checkout, stage: Stage, locked: LockedStage) -> bool:
     """Put the workspace's text in place, if it is that of the lock."""
-    outs = [(path, locked.outs[path].md5) for path in stage.outs if path in locked.outs]
-    return all(place(checkout, path, md5, checkout.tree / path) for path, md5 in outs)
+    texts = [(path, locked.outs[path].md5) for path, out in stage.outs.items() if out.persist and path in locked.outs]
+    return all(place(checkout, path, md5, checkout.tree / path) for path, md5 in texts)
 
 
 def run_stage(stage: Stage, tree: Path, settings: tuple[str, ...] = ()) -> str | None:

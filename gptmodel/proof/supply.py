@@ -10,11 +10,11 @@ from gptmodel.proof.checkout import Checkout
 from gptmodel.proof.result import MISSING, Row
 
 
-def supply(checkout: Checkout, stage: Stage, locked: LockedStage) -> Iterator[Row]:
+def supply(checkout: Checkout, stage: Stage, locked: LockedStage, *, whole: bool) -> Iterator[Row]:
     """Put the outs that the stage depends on in place, as the lock has them; yield a row for each that is nowhere.
 
-    A stage is judged by itself: one that differs does not make those behind it differ. Where the locked out is
-    nowhere, the rebuilt one has to do.
+    `whole` means that all stages are rebuilt. A stage is judged by itself: one that differs does not make those behind
+    it differ. Where the locked out is nowhere, the rebuilt one has to do.
     """
     for path in stage.deps:
         entry, target = locked.deps.get(path), checkout.tree / path
@@ -29,8 +29,11 @@ def supply(checkout: Checkout, stage: Stage, locked: LockedStage) -> Iterator[Ro
             target.parent.mkdir(parents=True, exist_ok=True)
             beside.rename(target)
         elif current is None:
-            detail = "needed, but neither rebuilt, nor in the workspace, nor in DVC's cache"
-            yield Row(stage.name, path, MISSING, f"{detail}: `dvc pull`, or verify without --stage")
+            mend = f"mend {checkout.maker(path)} first" if whole else "verify without --stage"
+            if dvc_setting(checkout.revision.root, "core", "remote"):
+                mend += ", or try `dvc pull`"
+            detail = f"needed, but neither rebuilt, nor in the workspace, nor in DVC's cache: {mend}"
+            yield Row(stage.name, path, MISSING, detail)
 
 
 def place(checkout: Checkout, path: str, md5: str, target: Path) -> bool:

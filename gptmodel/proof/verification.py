@@ -38,19 +38,19 @@ def rebuild_and_compare(revision: Revision, tree: Path, stages: Sequence[str] = 
     for name in sorted(checkout.lock.keys() - {stage.name for stage in checkout.stages}):
         yield Row(name, "", DIFFERS, "in dvc.lock, but not in dvc.yaml")
     for stage in selected:
-        yield from _rebuild_and_compare(checkout, stage, platform)
+        yield from _rebuild_and_compare(checkout, stage, platform, whole=len(selected) == len(checkout.stages))
     if revision.is_head:
         yield from compare_workspace(checkout, selected)
     yield from platform.explanations
 
 
-def _rebuild_and_compare(checkout: Checkout, stage: Stage, platform: ModelPlatform) -> Iterator[Event]:
+def _rebuild_and_compare(checkout: Checkout, stage: Stage, platform: ModelPlatform, *, whole: bool) -> Iterator[Event]:
     locked = checkout.lock.get(stage.name)
     if locked is None:
         yield Row(stage.name, "", MISSING, "not in dvc.lock: run `dvc repro` and commit it")
         return
     yield from compare_inputs(checkout, stage, locked)
-    if missing := list(supply(checkout, stage, locked)):
+    if missing := list(supply(checkout, stage, locked, whole=whole)):
         yield from missing
         return
     yield Rebuilding(stage.name)

@@ -7,6 +7,7 @@ from gptmodel.project.git import git
 from gptmodel.project.lock import Stage, measure, read_lock
 from gptmodel.proof.checkout import Checkout
 from gptmodel.proof.result import DIFFERS, Row
+from gptmodel.proof.supply import place, remove
 
 
 def compare_workspace(checkout: Checkout, stages: Sequence[Stage]) -> Iterator[Row]:
@@ -21,12 +22,26 @@ def compare_workspace(checkout: Checkout, stages: Sequence[Stage]) -> Iterator[R
         uncommitted_lock = {}
     tracked = ["dvc.lock", *(path for stage in stages for path in stage.outs if path in checkout.committed)]
     for path in git(root, "diff", "--name-only", "--relative", "HEAD", "--", *tracked).splitlines():
-        detail = f"it differs from {checkout.revision}: commit it, or `git restore {path}`"
+        keep = "commit it if `dvc repro` wrote it"
+        detail = f"it differs from {checkout.revision}: {keep}; `git checkout HEAD -- {path}` brings that one back"
         yield Row("workspace", path, DIFFERS, detail)
     for stage in stages:
         locks = [lock[stage.name].outs for lock in (checkout.lock, uncommitted_lock) if stage.name in lock]
         for path in stage.outs:
             entry = None if path in tracked else measure(root / path)
             if entry is not None and entry not in [outs.get(path) for outs in locks]:
-                detail = f"md5 {entry.md5[:8]} is not that of dvc.lock: `dvc checkout {path}`"
-                yield Row("workspace", path, DIFFERS, detail)
+                mend = _mend(checkout, stage, path, [outs[path].md5 for outs in locks if path in outs])
+                yield Row("workspace", path, DIFFERS, f"md5 {entry.md5[:8]} is not that of dvc.lock: {mend}")
+
+
+def _mend(checkout: Checkout, stage: Stage, path: str, md5s: list[str]) -> str:
+    """Return what makes an out and the lock agree again; DVC can restore only what it has in its cache."""
+    out, beside = stage.outs[path], checkout.tree.parent / "cached"
+    if not out.cached:
+        mend = "run `dvc repro` and commit what it changes"
+        is_in_the_way = out.persist and checkout.text_source != "own"  # fetch does not replace a user's text
+        return f"set fetch.source to own or move the file away, then {mend}" if is_in_the_way else mend
+    if md5s and place(checkout, path, md5s[-1], beside):
+        remove(beside)
+        return f"`dvc checkout --force {path}` replaces it by that one"
+    return f"`dvc repro {stage.name}` replaces it by a new one"

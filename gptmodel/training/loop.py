@@ -44,7 +44,7 @@ class Hooks:
 
     observer: Observer
     save: Callable[[TrainingState], None]
-    """Called every `runtime.snapshot_seconds`, and when stopped."""
+    """Called every `runtime.snapshot_seconds`, and when stopped; never before the first iteration."""
     stopped: Callable[[], bool]
     """Asked between two iterations."""
 
@@ -92,6 +92,8 @@ def _tell(state: TrainingState, hooks: Hooks, row: Evaluation) -> None:
 
 
 def _save(state: TrainingState, hooks: Hooks) -> None:
+    if state.iteration == 0:  # it would be made again in no time, and nothing large stays of a training given up
+        return
     try:
         hooks.save(state)
     except OSError as error:  # a full disk does not stop a training: the snapshot before stays

@@ -1,7 +1,5 @@
 """How much memory a training needs, from its settings alone, before anything is allocated."""
 
-import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,9 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gptmodel.compute.limits import memory_limit
 from gptmodel.compute.place import Place
 from gptmodel.config import ModelParams, Params, TrainParams
-from gptmodel.errors import TrainingError
+from gptmodel.errors import TrainingError, is_out_of_memory
 from gptmodel.evaluation.loss import TOKENS_AT_ONCE
 from gptmodel.nn.fused import SHORT_BLOCK
 from gptmodel.nn.transformer import TransformerModel
@@ -26,14 +25,14 @@ COUNTED_BYTES = 20  # of a training token in the counts of one order of n-grams
 
 
 def place_in_memory(params: Params, vocab_size: int, train_tokens: int, place: Place) -> tuple[Place, int]:
-    """Return where a training computes, given the machine's main memory, and about how many bytes it needs there.
+    """Return where a training computes, given the main memory it may use, and about how many bytes it needs there.
 
     Evaluations compute beside the iterations only where there is memory for both at once. Raises TrainingError when
-    the main memory is smaller than what is needed there without that.
+    it may use less main memory than is needed there without that.
     """
     estimate = partial(estimate_bytes, params.model, params.train, vocab_size, train_tokens)
     needed = estimate(beside=place.beside)
-    if place.beside and needed > _main_memory():
+    if place.beside and needed > memory_limit().bytes:
         place, needed = replace(place, beside=False), estimate(beside=False)
     if place.device.type == "cpu":
         check_memory(needed)
@@ -121,8 +120,8 @@ def memory_errors(when: Callable[[], str]) -> Iterator[None]:
     """Turn a failed allocation into a TrainingError that says when it was and what to do."""
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
-        if not _of_memory(error):
+    except Exception as error:
+        if not is_out_of_memory(error):
             raise
         raise TrainingError(
             f"out of memory {when()}: lower train.batch_size, model.block_size, model.n_layer, model.n_embd or "
@@ -130,29 +129,11 @@ def memory_errors(when: Callable[[], str]) -> Iterator[None]:
         ) from error
 
 
-def _of_memory(error: BaseException | None) -> bool:
-    """Tell whether an error, or one that it came up in the handling of, is a failed allocation.
-
-    `torch.save` closes its archive then, and that fails with an error of its own.
-    """
-    if error is None:
-        return False
-    by_torch = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-    return by_torch or isinstance(error, MemoryError) or _of_memory(error.__context__)
-
-
 def check_memory(needed: int) -> None:
-    """Raise TrainingError when the machine's main memory is smaller than what is needed."""
-    available = _main_memory()
-    if needed > available:
+    """Raise TrainingError when this process may use less main memory than is needed."""
+    limit = memory_limit()
+    if needed > limit.bytes:
         raise TrainingError(
-            f"training would need about {size(needed)} of memory, and this machine has {size(available)}: "
+            f"training would need about {size(needed)} of memory, and {limit.words} {size(limit.bytes)}: "
             "lower train.batch_size, model.block_size, model.n_layer, model.n_embd or model.kneser_ney"
         )
-
-
-def _main_memory() -> int:
-    """Return the bytes of the machine's main memory; where it is not told, as many as can be."""
-    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
-        return sys.maxsize
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

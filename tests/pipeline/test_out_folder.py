@@ -8,7 +8,7 @@ from pipeline_helpers import REPOSITORY, TINY, TRACKING, Project
 
 PRESETS = sorted(path.name for path in (REPOSITORY / "presets").glob("*.yaml"))
 WRITES = {
-    "fetch": {"data/input.txt", "data/.fetched.json"},
+    "fetch": {"data/input.txt", "data/.fetched.json", "data/fetch.source"},
     "prepare": {
         "data/prepared/tokenizer.json",
         "data/prepared/train.bin",

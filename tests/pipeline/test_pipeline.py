@@ -180,6 +180,7 @@ def test_the_run_names_code_data_and_model(finished: Project, run: Any) -> None:
     from gptmodel.files import digest
 
     tags = run.data.tags
+    assert tags["text.sha256"] == finished.sha256("data/input.txt")
     assert tags["mlflow.source.git.commit"] == finished.git("rev-parse", "HEAD").strip()
     assert tags["gptmodel.git.dirty"] == "false"
     for split in ("train", "val"):

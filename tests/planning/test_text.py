@@ -13,7 +13,7 @@ from gptmodel.planning.text import SHAKESPEARE_BYTES, PlannedText, find_text
 from gptmodel.tokenizers.kinds import KINDS
 
 TEXT = "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich.\n" * 9
-OWN, SHAKESPEARE = FetchParams(source="own", sha256=None), FetchParams(source="shakespeare", sha256=None)
+OWN, SHAKESPEARE = (FetchParams(source=source, sha256=None, max_gb=1.0) for source in ("own", "shakespeare"))
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_damaged_data_is_an_error(text: Path) -> None:
 
 
 def test_a_local_source_is_read_where_it_lies(text: Path) -> None:
-    fetch = FetchParams(source=str(text), sha256=None)
+    fetch = FetchParams(source=str(text), sha256=None, max_gb=1.0)
     planned = find_text(fetch, settings(), text.parent / "none", text.parent / "none.txt")
     assert planned.train_tokens + planned.val_tokens == len(TEXT)
 
@@ -125,6 +125,6 @@ def test_the_default_text_is_assumed_before_it_is_fetched(tmp_path: Path, kind: 
 
 @pytest.mark.parametrize("source", ["own", "https://example.org/a.txt", "none.txt"])
 def test_a_text_nothing_is_known_of_is_an_error(tmp_path: Path, source: str) -> None:
-    fetch = FetchParams(source=source, sha256="0" * 64)
+    fetch = FetchParams(source=source, sha256="0" * 64, max_gb=1.0)
     with pytest.raises(DataError, match=rf"input\.txt: no such text.*{source}.*dvc repro prepare"):
         find(tmp_path / "input.txt", settings(), fetch)

@@ -1,5 +1,6 @@
 """`gptmodel verify` where torch computes otherwise than on the machine of the lock: here on this one, without AVX."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -12,9 +13,10 @@ pytestmark = pytest.mark.skipif(HERE == "DEFAULT", reason="this processor has no
 STAGES = ("--stage", "train", "--stage", "evaluate")
 
 
-def elsewhere(project: Path, *words: str) -> Completed:
+def elsewhere(project: Path, *words: str, **environment: str) -> Completed:
     """Verify in a process that imports torch for itself: it reads the variable then."""
-    return call(project, sys.executable, "-m", "stages.cli", "verify", *words, ATEN_CPU_CAPABILITY="default")
+    environment = environment or {"ATEN_CPU_CAPABILITY": "default"}
+    return call(project, sys.executable, "-m", "stages.cli", "verify", *words, **environment)
 
 
 def test_other_bytes_are_laid_to_the_platform_and_metrics_agree_within_the_tolerance(project: Path) -> None:
@@ -58,3 +60,10 @@ def test_a_stage_behind_the_model_knows_the_platform_of_the_model(project: Path)
     assert result.returncode == 0, result.stdout + result.stderr
     assert rows(result)["evaluate", "metrics/evaluate.json"] == "within tolerance"
     assert "models/model.pth: this machine: cpu_capability DEFAULT" in result.stdout
+
+
+def test_a_library_that_computes_otherwise_is_another_platform_although_nothing_else_is(project: Path) -> None:
+    result = elsewhere(project, "--stage", "train", MKL_CBWR="COMPATIBLE")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert rows(result)["train", "models/model.pth"] == "other platform"
+    assert re.search(r"why the bytes differ: arithmetic [0-9a-f]{12} there, [0-9a-f]{12} here$", result.stdout, re.M)

@@ -56,7 +56,7 @@ def test_an_honest_commit_is_proven_and_nothing_is_touched(project: Path) -> Non
     assert statuses["train", "models/run.json"] == "volatile"
     assert statuses["train", "metrics/train.json"] == "same, but for the time it took"
     assert statuses["evaluate", "metrics/evaluate.json"] == "same"
-    assert len([key for key in statuses if key[1] != "code, data, settings"]) == 11
+    assert len([key for key in statuses if key[1] != "code, data, settings"]) == 12
     assert [line for line in result.stderr.splitlines() if line.startswith("rebuilding")] == [
         f"rebuilding {stage} ..." for stage in ("fetch", "prepare", "train", "evaluate", "sample")
     ]
@@ -79,7 +79,8 @@ def test_a_forged_md5_is_caught(project: Path) -> None:
 def test_a_lock_that_disagrees_with_itself_is_caught(project: Path) -> None:
     text = (project / "dvc.lock").read_text()
     old = md5_in_lock(project, "data/input.txt")
-    (project / "dvc.lock").write_text(text.replace(old, old[::-1], 1))  # as an out of fetch only
+    entry = "path: data/input.txt\n      hash: md5\n      md5: "
+    (project / "dvc.lock").write_text(text.replace(entry + old, entry + old[::-1], 1))  # as an out of fetch only
     commit(project)
     result = gptmodel(project, "verify", "--stage", "prepare")
     assert faults(result) == {("prepare", "data/input.txt", "differs")}
@@ -157,7 +158,7 @@ def test_what_is_changed_by_hand_in_the_workspace_is_caught(project: Path) -> No
         ("workspace", "dvc.lock", "differs"),
     }
     assert "uncommitted changes: dvc.lock, metrics/prepare.json" in result.stderr
-    assert "dvc checkout data/prepared" in result.stdout
+    assert "`dvc checkout --force data/prepared` replaces it by that one" in result.stdout
 
 
 def test_a_model_changed_by_hand_is_caught(forged_training: Completed) -> None:
@@ -198,7 +199,8 @@ def test_quick_mode_takes_what_a_stage_needs_from_the_cache_or_says_what_is_miss
     result = gptmodel(project, "verify", "--stage", "sample")
     assert result.returncode == 2
     assert faults(result) == {("sample", "models/model.pth", "missing")}
-    assert "dvc pull" in result.stdout
+    assert "verify without --stage" in result.stdout
+    assert "dvc pull" not in result.stdout  # there is nothing to pull from
 
 
 def test_a_users_own_text_is_an_input(project: Path) -> None:

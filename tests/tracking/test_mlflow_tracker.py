@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock, Timeout
 from mlflow import MlflowClient
 from mlflow_server import free_port, mlflow_server
-from tracking_helpers import client, history, new_key, only_run, python
+from tracking_helpers import client, history, new_key, only_run, python, sync
 
 from gptmodel.tracking.journal import Journal
 from gptmodel.tracking.mlflow_tracker import attach, start_run
-from gptmodel.tracking.send_to_mlflow import sync
 from gptmodel.tracking.tracker import NullTracker
 
 TRAIN = """
@@ -109,6 +109,27 @@ def test_a_run_and_its_evaluation(root: Path) -> None:
     names = sorted(path.relative_to(artifacts).as_posix() for path in artifacts.rglob("*") if path.is_file())
     assert names == ["model/model.pth", "plots/a.png", "plots/deep/b.png"]
     assert not senders(str(described["journal"]))
+
+
+@pytest.mark.parametrize("when", ["before it is sent", "after it was sent"])
+def test_a_record_that_is_removed_meanwhile_is_said_and_sent_all_the_same(root: Path, when: str) -> None:
+    key = new_key()
+    tracker = start_run(root, "exp", key, "name")
+    for step in range(5):
+        tracker.log_metrics({"loss": step / 10}, step)
+    if when == "after it was sent":
+        tracker.flush()
+        wait_until(lambda: Journal(root, key).sent().offset == Journal(root, key).size)
+    shutil.rmtree(root / "runs")
+    for step in range(5, 10):
+        tracker.log_metrics({"loss": step / 10}, step)
+    tracker.flush()
+    with pytest.raises(Timeout), FileLock(Journal(root, key).alive_lock, timeout=0):
+        pass
+    tracker.close("FINISHED")
+    assert tracker.problem == f"runs/tracking/{key} was removed while the run was tracked: it was written anew"
+    assert history(root, "loss") == losses(10)
+    assert only_run(root).info.status == "FINISHED"
 
 
 def test_a_server_that_refuses_costs_seconds_and_nothing_else(root: Path) -> None:
@@ -209,6 +230,7 @@ def test_a_killed_run_is_marked_and_goes_on_in_the_same_run(root: Path) -> None:
 def test_killing_both_processes_at_any_time_loses_nothing(root: Path, seconds: float) -> None:
     key = new_key()
     process = python(TRAIN, root, key, 0, 10_000, 0.002)
+    wait_until(lambda: Journal(root, key).size > 0)  # a busy machine takes its time to start it
     time.sleep(seconds)
     listing = subprocess.run(["ps", "axww", "-o", "pid,command"], capture_output=True, text=True, check=True).stdout
     lines = [line for line in listing.splitlines() if "tracking.send_to_mlflow" in line and key in line]

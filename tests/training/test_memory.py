@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from model_helpers import ROOT
 
+from gptmodel.compute.limits import MemoryLimit
 from gptmodel.compute.place import Place
 from gptmodel.config import Params, PrepareParams
 from gptmodel.data.corpus import prepare
@@ -59,11 +60,11 @@ def test_an_evaluation_beside_the_iterations_counts_with_its_weights_where_there
     in_turn = Place.on("cpu")
     both = replace(in_turn, beside=True)
     for main_memory, expected in ((beside, (both, beside)), (beside - 1, (in_turn, alone)), (alone, (in_turn, alone))):
-        monkeypatch.setattr(memory, "_main_memory", lambda main_memory=main_memory: main_memory)
+        monkeypatch.setattr(memory, "memory_limit", lambda size=main_memory: MemoryLimit(size, "a test has"))
         assert place_in_memory(params, 65, 1000, both) == expected
         assert place_in_memory(params, 65, 1000, in_turn) == (in_turn, alone)
-    monkeypatch.setattr(memory, "_main_memory", lambda: alone - 1)
-    with pytest.raises(TrainingError, match="of memory, and this machine has"):
+    monkeypatch.setattr(memory, "memory_limit", lambda: MemoryLimit(alone - 1, "a test has"))
+    with pytest.raises(TrainingError, match="of memory, and a test has"):
         place_in_memory(params, 65, 1000, both)
 
 

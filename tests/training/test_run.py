@@ -1,5 +1,8 @@
 """What a training does between its inputs and its first iteration."""
 
+import multiprocessing
+import os
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +14,9 @@ from model_helpers import small_params
 from gptmodel.config import Params
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import PreparedData, load_prepared
-from gptmodel.errors import ConfigError
-from gptmodel.training.run import TrainingRun
+from gptmodel.errors import ConfigError, TrainingError
+from gptmodel.training import run as run_module
+from gptmodel.training.run import TrainingRun, _locked
 
 COUNTING = {"kneser_ney": 3, "kneser_ney_share": 0.3}
 
@@ -63,3 +67,50 @@ def test_an_order_too_long_for_the_vocabulary_is_told_before_anything_is_made(
     ):
         pass
     assert not (tmp_path / "other").exists()
+
+
+def test_the_lock_goes_with_the_run_however_it_ends(tmp_path: Path, data: PreparedData) -> None:
+    runs = tmp_path / "runs"
+    with TrainingRun.open(runs, data, small_params()) as run:
+        assert (runs / f"{run.folder.name}.lock").exists()
+        with (
+            pytest.raises(TrainingError, match="the same training is already running in another process"),
+            TrainingRun.open(runs, data, small_params()),
+        ):
+            pass
+        assert (runs / f"{run.folder.name}.lock").exists()
+        run.forget()
+    assert list(runs.iterdir()) == []
+    with pytest.raises(ZeroDivisionError), TrainingRun.open(runs, data, small_params()):
+        raise ZeroDivisionError
+    assert not list(runs.glob("*.lock"))
+
+
+def _take_turns(folder: Path, turns: int) -> None:
+    """Hold the lock so many times, and write down each time that somebody else was inside."""
+    taken, run_module.A_MOMENT = 0, 0.0  # whoever waits tries at every moment
+    while taken < turns:
+        try:
+            with _locked(folder / "a.lock"):
+                try:
+                    os.close(os.open(folder / "inside", os.O_CREAT | os.O_EXCL))
+                except FileExistsError:
+                    (folder / f"both-{os.getpid()}-{taken}").touch()
+                    continue
+                time.sleep(0.001)
+                (folder / "inside").unlink()
+                taken += 1
+        except TrainingError:
+            pass
+
+
+def test_a_lock_that_is_removed_at_its_end_still_excludes_all_others(tmp_path: Path) -> None:
+    """Each removal is a moment in which one may hold the file that was, and another the one that is."""
+    fork = multiprocessing.get_context("fork")
+    processes = [fork.Process(target=_take_turns, args=(tmp_path, 60)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert list(tmp_path.iterdir()) == []

@@ -39,7 +39,7 @@ def assert_same_state(one: TrainingState, other: TrainingState) -> None:
 MUON = {"muon_lr": 0.1, "muon_momentum": 0.9}
 
 
-@pytest.mark.parametrize("killed_at", [0, 1, 3, 4, 5])
+@pytest.mark.parametrize("killed_at", [1, 3, 4, 5])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
 def test_a_resumed_run_is_the_straight_run(tmp_path: Path, optimizer: str, killed_at: int) -> None:
     sections: dict[str, Any] = {
@@ -62,6 +62,20 @@ def test_a_resumed_run_is_the_straight_run(tmp_path: Path, optimizer: str, kille
     assert resumed.seconds == killed.seconds
     assert fit(resumed, *plain_run(**sections)) is True
     assert_same_state(resumed, straight)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1000.0], ids=["due", "stopped"])
+def test_nothing_is_kept_before_the_first_iteration(seconds: float) -> None:
+    saved: list[int] = []
+    state = new_state()
+    run = varied(
+        plain_run(),
+        save=lambda state: saved.append(state.iteration),
+        stopped=lambda: seconds > 0.0 or state.iteration == 2,
+        snapshot_seconds=seconds or 1e-9,
+    )
+    assert fit(state, *run) is False
+    assert saved == ([] if seconds else [1, 2])
 
 
 def test_a_run_killed_after_each_iteration_is_the_straight_run(tmp_path: Path) -> None:
