@@ -140,11 +140,10 @@ class TrainParams(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        faults = [
-            f"train.{name} is null: optimizer {self.optimizer} needs it ({type(self).model_fields[name].description})"
-            for name in SETTINGS_OF[self.optimizer]
-            if getattr(self, name) is None
-        ]
+        missing = [name for name in SETTINGS_OF[self.optimizer] if getattr(self, name) is None]
+        faults = [f"train.{name} is null: optimizer {self.optimizer} needs it" for name in missing]
+        if missing:
+            faults[-1] += f"; usual are {' '.join(map(_usual, missing))}"
         if self.min_lr > self.learning_rate:
             faults.append(f"train.min_lr = {self.min_lr}: has to be at most train.learning_rate = {self.learning_rate}")
         if self.warmup_iters >= self.max_iters:
@@ -153,6 +152,12 @@ class TrainParams(Section):
             faults.append("train.dtype = float16: needs device cuda; on cpu use float32 or bfloat16")
         _raise_if(faults)
         return self
+
+
+def _usual(name: str) -> str:
+    """Return how the command line sets a key of `train` to the value that its words call usual."""
+    match = re.search(r"([\d.]+) is usual", str(TrainParams.model_fields[name].description))
+    return f"-S train.{name}={match[1] if match else '...'}"
 
 
 class EvaluateParams(Section):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gptmodel.project.layout import Layout
-from stages.command import main, new_app, say
+from stages.command import main, new_app, note, say
 from stages.options import (
     MODEL_FILE,
     PARAMS_FILE,
@@ -11,6 +11,7 @@ from stages.options import (
     OutOption,
     ParamsOption,
     SettingsOption,
+    is_trial,
     read_params,
     showing,
 )
@@ -26,7 +27,11 @@ def evaluate(
     model_file: ModelOption = MODEL_FILE,
 ) -> None:
     """Score every token of both splits once. Says whether the model overfits, underfits or is healthy."""
-    params = read_params(params_file, settings)
+    trial = is_trial(params_file, settings, out, model_file != MODEL_FILE)
+    writes = model_file == MODEL_FILE or not trial or out != Path()
+    params = read_params(params_file, settings, trial=trial, model_file=model_file)
+    if trial and writes and out == Path():
+        note("note: -S holds for this run only: it is not tracked, and dvc.lock does not record it")
 
     from gptmodel.checkpoint.model_file import load_model
     from gptmodel.compute.place import Place

@@ -99,7 +99,7 @@ def showing(*sections: str) -> type[TyperCommand]:
             for section in sections:
                 section_values = values.get(section) or {}
                 rows = [
-                    (f"{section}.{key}", f"{described(field)}  [default: {_plain(section_values.get(key))}]")
+                    (f"{section}.{key}", f"{described(field)}  [default: {plain(section_values.get(key))}]")
                     for key, field in SECTIONS[section].model_fields.items()
                 ]
                 with formatter.section(f"Settings of {path}, section {section} (change with -S)"):
@@ -108,7 +108,8 @@ def showing(*sections: str) -> type[TyperCommand]:
     return StageCommand
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
+    """Return a setting as a params file has it, but on one line."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -48,36 +48,38 @@ class Outlet(io.RawIOBase):
 def open_streams() -> None:
     """Put stdout and stderr on outlets; characters that their encoding lacks are printed escaped from now on.
 
-    Descriptors that were closed are opened on nothing: else the next file would get the number of stdout, and what a
+    Streams that were closed are opened on nothing: else the next file would get the number of stdout, and what a
     library prints would go into that file.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
-    for name in ("stdout", "stderr"):
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         stream = getattr(sys, name)
-        if not isinstance(stream, io.TextIOWrapper):  # closed before the start, or a test's own
-            continue
-        if stream is not getattr(sys, f"__{name}__"):
+        if stream is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+        elif stream is getattr(sys, f"__{name}__") and mode == "w":
+            setattr(sys, name, _on_an_outlet(stream))
+        elif isinstance(stream, io.TextIOWrapper) and mode == "w":  # a test's
             stream.reconfigure(errors="backslashreplace")
-            continue
-        outlet = io.BufferedWriter(Outlet(getattr(stream.buffer, "raw", stream.buffer)))
-        buffering = stream.line_buffering or name == "stderr"
-        setattr(
-            sys, name, io.TextIOWrapper(outlet, stream.encoding, errors="backslashreplace", line_buffering=buffering)
-        )
 
 
-def lost_output(stream: TextIO | None) -> OSError | None:
+def _on_an_outlet(stream: Any) -> TextIO:
+    outlet = Outlet(getattr(stream.buffer, "raw", stream.buffer))
+    buffering = stream.line_buffering or stream is sys.__stderr__
+    return io.TextIOWrapper(
+        io.BufferedWriter(outlet), stream.encoding, errors="backslashreplace", line_buffering=buffering
+    )
+
+
+def lost_output(stream: TextIO) -> OSError | None:
     """Return why a stream could not be written to; None as long as it could."""
     raw = getattr(getattr(stream, "buffer", None), "raw", None)
     return raw.lost if isinstance(raw, Outlet) else None
 
 
-def write(stream: TextIO | None, text: str, *, wrap: bool = True) -> None:
+def write(stream: TextIO, text: str, *, wrap: bool = True) -> None:
     """Write a text as it is; but on a terminal, control characters are escaped and long lines broken between words."""
-    if stream is None:  # closed before the start
-        return
     if stream.isatty():
         text = CONTROLS.sub(lambda control: f"\\x{ord(control[0]):02x}", text)
         if wrap:

@@ -246,7 +246,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         "fetch.sha256 is null",
         "evaluate.device = 'tpu'",
         str(tmp_path / "params.yaml"),
-        "-S evaluate.device=tpu",
+        "with -S",
     ):
         assert part in message
 

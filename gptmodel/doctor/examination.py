@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gptmodel.doctor.environment import environment
+from gptmodel.doctor.experiments import experiments
 from gptmodel.doctor.finding import Finding
 from gptmodel.doctor.leftovers import leftovers
 
@@ -15,4 +16,5 @@ def examine(root: Path) -> Iterator[Finding]:
     """
     root = root.resolve()
     yield from environment(root)
+    yield from experiments(root)
     yield from leftovers(root)

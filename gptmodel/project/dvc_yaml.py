@@ -2,6 +2,7 @@
 
 import io
 import reprlib
+from collections.abc import Mapping
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -26,6 +27,21 @@ def parse(text: str) -> Any:
         return yaml.load(text)
     except Exception as error:  # on a false tag, such as `!!bool perhaps`, ruamel.yaml fails in many ways
         raise ValueError(f"not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def changed(text: str, values: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return a YAML text with some keys of its sections changed, as DVC changes them: all else of it stays.
+
+    The text has to be one that `parse` takes.
+    """
+    yaml = YAML()
+    yaml.default_flow_style = False
+    document = yaml.load(text)
+    for section, keys in values.items():
+        document.setdefault(section, {}).update(keys)
+    stream = io.StringIO()
+    yaml.dump(document, stream)
+    return stream.getvalue()
 
 
 def dump(values: dict[str, Any]) -> str:

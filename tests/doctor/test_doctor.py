@@ -93,7 +93,7 @@ def test_a_killed_repro_is_explained_and_mended(project: Path) -> None:
         os.waitpid(pid, os.WNOHANG)
         status, lines = findings(project)
         assert status == 2
-        assert f"(PID {pid})" in one(lines, "killed processes that DVC still has locks of")
+        assert f"(PID {pid})" in one(lines, "DVC still has locks of killed processes")
         finding = one(lines, "is still running after the dvc that started it was killed")
         assert finding.startswith("problem")
         assert f"`kill {stage}`" in finding
