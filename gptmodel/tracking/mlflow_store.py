@@ -176,6 +176,15 @@ class MlflowStore:
             )
         return Path(self._client.download_artifacts(run_id, artifact, str(folder)))
 
+    def runs_named(self, name: str) -> list[str]:
+        """Return the ids of the runs of a name, the newest first; none where there is no store yet."""
+        if self._uri.startswith("sqlite:///") and not Path(self._uri.removeprefix("sqlite:///")).exists():
+            return []
+        self.connect(lambda _what, _seconds: None)
+        experiments = [experiment.experiment_id for experiment in self._client.search_experiments()]
+        runs = self._client.search_runs(experiments, f"attributes.run_name = '{name}'") if "'" not in name else []
+        return [str(run.info.run_id) for run in runs]
+
     def _run_by_id(self, run_id: str) -> Any:
         from mlflow.exceptions import MlflowException
 
