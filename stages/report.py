@@ -4,7 +4,7 @@ from pathlib import Path
 
 from gptmodel.project.layout import Layout
 from stages.command import main, new_app, say
-from stages.options import PARAMS_FILE, OutOption, ParamsOption, SettingsOption, read_params, showing
+from stages.options import PARAMS_FILE, OutOption, ParamsOption, SettingsOption, is_trial, read_params, showing
 
 app = new_app()
 
@@ -12,7 +12,8 @@ app = new_app()
 @app.command(cls=showing())
 def report(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = None, out: OutOption = Path()) -> None:
     """Put verdict, curves, samples, settings and digests on one page, which needs nothing but a browser."""
-    params = read_params(params_file, settings)
+    trial = is_trial(params_file, settings, out)
+    params = read_params(params_file, settings, trial=trial)
 
     from gptmodel.files import atomic_write
     from gptmodel.project.inputs import Inputs
@@ -24,7 +25,7 @@ def report(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = N
     content = page(read_findings(source)).encode()
     inputs.check()
     atomic_write(target.report, content)
-    with run_tracker(source.run if out == Path() else None, mlflow=params.runtime.mlflow) as tracker:
+    with run_tracker(None if trial else source.run, mlflow=params.runtime.mlflow) as tracker:
         tracker.log_artifact(target.report, "reports")
     say(f"{target.report}: open it in a browser")
 

@@ -115,7 +115,7 @@ ONLY = {  # rooms that know less than their floor would let them
         "gptmodel.units",
     },
 }
-LONG_COMMANDS = {"stages.command", "stages.options", "stages.progress", "stages.tracked"}
+LONG_COMMANDS = {"stages.command", "stages.options", "stages.progress", "stages.streams", "stages.tracked"}
 """What the command lines share: at most 140 lines, and every other file of stages/ 80."""
 HEAVY = ("mlflow", "matplotlib", "typer", "dvc", "rich", "fsspec")
 
