@@ -15,7 +15,7 @@ from typing import Any
 from gptmodel.config import SECTIONS, TUTORIAL
 from gptmodel.errors import GptModelError
 from gptmodel.files import atomic_write
-from gptmodel.params_file import checked, read_params
+from gptmodel.params_file import checked, default_values, read_params
 from gptmodel.project import dvc_yaml
 from gptmodel.section import described
 
@@ -41,7 +41,7 @@ class Preset:
 
     def values(self) -> dict[str, dict[str, Any]]:
         """Return every section of the preset, whole."""
-        values = {name: section.defaults() for name, section in SECTIONS.items()}
+        values = default_values()
         values["model"].update(self.model)
         values["train"].update(self.train)
         return values

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gptmodel.project.layout import Layout, project_root
-from stages.command import main, new_app, say
+from stages.command import main, new_app, tell
 from stages.options import PARAMS_FILE, OutOption, ParamsOption, SettingsOption, read_params, showing
 
 app = new_app()
@@ -19,7 +19,7 @@ def fetch(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = No
     target = Layout(out).text
     report = fetch_text(params.source, params.sha256, target, Layout(project_root()).text)
     action = "written" if report.written else "left as it is"
-    say(f"{target}: {report.bytes:,} bytes from {report.source}, {action} (sha256 {report.sha256[:12]})")
+    tell(f"{target}: {report.bytes:,} bytes from {report.source}, {action} (sha256 {report.sha256[:12]})")
 
 
 if __name__ == "__main__":

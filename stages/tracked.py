@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def training_tracker(run: "TrainingRun", params: "Params") -> Iterator[Tracker]:
+def training_tracker(run: "TrainingRun", params: "Params", *, mlflow: bool) -> Iterator[Tracker]:
     """Track a training: the run ends FINISHED, FAILED or KILLED as the block does, and continues after a kill."""
     tracker: Tracker = NullTracker()
-    if params.runtime.mlflow:
+    if mlflow:
         from gptmodel.tracking.mlflow_tracker import start_run
 
         tracker = start_run(project_root(), params.runtime.experiment, run.journal_key, _run_name(run))
