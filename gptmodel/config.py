@@ -5,13 +5,14 @@ how a file becomes Params.
 """
 
 import re
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from gptmodel.address import without_password
 from gptmodel.section import Section, key
 
+Text = Annotated[str, Field(min_length=1)]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 DEVICE_WORDS = "where to compute; auto = cuda if there is one, else cpu"
 SETTINGS_OF = {"sgd": (), "adamw": ("beta1", "beta2"), "muon": ("beta1", "beta2", "muon_lr", "muon_momentum")}
@@ -166,6 +167,9 @@ class EvaluateParams(Section):
     overfit_gap: float = key(
         0.1, "overfitting: val loss minus train loss is more than this share of the val loss", gt=0.0, lt=1.0
     )
+    max_tokens: int | None = key(
+        None, "tokens of each split to score, spread evenly over it; null = all, each once", gt=0
+    )
     threads: int = key(2, "CPU threads; they change the time, but no loss", gt=0, le=1024)
     device: Device = key("auto", DEVICE_WORDS)
 
@@ -181,6 +185,9 @@ class SampleParams(Section):
     temperature: float = key(0.8, "0 = always the likeliest token, 1 = as the model predicts", ge=0.0)
     top_k: int = key(0, "draw from the k likeliest tokens; 0 = off", ge=0)
     top_p: float = key(1.0, "draw from the likeliest tokens with this probability in all; 1 = off", gt=0.0, le=1.0)
+    stop: tuple[Text, ...] = key(
+        [], 'texts that end a sample and are no part of it, such as ["\\n\\n"]; [] = none', strict=False
+    )
     seed: int = key(1337, "seed of all random numbers", ge=0, lt=2**63)
     on_unknown: Literal["error", "replace"] = key(
         "error", "what to do with a prompt character that the model does not know"

@@ -1,10 +1,11 @@
-"""The sample stage: models/model.pth -> samples/samples.txt; and a model asked by hand, which writes nothing."""
+"""The sample stage: samples/samples.txt and metrics/memorisation.json. A model asked by hand writes nothing."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gptmodel.project.layout import Layout
 from stages.command import main, new_app, say, tell
+from stages.copies import tell_copies
 from stages.options import (
     MODEL_FILE,
     PARAMS_FILE,
@@ -50,25 +51,28 @@ def sample(
     training = None if trial else Layout.around(model_file)
     writes = not trial or target != Layout()
     with run_tracker(training.run if training is not None else None, mlflow=params.runtime.mlflow) as tracker:
-        texts = _shown(sample_pieces(model, beginning, params.sample, place), tell if writes else say)
+        prompts, texts = _shown(sample_pieces(model, beginning, params.sample, place), tell if writes else say)
         if inputs is not None:
             inputs.check()
         if writes:
             joined = "\n\n".join(f"--- sample {n} of {len(texts)} ---\n{t}" for n, t in enumerate(texts, start=1))
             atomic_write(target.samples, f"{joined}\n".encode())
             tracker.log_artifact(target.samples, "samples")
+        if not trial:
+            tell_copies(model, prompts, texts, target, tracker)
 
 
-def _shown(growing: Iterator[list[str]], show: Callable[..., None]) -> list[str]:
-    """Return the samples of which pieces come, and show them: the first while it grows."""
-    texts: list[str] = []
+def _shown(growing: Iterator[list[str]], show: Callable[..., None]) -> tuple[list[str], list[str]]:
+    """Return the prompts and the samples of which pieces come, and show the samples: the first while it grows."""
+    prompts = texts = next(growing)
+    show(texts[0], end="")
     for pieces in growing:
-        texts = [text + piece for text, piece in zip(texts or [""] * len(pieces), pieces, strict=True)]
+        texts = [text + piece for text, piece in zip(texts, pieces, strict=True)]
         show(pieces[0], end="")
     show()
     for number, text in enumerate(texts[1:], start=2):
         show(f"\n--- sample {number} of {len(texts)} ---\n{text}\n", end="")
-    return texts
+    return prompts, texts
 
 
 if __name__ == "__main__":
