@@ -170,6 +170,28 @@ def test_gptmodel_lists_its_commands(gptmodel):
     assert {*STAGES, "ui", "sync"} <= listed
 
 
+@pytest.mark.parametrize("columns", ["80", "100"])
+def test_no_line_of_a_help_is_cut(gptmodel, monkeypatch: pytest.MonkeyPatch, columns: str):
+    monkeypatch.setenv("COLUMNS", columns)
+    outcome = gptmodel("--help")
+    commands = [line.split()[0] for line in outcome.out.partition("Commands:")[2].splitlines() if line.strip()]
+    assert len(commands) > 10
+    for text in (outcome.out, *(gptmodel(name, "--help").out for name in commands)):
+        assert "..." not in text.replace("[ARGS]...", "").replace(" A B ...", "")
+        assert max(map(len, text.splitlines())) <= int(columns)
+
+
+def test_presets_are_listed_with_their_sizes_and_one_is_used(gptmodel):
+    listed = gptmodel("preset")
+    assert (listed.status, listed.err) == (0, "")
+    assert "laptop    51,743,182 parameters  245 MB  Three layers with Muon" in listed.out
+    used = gptmodel("preset", "laptop")
+    assert "model.n_embd: 64 -> 128\n" in used.out
+    assert used.out.splitlines()[-1].startswith("params.yaml: ")
+    assert gptmodel("preset", "laptop").out == "params.yaml: has the model and the training of laptop already\n"
+    refused(gptmodel("preset", "lap"), "lap: no such preset; there are tutorial, nanogpt, laptop, best")
+
+
 def test_the_version_is_that_of_the_package(gptmodel):
     outcome = gptmodel("--version")
     written = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]

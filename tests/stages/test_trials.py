@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def test_a_trial_only_prints(project: Project, words: tuple[str, ...]) -> None:
         (("sample", "ab"), {"samples/samples.txt"}),
         (
             ("evaluate", "-S", "evaluate.overfit_gap=0.01"),
-            {"metrics/evaluate.json", "plots/loss_curves.png", "plots/loss_by_position.png"},
+            {"metrics/evaluate.json"},
         ),
         (
             ("train", "-S", "train.max_iters=4"),
@@ -100,7 +101,8 @@ def test_an_evaluation_with_other_settings_is_written_and_not_tracked(project: P
     copy = Project(shutil.copytree(project.folder, tmp_path / "project"))
     before = [journal.read()[0] for journal in copy.journals]
     attempt = copy.succeed("evaluate", "-S", "evaluate.overfit_gap=1e-9")
-    assert attempt.error == "note: -S holds for this run only: it is not tracked, and dvc.lock does not record it\n"
+    line = "note: with other settings, this evaluation is not tracked, and dvc.lock does not record it"
+    assert attempt.error.splitlines()[0] == line
     verdict = json.loads((copy.folder / "metrics" / "evaluate.json").read_text(encoding="utf-8"))["verdict"]
     assert attempt.output.splitlines()[2].startswith(verdict)
     assert [journal.read()[0] for journal in copy.journals] == before
@@ -121,6 +123,59 @@ def test_a_model_from_elsewhere_needs_no_project(project: Project, tmp_path: Pat
     assert list(where.folder.iterdir()) == []
 
 
+@pytest.fixture(scope="module")
+def text(project: Project) -> Path:
+    """A text of characters that the model knows."""
+    path = project.folder.parent / "text.txt"
+    path.write_bytes((project.folder / "data" / "input.txt").read_bytes()[:500])
+    return path
+
+
+def test_any_text_is_scored_by_a_model_alone(project: Project, text: Path, tmp_path: Path) -> None:
+    where = Project(tmp_path / "empty")
+    where.folder.mkdir()
+    words = ("evaluate", "--model", str(project.model), "--data", str(text))
+    printed = where.succeed(*words).output
+    assert re.fullmatch(
+        r"text  loss \d\.\d{4}  perplexity \d+\.\d{3}  bits per byte \d\.\d{4}  \(499 tokens, each scored once\)\n",
+        printed,
+    )
+    assert list(where.folder.iterdir()) == []
+    assert where.succeed(*words, "--out", "out").output == printed
+    assert set(tree(where.folder)) == {"out/metrics/evaluate.json"}
+    (metrics,) = json.loads((where.folder / "out" / "metrics" / "evaluate.json").read_text(encoding="utf-8")).values()
+    assert f"loss {metrics['loss']:.4f}" in printed
+    val = json.loads((project.folder / "metrics" / "evaluate.json").read_text(encoding="utf-8"))["val"]
+    characters = (project.folder / "data" / "input.txt").read_bytes()
+    text.with_name("val.txt").write_bytes(characters[len(characters) * 9 // 10 :])
+    where.succeed("evaluate", "--model", str(project.model), "--data", str(text.with_name("val.txt")), "--out", "val")
+    written = json.loads((where.folder / "val" / "metrics" / "evaluate.json").read_text(encoding="utf-8"))
+    assert written == {"text": val}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("ab Ж c", ["character 3 (counted from 0) is 'Ж' (U+0416)", "characters of the model; leave it out", "byte"]),
+        ("", ["is empty; name"]),
+        ("a", ["only one distinct character"]),
+        (None, ["is no text file; name one"]),
+    ],
+)
+def test_a_text_that_cannot_be_scored_is_one_line(
+    project: Project, tmp_path: Path, content: str | None, words: list[str]
+) -> None:
+    if content is not None:
+        (tmp_path / "text.txt").write_text(content, encoding="utf-8")
+    before = tree(project.folder)
+    attempt = project.run("evaluate", "--data", str(tmp_path / "text.txt"))
+    assert (attempt.status, attempt.output, attempt.error.count("\n")) == (2, "", 1)
+    assert attempt.error.startswith(f"error: {tmp_path / 'text.txt'}: ")
+    for word in words:
+        assert word in attempt.error
+    assert tree(project.folder) == before
+
+
 def test_only_one_prompt_is_taken(project: Project) -> None:
     for words in (("a", "--prompt", "b"), ("a", "--prompt-file", "b"), ("--prompt", "a", "--prompt-file", "b")):
         refused = project.run("sample", *words)
@@ -132,7 +187,7 @@ def test_the_folder_itself_is_no_out(project: Project, tmp_path: Path) -> None:
     """`--out .` writes what the stage writes there without it: so it is that run, and is tracked."""
     copy = Project(shutil.copytree(project.folder, tmp_path / "project"))
     (copy.folder / SAMPLES).unlink()
-    count = len(copy.journals[0].read()[0])
+    count = len(list(copy.journals[0].files_folder.iterdir()))
     copy.succeed("sample", "--out", str(copy.folder), injuries=JOURNAL_ONLY)
     assert (copy.folder / SAMPLES).is_file()
-    assert len(copy.journals[0].read()[0]) > count
+    assert len(list(copy.journals[0].files_folder.iterdir())) > count
