@@ -11,7 +11,7 @@ NameArgument = Annotated[str | None, typer.Argument(metavar="[NAME]", help="One 
 
 
 def preset(name: NameArgument = None) -> None:
-    """Change model and train in params.yaml to a preset's. Without a name, lists the presets."""
+    """Use the model and the training of a preset. Without a name, lists the presets."""
     from gptmodel.presets import PRESETS, use
 
     if name is None:
