@@ -11,7 +11,7 @@ app = new_app()
 
 @app.command(cls=showing())
 def report(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = None, out: OutOption = Path()) -> None:
-    """Put all that was found out on one page. It needs nothing but a browser: verdict, curves, samples, settings, digests."""
+    """Put all that was found out on one page. It has verdict, curves, samples, settings and digests."""
     trial = is_trial(params_file, settings, out)
     params = read_params(params_file, settings, trial=trial)
 
