@@ -3,7 +3,7 @@
 import difflib
 import reprlib
 from datetime import date
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -17,7 +17,7 @@ WANTED = {  # pydantic's type of an error: what would be right
     "bool_type": "true or false",
     "string_type": "a text; one that looks like something else needs quotes",
     "string_too_short": "a text that is not empty",
-    "tuple_type": "a list of whole numbers, such as [2, 3]",
+    "tuple_type": "a list, such as {such_as}",
     "literal_error": "{expected}",
     "greater_than": "above {gt}",
     "greater_than_equal": "at least {ge}",
@@ -30,10 +30,10 @@ AS_IN_YAML = {"None": "null", "True": "true", "False": "false", "inf": ".inf", "
 
 
 def faults_of(name: str, section: type[BaseModel], error: ValidationError) -> list[str]:
-    """Return a line for each fault: the key, its value, and what would be right."""
+    """Return a line for each fault: the key, behind the section's name unless that is "", its value, what is right."""
     lines = []
     for fault in error.errors():
-        key = ".".join(str(part) for part in (name, *fault["loc"]))
+        key = ".".join(str(part) for part in (name, *fault["loc"]) if part != "")
         if not fault["loc"]:  # a check of several keys, which words its own line
             lines.append(fault["msg"].removeprefix(OF_OUR_OWN))
         elif fault["type"] == "extra_forbidden":
@@ -41,16 +41,20 @@ def faults_of(name: str, section: type[BaseModel], error: ValidationError) -> li
         elif fault["type"] == "missing":
             lines.append(f"{key}: missing")
         else:
-            item = f": item {int(fault['loc'][1]) + 1}" if len(fault["loc"]) > 1 else ""  # of a list
-            lines.append(f"{name}.{fault['loc'][0]}{item} = {shown(fault['input'])}: {_requirement(fault)}")
+            where = key
+            if len(fault["loc"]) > 1:  # of a list
+                where = f"{key.rpartition('.')[0]}: item {int(fault['loc'][1]) + 1}"
+            lines.append(f"{where} = {shown(fault['input'])}: {_requirement(fault, section)}")
     return lines
 
 
-def _requirement(fault: ErrorDetails) -> str:
+def _requirement(fault: ErrorDetails, section: type[BaseModel]) -> str:
     if fault["type"] not in WANTED:
         return fault["msg"].removeprefix(OF_OUR_OWN)
     limits = {name: _short(limit) for name, limit in fault.get("ctx", {}).items()}
-    return f"has to be {WANTED[fault['type']].format(**limits)}"
+    items = get_args(section.model_fields[str(fault["loc"][0])].annotation)
+    such_as = "[2, 3]" if int in items else '["a", "b"]'
+    return f"has to be {WANTED[fault['type']].format(**limits, such_as=such_as)}"
 
 
 def _short(limit: Any) -> Any:
