@@ -146,11 +146,10 @@ class TrainParams(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        faults = [
-            f"train.{name} is null: optimizer {self.optimizer} needs it ({type(self).model_fields[name].description})"
-            for name in SETTINGS_OF[self.optimizer]
-            if getattr(self, name) is None
-        ]
+        missing = [name for name in SETTINGS_OF[self.optimizer] if getattr(self, name) is None]
+        faults = [f"train.{name} is null: optimizer {self.optimizer} needs it" for name in missing]
+        if missing:
+            faults[-1] += f"; usual are {' '.join(map(_usual, missing))}"
         if self.min_lr > self.learning_rate:
             faults.append(f"train.min_lr = {self.min_lr}: has to be at most train.learning_rate = {self.learning_rate}")
         if self.warmup_iters >= self.max_iters:
@@ -161,11 +160,20 @@ class TrainParams(Section):
         return self
 
 
+def _usual(name: str) -> str:
+    """Return how the command line sets a key of `train` to the value that its words call usual."""
+    match = re.search(r"([\d.]+) is usual", str(TrainParams.model_fields[name].description))
+    return f"-S train.{name}={match[1] if match else '...'}"
+
+
 class EvaluateParams(Section):
     """How the trained model is judged."""
 
     overfit_gap: float = key(
         0.1, "overfitting: val loss minus train loss is more than this share of the val loss", gt=0.0, lt=1.0
+    )
+    max_tokens: int | None = key(
+        None, "tokens of each split to score, spread evenly over it; null = all, each once", gt=0
     )
     threads: int = key(2, "CPU threads; they change the time, but no loss", gt=0, le=1024)
     device: Device = key("auto", DEVICE_WORDS)

@@ -19,16 +19,21 @@ MOST_BYTES = 1_000_000
 """A params file has some thousands of bytes; a device or a text named by mistake may have no end."""
 
 
-def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
-    """Read a params file and apply `section.key=value` overrides.
+def load_params(path: Path | None, overrides: Sequence[str] = ()) -> Params:
+    """Read a params file, or take the defaults for None, and apply `section.key=value` overrides.
 
     Raises ConfigError, with every fault of the file and the overrides in one line.
     """
-    values = read_params(path)
+    values = default_values() if path is None else read_params(path)
     for override in overrides:
         apply_override(values, override)
-    shown_overrides = [without_password(override) for override in overrides]
-    return checked(values, f"{path} with -S {' -S '.join(shown_overrides)}" if overrides else str(path))
+    where = "the default settings" if path is None else str(path)
+    return checked(values, f"{where} with -S" if overrides else where)
+
+
+def default_values() -> dict[str, dict[str, Any]]:
+    """Return every key with its default, as a params file holds it."""
+    return {name: section.defaults() for name, section in SECTIONS.items()}
 
 
 def checked(values: Mapping[str, Any], where: str) -> Params:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from gptmodel.config import SECTIONS, TUTORIAL
-from gptmodel.errors import GptModelError
+from gptmodel.errors import ConfigError, GptModelError
 from gptmodel.files import atomic_write
-from gptmodel.params_file import checked, read_params
+from gptmodel.params_file import checked, default_values, read_params
 from gptmodel.project import dvc_yaml
 from gptmodel.section import described
 
@@ -36,12 +36,16 @@ class Preset:
     """What a preset is for, and where it differs from the defaults."""
 
     words: str
+    parameters: int = 0
+    """With the 78 characters of the default text."""
+    megabytes: int = 0
+    """Of model.pth, for the default text: weights in float32, and counts of n-grams if it has any."""
     model: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
 
     def values(self) -> dict[str, dict[str, Any]]:
         """Return every section of the preset, whole."""
-        values = {name: section.defaults() for name, section in SECTIONS.items()}
+        values = default_values()
         values["model"].update(self.model)
         values["train"].update(self.train)
         return values
@@ -50,6 +54,8 @@ class Preset:
 LAPTOP = Preset(
     "Three layers with Muon, tables of n-grams and counts mixed into predictions. Trains in two minutes on two "
     "cores (docs/LOG.md).",
+    parameters=51_743_182,
+    megabytes=245,
     model={
         "block_size": 128,
         "n_embd": 128,
@@ -86,12 +92,16 @@ LAPTOP = Preset(
 PRESETS = {
     "tutorial": Preset(
         "The tutorial to the letter: no positions, plain SGD. Its final loss is still near that of counting pairs.",
+        parameters=209_230,
+        megabytes=1,
         model=TUTORIAL.model_dump(mode="json"),
         train={"optimizer": "sgd", "weight_decay": 0.0, "beta1": None, "beta2": None},
     ),
     "nanogpt": Preset(
         "The sizes and settings that nanoGPT's README gives for a laptop's CPU: 4 layers of 128, block 64, 2000 "
         "iterations.",
+        parameters=820_046,
+        megabytes=3,
         model={"block_size": 64, "n_embd": 128, "norm": "pre", "activation": "gelu", "scale_embedding": False},
         train={
             "batch_size": 12,
@@ -111,6 +121,8 @@ PRESETS = {
     "best": Preset(
         "Four layers of 192 with Muon, dropout, tables of n-grams and counts mixed into predictions. Reaches the "
         "lowest loss within an hour on two cores (docs/LOG.md).",
+        parameters=78_501_006,
+        megabytes=352,
         model={**LAPTOP.model, "block_size": 256, "n_embd": 192, "n_head": 6, "n_layer": 4, "dropout": 0.1},
         train={**LAPTOP.train, "batch_size": 8, "max_iters": 2500, "eval_interval": 100, "eval_iters": 10},
     ),
@@ -155,6 +167,32 @@ def with_words(path: Path) -> str:
             values[name] = section.defaults() | section_values
     checked(values, str(path))
     return params_text(WORDS, values)
+
+
+def use(path: Path, name: str) -> dict[str, tuple[Any, Any]]:
+    """Change `model` and `train` in a params file to a preset's, and keep all else: values, comments and lines.
+
+    Returns each changed key with what it was and is. Raises ConfigError, with nothing written, for an unknown name and
+    for a file that another fault is left in.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"{name}: no such preset; there are {', '.join(PRESETS)}")
+    before, values = read_params(path), PRESETS[name].values()
+    former = {section: before.get(section, {}) for section in ("model", "train")}
+    if not all(isinstance(keys, dict) for keys in former.values()):
+        checked(before, str(path))  # which says so
+    changes = {
+        section: {key: value for key, value in values[section].items() if key not in keys or keys[key] != value}
+        for section, keys in former.items()
+    }
+    text = dvc_yaml.changed(path.read_text(encoding="utf-8"), changes)
+    checked(dvc_yaml.parse(text), str(path))
+    atomic_write(path, text.encode())
+    return {
+        f"{section}.{key}": (former[section].get(key), value)
+        for section, keys in changes.items()
+        for key, value in keys.items()
+    }
 
 
 def write(root: Path) -> None:

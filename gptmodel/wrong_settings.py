@@ -3,7 +3,7 @@
 import difflib
 import reprlib
 from datetime import date
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -17,7 +17,7 @@ WANTED = {  # pydantic's type of an error: what would be right
     "bool_type": "true or false",
     "string_type": "a text; one that looks like something else needs quotes",
     "string_too_short": "a text that is not empty",
-    "tuple_type": "a list, in square brackets",
+    "tuple_type": "a list, such as {such_as}",
     "literal_error": "{expected}",
     "greater_than": "above {gt}",
     "greater_than_equal": "at least {ge}",
@@ -45,15 +45,17 @@ def faults_of(name: str, section: type[BaseModel], error: ValidationError) -> li
             lines.append(f"{place}: missing")
         else:
             item = f": item {int(fault['loc'][1]) + 1}" if len(fault["loc"]) > 1 else ""  # of a list
-            lines.append(f"{place}{item} = {shown(fault['input'])}: {_requirement(fault)}")
+            lines.append(f"{place}{item} = {shown(fault['input'])}: {_requirement(fault, section)}")
     return lines
 
 
-def _requirement(fault: ErrorDetails) -> str:
+def _requirement(fault: ErrorDetails, section: type[BaseModel]) -> str:
     if fault["type"] not in WANTED:
         return fault["msg"].removeprefix(OF_OUR_OWN)
     limits = {name: _short(limit) for name, limit in fault.get("ctx", {}).items()}
-    return f"has to be {WANTED[fault['type']].format(**limits)}"
+    items = get_args(section.model_fields[str(fault["loc"][0])].annotation)
+    such_as = "[2, 3]" if int in items else '["a", "b"]'
+    return f"has to be {WANTED[fault['type']].format(**limits, such_as=such_as)}"
 
 
 def _short(limit: Any) -> Any:

@@ -1,19 +1,17 @@
 """What all command lines share: the app, how they print, and the exit status that an error ends with."""
 
 import errno
-import io
-import os
-import re
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import typer
 from typer.exceptions import TyperException
 
 from gptmodel.errors import GptModelError, Interrupted, is_out_of_memory
+from stages.streams import lost_output, open_streams, write
 
 # What the user can mend outside the program, and how.
 MENDABLE = {
@@ -37,28 +35,24 @@ OUT_OF_MEMORY = (
 NO_THREAD = f"no more threads can be started: {MENDABLE[errno.EAGAIN]}, then run the same command again"
 
 
-CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""Characters that make a terminal do something, but for tab and newline; an escape sequence begins with one."""
-
-
 def say(text: str = "", *, end: str = "\n") -> None:
-    """Print a result on stdout, at once."""
-    _write(sys.stdout, text + end)
+    """Print a result on stdout, at once; GptModelError or BrokenPipeError where it cannot be printed."""
+    tell(text, end=end)
+    lost = lost_output(sys.stdout)
+    if isinstance(lost, BrokenPipeError):
+        raise lost
+    if lost is not None:
+        raise GptModelError(f"stdout: {lost.strerror}; mend that, and run the same command again")
+
+
+def tell(text: str = "", *, end: str = "\n") -> None:
+    """Print on stdout, at once, what goes with results that are files: where it cannot be printed, the work goes on."""
+    write(sys.stdout, text + end, wrap=bool(end))
 
 
 def note(line: str) -> None:
     """Tell the user something that is not a result, on stderr."""
-    _write(sys.stderr, f"{line}\n")
-
-
-def _write(stream: TextIO | None, text: str) -> None:
-    """Write a text as it is, but for the control characters where a terminal would obey them: those are escaped."""
-    if stream is None:  # closed before the start
-        return
-    if stream.isatty():
-        text = CONTROLS.sub(lambda control: f"\\x{ord(control[0]):02x}", text)
-    stream.write(text)
-    stream.flush()
+    write(sys.stderr, f"{line}\n")
 
 
 def new_app(**settings: Any) -> typer.Typer:
@@ -69,16 +63,18 @@ def new_app(**settings: Any) -> typer.Typer:
 def main(app: Callable[..., Any]) -> None:
     """Run a command line and end the process with the documented status.
 
-    0 done; 2 the user's input is wrong: one line on stderr; 130 and 143 stopped by SIGINT and SIGTERM;
-    1 anything else, with its traceback. What the encoding of stdout or stderr cannot hold is printed escaped.
+    0 done; 2 the user's input is wrong: one line on stderr; 129, 130 and 143 stopped by SIGHUP, SIGINT and SIGTERM;
+    1 anything else, with its traceback, or nobody reads the results any more.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    signal.signal(signal.SIGTERM, _terminate)
+    open_streams()
+    for signum in ending_signals():
+        signal.signal(signum, _terminate)
     try:
         Path.cwd()  # OSError where there is none
-        sys.exit(app(standalone_mode=False) or 0)
+        status = app(standalone_mode=False) or 0
+        if lost := lost_output(sys.stdout):
+            note(f"warning: stdout: {lost.strerror}: not all output could be printed; everything else was done")
+        sys.exit(status)
     except GptModelError as error:
         _fail(str(error), 2)
     except TyperException as error:
@@ -89,8 +85,7 @@ def main(app: Callable[..., Any]) -> None:
     except Interrupted as stop:
         _fail(str(stop), stop.exit_status)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads; do not complain at exit
-        sys.exit(1)
+        sys.exit(1)  # nobody reads: nothing to complain about
     except OSError as error:
         if _folder_is_gone():
             _fail("the folder that this command was started in is gone; change to another one and run it there", 2)
@@ -120,7 +115,17 @@ def _folder_is_gone() -> bool:
     return False
 
 
+def ending_signals() -> list[signal.Signals]:
+    """Return the signals that end a command but for Ctrl-C's; SIGHUP is one, unless `nohup` has it ignored."""
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN:
+        return [signal.SIGTERM]
+    return [signal.SIGTERM, hangup]
+
+
 def _terminate(signum: int, _frame: object) -> None:
+    if signum != signal.SIGTERM:  # a terminal that closes may say so twice: let nothing disturb the tidying up
+        signal.signal(signum, signal.SIG_IGN)
     raise Interrupted(signum, f"stopped by {signal.Signals(signum).name}")
 
 

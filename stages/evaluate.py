@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from gptmodel.project.layout import Layout
-from stages.command import main, new_app, say
+from stages.command import main, new_app
+from stages.judgement import judge_model
 from stages.options import (
     MODEL_FILE,
     PARAMS_FILE,
@@ -11,9 +11,11 @@ from stages.options import (
     OutOption,
     ParamsOption,
     SettingsOption,
+    is_trial,
     read_params,
     showing,
 )
+from stages.text_score import DataOption, evaluate_text
 
 app = new_app()
 
@@ -24,41 +26,15 @@ def evaluate(
     settings: SettingsOption = None,
     out: OutOption = Path(),
     model_file: ModelOption = MODEL_FILE,
+    text: DataOption = None,
 ) -> None:
     """Score every token of both splits once. Says whether the model overfits, underfits or is healthy."""
-    params = read_params(params_file, settings)
-
-    from gptmodel.checkpoint.model_file import load_model
-    from gptmodel.compute.place import Place
-    from gptmodel.data.prepared import load_prepared
-    from gptmodel.evaluation.history import read_history
-    from gptmodel.evaluation.plots import plot_loss_by_position, plot_loss_curves
-    from gptmodel.evaluation.report import evaluate_model
-    from gptmodel.files import write_json
-    from gptmodel.project.inputs import Inputs
-    from stages.tracked import log_evaluation, run_tracker
-
-    inputs = Inputs("evaluate", params_file)
-    place = Place.of(params, "evaluate")
-    model = load_model(model_file, place.device)
-    data = load_prepared(Layout().prepared)
-    model.check_tokenizer(data.tokenizer, data.folder)
-    training, target = Layout.around(model_file), Layout(out)
-    history = read_history(training.history) if training is not None and training.history.is_file() else []
-    with run_tracker(
-        training.run if training is not None and history else None, mlflow=params.runtime.mlflow
-    ) as tracker:
-        report = evaluate_model(model, data, params.evaluate.overfit_gap, place)
-        inputs.check()
-        write_json(target.metrics("evaluate"), report.metrics())
-        if history:
-            plot_loss_curves(target.plots / "loss_curves.png", history)
-        plot_loss_by_position(
-            target.plots / "loss_by_position.png", report.train.split.by_position(), report.val.split.by_position()
-        )
-        log_evaluation(tracker, report.metrics(), history[-1].iteration if history else 0, target)
-    for line in report.lines():
-        say(line)
+    trial = is_trial(params_file, settings, out, model_file != MODEL_FILE, text)
+    params = read_params(params_file, settings, trial=trial, model_file=model_file)
+    if text is not None:
+        evaluate_text(text, model_file, params, out)
+    else:
+        judge_model(None if trial else params_file, params, model_file, out)
 
 
 if __name__ == "__main__":

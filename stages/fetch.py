@@ -4,7 +4,7 @@ from contextlib import closing
 from pathlib import Path
 
 from gptmodel.project.layout import Layout, project_root
-from stages.command import main, new_app, note, say
+from stages.command import main, new_app, note, tell
 from stages.options import PARAMS_FILE, OutOption, ParamsOption, SettingsOption, read_params, showing
 
 app = new_app()
@@ -33,7 +33,7 @@ def fetch(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = No
         now = f"this experiment trains on it as it is now (sha256 {report.sha256[:12]})"
         note(f"note: the text at {name} has changed since dvc.lock was written; {now}")
     action = "written" if report.written else "left as it is"
-    say(f"{layout.text}: {report.bytes:,} bytes from {report.source}, {action} (sha256 {report.sha256[:12]})")
+    tell(f"{layout.text}: {report.bytes:,} bytes from {report.source}, {action} (sha256 {report.sha256[:12]})")
 
 
 if __name__ == "__main__":

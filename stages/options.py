@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from gptmodel.address import without_password
 from gptmodel.errors import ConfigError, GptModelError
 from gptmodel.project.layout import Layout
 from stages.command import note
@@ -17,16 +16,19 @@ if TYPE_CHECKING:
 
 PARAMS_FILE = Path("params.yaml")
 MODEL_FILE = Layout().model
-FOLDERS = ("data", "data/prepared", "models", "metrics", "plots", "samples")
+FOLDERS = ("data", "data/prepared", "models", "metrics", "plots", "samples", "reports")
 
 
 def _writable(out: Path) -> Path:
-    """Refuse a folder to write below before anything is computed for it, where a file stands in the way."""
+    """Refuse a folder to write below before anything is computed for it, where a file stands in the way.
+
+    The folder that the stage runs in is none to write below: it counts as no --out.
+    """
     folders = [out, *(out / name for name in FOLDERS)]
     for folder in (*out.parents, *folders):
         if os.path.lexists(folder) and not folder.is_dir():
             raise ConfigError(f"--out {out}: {folder} is not a folder; move it away, or name another with --out")
-    return out
+    return Path() if out.exists() and out.samefile(Path()) else out
 
 
 ParamsOption = Annotated[  # eager: read before --help, which shows its settings
@@ -48,17 +50,33 @@ OutOption = Annotated[
 ModelOption = Annotated[Path, typer.Option("--model", metavar="FILE", help="The model file to use.")]
 
 
-def read_params(path: Path, settings: list[str] | None) -> "Params":
-    """Load and check a params file, telling the user of settings without effect and of those DVC will not know."""
+def is_trial(params_file: Path, settings: list[str] | None, out: Path, *others: object) -> bool:
+    """Whether somebody runs a stage by hand and with options, to look at something.
+
+    The tracker's runs are those of the pipeline and of plain commands: a trial changes none. `others` are what the
+    stage's own options say, false where they say nothing.
+    """
+    options = (params_file != PARAMS_FILE, settings, out != Path(), *others)
+    return "DVC_STAGE" not in os.environ and any(options)
+
+
+def read_params(
+    path: Path, settings: list[str] | None, *, trial: bool = False, model_file: Path = MODEL_FILE
+) -> "Params":
+    """Load and check a params file, telling the user of settings without effect and of those DVC will not know.
+
+    Where there is no params.yaml, a model file from elsewhere is used by the defaults: it holds all else itself. What
+    a trial has to say of its settings is up to the stage.
+    """
     from gptmodel.ignored_settings import ignored_settings
     from gptmodel.params_file import load_params
 
-    params = load_params(path, settings or ())
+    by_defaults = model_file != MODEL_FILE and path == PARAMS_FILE and not os.path.lexists(path)
+    params = load_params(None if by_defaults else path, settings or ())
     for line in ignored_settings(params):
         note(f"warning: {line}")
-    if settings and "DVC_STAGE" not in os.environ:
-        words = " -S ".join(map(without_password, settings))
-        note(f"note: -S {words} holds for this run only; dvc.lock does not record it")
+    if settings and not trial and "DVC_STAGE" not in os.environ:
+        note("note: -S holds for this run only; dvc.lock does not record it")
     return params
 
 
@@ -81,7 +99,7 @@ def showing(*sections: str) -> type[TyperCommand]:
             for section in sections:
                 section_values = values.get(section) or {}
                 rows = [
-                    (f"{section}.{key}", f"{described(field)}  [default: {_plain(section_values.get(key))}]")
+                    (f"{section}.{key}", f"{described(field)}  [default: {plain(section_values.get(key))}]")
                     for key, field in SECTIONS[section].model_fields.items()
                 ]
                 with formatter.section(f"Settings of {path}, section {section} (change with -S)"):
@@ -90,7 +108,8 @@ def showing(*sections: str) -> type[TyperCommand]:
     return StageCommand
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
+    """Return a setting as a params file has it, but on one line."""
     if value is None:
         return "null"
     if isinstance(value, bool):

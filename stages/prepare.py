@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from gptmodel.project.layout import Layout
-from stages.command import main, new_app, say
+from stages.command import main, new_app, tell
 from stages.options import PARAMS_FILE, OutOption, ParamsOption, SettingsOption, read_params, showing
 
 app = new_app()
@@ -26,7 +26,7 @@ def prepare(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = 
     metrics = asdict(report)
     mark = "; its byte order mark is left out" if metrics.pop("mark_left_out") else ""
     write_json(layout.metrics("prepare"), metrics)
-    say(
+    tell(
         f"{layout.prepared}: {report.train_tokens:,} train and {report.val_tokens:,} val tokens "
         f"({report.tokenizer}, vocab_size {report.vocab_size}) from {report.bytes:,} bytes of {text} "
         f"(sha256 {report.text_sha256[:12]}){mark}"

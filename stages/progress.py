@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from gptmodel.units import size
-from stages.command import note, say
+from stages.command import note, tell
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -80,6 +80,8 @@ class Reporter:
             step=row.iteration,
         )
         self.losses = f"train {row.train_loss:.4f} val {row.val_loss:.4f}"
+        if self.bar is not None:
+            self.bar.update(self.task, losses=self.losses)
         if self.style != "lines":
             return
         line = f"iteration {row.iteration:>{len(str(self.max_iters))}}/{self.max_iters}  {self.losses}"
@@ -87,7 +89,7 @@ class Reporter:
             speed = self.speed()  # the training may be past the row
             left = (self.max_iters - self.iteration) * self.batch_tokens / speed
             line += f"  {speed:,.0f} tokens/s  {left:.0f} s left"
-        say(line)
+        tell(line)
 
 
 class DownloadReporter:

@@ -1,12 +1,10 @@
-"""The sample stage: models/model.pth and data/prepared -> samples/samples.txt and metrics/memorisation.json."""
+"""The sample stage: samples/samples.txt and metrics/memorisation.json. A model asked by hand writes nothing."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from gptmodel.project.layout import Layout
-from stages.command import main, new_app, say
+from stages.command import main, new_app, say, tell
 from stages.copies import tell_copies
 from stages.options import (
     MODEL_FILE,
@@ -15,22 +13,18 @@ from stages.options import (
     OutOption,
     ParamsOption,
     SettingsOption,
+    is_trial,
     read_params,
     showing,
 )
-from stages.prompt import prompt_text, read_prompt
+from stages.prompt import PromptArgument, PromptFileOption, PromptOption, prompt_text, read_prompt
 
 app = new_app()
-
-PromptOption = Annotated[str | None, typer.Option("--prompt", metavar="TEXT", help="Replaces sample.prompt.")]
-PromptFileOption = Annotated[
-    Path | None,
-    typer.Option("--prompt-file", metavar="FILE", help="Read the prompt from a file; - is standard input."),
-]
 
 
 @app.command(cls=showing("sample"))
 def sample(
+    word: PromptArgument = None,
     params_file: ParamsOption = PARAMS_FILE,
     settings: SettingsOption = None,
     out: OutOption = Path(),
@@ -38,9 +32,10 @@ def sample(
     prompt: PromptOption = None,
     prompt_file: PromptFileOption = None,
 ) -> None:
-    """Continue a prompt with the trained model. Shows the first sample as it grows; writes samples/samples.txt."""
-    params = read_params(params_file, settings)
-    given = read_prompt(params.sample.prompt, prompt, prompt_file)
+    """Continue a prompt with the trained model. Writes samples/samples.txt; with options it prints only."""
+    trial = is_trial(params_file, settings, out, model_file != MODEL_FILE, word, prompt, prompt_file)
+    params = read_params(params_file, settings, trial=trial, model_file=model_file)
+    given = read_prompt(params.sample.prompt, word, prompt, prompt_file)
 
     from gptmodel.checkpoint.model_file import load_model
     from gptmodel.compute.place import Place
@@ -49,27 +44,35 @@ def sample(
     from gptmodel.sampling.generate import sample_pieces
     from stages.tracked import run_tracker
 
-    inputs, target = Inputs("sample", params_file), Layout(out)
-    place = Place.of(params, "sample")
+    inputs = None if trial else Inputs("sample", params_file)
+    place, target = Place.of(params, "sample"), Layout(out)
     model = load_model(model_file, place.device)
     beginning = prompt_text(given, prompt_file, model.tokenizer, params.sample)
-    training = Layout.around(model_file)
+    training = None if trial else Layout.around(model_file)
+    writes = not trial or target != Layout()
     with run_tracker(training.run if training is not None else None, mlflow=params.runtime.mlflow) as tracker:
-        growing = sample_pieces(model, beginning, params.sample, place)
-        prompts = texts = next(growing)
-        say(texts[0], end="")
-        for pieces in growing:
-            texts = [text + piece for text, piece in zip(texts, pieces, strict=True)]
-            say(pieces[0], end="")
-        say()
-        for number, continuation in enumerate(texts[1:], start=2):
-            say(f"\n--- sample {number} of {len(texts)} ---\n{continuation}")
-        inputs.check()
-        joined = "\n\n".join(f"--- sample {n} of {len(texts)} ---\n{t}" for n, t in enumerate(texts, start=1))
-        atomic_write(target.samples, f"{joined}\n".encode())
-        tracker.log_artifact(target.samples, "samples")
-        if training == Layout():
+        prompts, texts = _shown(sample_pieces(model, beginning, params.sample, place), tell if writes else say)
+        if inputs is not None:
+            inputs.check()
+        if writes:
+            joined = "\n\n".join(f"--- sample {n} of {len(texts)} ---\n{t}" for n, t in enumerate(texts, start=1))
+            atomic_write(target.samples, f"{joined}\n".encode())
+            tracker.log_artifact(target.samples, "samples")
+        if not trial:
             tell_copies(model, prompts, texts, target, tracker)
+
+
+def _shown(growing: Iterator[list[str]], show: Callable[..., None]) -> tuple[list[str], list[str]]:
+    """Return the prompts and the samples of which pieces come, and show the samples: the first while it grows."""
+    prompts = texts = next(growing)
+    show(texts[0], end="")
+    for pieces in growing:
+        texts = [text + piece for text, piece in zip(texts, pieces, strict=True)]
+        show(pieces[0], end="")
+    show()
+    for number, text in enumerate(texts[1:], start=2):
+        show(f"\n--- sample {number} of {len(texts)} ---\n{text}\n", end="")
+    return prompts, texts
 
 
 if __name__ == "__main__":

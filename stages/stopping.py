@@ -1,4 +1,4 @@
-"""Stopping in good order: the first SIGINT or SIGTERM asks, the second ends the process at once."""
+"""Stopping in good order: the first signal asks, a second SIGINT or SIGTERM ends the process at once."""
 
 import os
 import signal
@@ -8,6 +8,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from gptmodel.errors import Interrupted
+from stages.command import ending_signals
 
 
 class StopSignals:
@@ -18,7 +19,7 @@ class StopSignals:
         self._former: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignals":
-        for signum in (signal.SIGINT, signal.SIGTERM):
+        for signum in (signal.SIGINT, *ending_signals()):
             self._former[signum] = signal.signal(signum, self._remember)
         return self
 
@@ -45,6 +46,7 @@ class StopSignals:
             raise
 
     def _remember(self, signum: int, _frame: FrameType | None) -> None:
-        if self.received is not None:
+        if self.received is None:
+            self.received = signum
+        elif signum in (signal.SIGINT, signal.SIGTERM):  # SIGHUP comes twice when a terminal is closed
             os._exit(128 + signum)
-        self.received = signum

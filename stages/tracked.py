@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def training_tracker(run: "TrainingRun", params: "Params") -> Iterator[Tracker]:
+def training_tracker(run: "TrainingRun", params: "Params", *, mlflow: bool) -> Iterator[Tracker]:
     """Track a training: the run ends FINISHED, FAILED or KILLED as the block does, and continues after a kill."""
     tracker: Tracker = NullTracker()
-    if params.runtime.mlflow:
+    if mlflow:
         from gptmodel.tracking.mlflow_tracker import start_run
 
         tracker = start_run(project_root(), params.runtime.experiment, run.journal_key, _run_name(run))
@@ -108,7 +108,8 @@ def log_evaluation(tracker: Tracker, metrics: Mapping[str, Any], iterations: int
         for split in ("train", "val")
         for key in ("loss", "perplexity", "bits_per_byte")
     }
-    values |= {"eval/gap": metrics["gap"], "eval/bigram_loss": metrics["bigram_loss"]}
+    values |= {f"eval/{key}": metrics[key] for key in ("gap", "counting_loss")}
+    values |= {f"eval/network_{key}": value for key, value in metrics.get("network", {}).items()}
     tracker.log_metrics(values, step=iterations)
     tracker.set_tags({"verdict": metrics["verdict"]})
     tracker.log_artifact(layout.plots, "plots")

@@ -1,10 +1,14 @@
 """The train stage: data/prepared -> models/model.pth, its metrics, its history and its MLflow run."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gptmodel.project.layout import Layout, project_root
-from stages.command import main, new_app, note, say
-from stages.options import PARAMS_FILE, OutOption, ParamsOption, SettingsOption, read_params, showing
+from stages.command import main, new_app, note, tell
+from stages.options import PARAMS_FILE, OutOption, ParamsOption, SettingsOption, is_trial, read_params, showing
+
+if TYPE_CHECKING:
+    from gptmodel.training.run import TrainResult
 
 app = new_app()
 
@@ -12,7 +16,10 @@ app = new_app()
 @app.command(cls=showing("model", "train", "runtime"))
 def train(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = None, out: OutOption = Path()) -> None:
     """Train the model on data/prepared. Writes models/model.pth; a run that was stopped or killed goes on."""
-    params = read_params(params_file, settings)
+    trial = out != Path() and is_trial(params_file, settings, out)
+    params = read_params(params_file, settings, trial=trial)
+    if trial:
+        note(f"note: this training writes below {out} only, its snapshots too, and is not tracked")
 
     from gptmodel.data.prepared import load_prepared
     from gptmodel.errors import CompileError, Interrupted
@@ -25,12 +32,13 @@ def train(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = No
 
     inputs, target = Inputs("train", params_file), Layout(out)
     data = load_prepared(Layout().prepared)
-    with StopSignals() as stop, TrainingRun.open(project_root() / "runs", data, params) as run:
+    runs = (out if trial else project_root()) / "runs"
+    with StopSignals() as stop, TrainingRun.open(runs, data, params) as run:
         note(run.summary())
         if run.place.not_compiled:
             stop.check()  # it may have been Ctrl-C that ended the compiler
             note(f"train.compile = true is ignored: {run.place.not_compiled}")
-        with training_tracker(run, params) as tracker:
+        with training_tracker(run, params, mlflow=params.runtime.mlflow and not trial) as tracker:
             reporter = Reporter(tracker, params, run.state.iteration)
             hooks = Hooks(observer=reporter, save=run.save, stopped=lambda: stop.received is not None)
             with reporter.display(), stop.blamed(CompileError):  # Ctrl-C ends a compiler at work too
@@ -42,10 +50,14 @@ def train(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = No
             result = run.finish(target.model, target.metrics("train"), target.history)
             log_training(tracker, result, target)
         run.forget()
-    say(
-        f"{target.model}: {result.parameters:,} parameters, {result.iterations:,} iterations "
-        f"({result.tokens:,} tokens) in {result.seconds:.0f} s; "
-        f"train loss {result.train_loss:.4f}, val loss {result.val_loss:.4f}"
+    _tell(result, target.model, params.train.eval_iters)
+
+
+def _tell(result: "TrainResult", model: Path, eval_iters: int) -> None:
+    tell(
+        f"{model}: {result.parameters:,} parameters, {result.iterations:,} iterations "
+        f"({result.tokens:,} tokens) in {result.seconds:.0f} s; last estimate, on up to {eval_iters:,} batches of "
+        f"each split: train loss {result.train_loss:.4f}, val loss {result.val_loss:.4f} (evaluate scores every token)"
     )
 
 

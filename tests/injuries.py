@@ -192,6 +192,18 @@ def use_terminal(path: str) -> None:
     sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))  # noqa: SIM115
 
 
+def ignore_hangups() -> None:
+    """Let this process be as `nohup` starts one."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def lose_output(how: str) -> None:
+    """Let stdout be a full disk, or a pipe that nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    os.dup2(os.open("/dev/full", os.O_WRONLY) if how == "full" else writer, 1)
+
+
 def clock_runs_back() -> None:
     """Let the time of day go back an hour each time it is asked."""
     now = time.time()

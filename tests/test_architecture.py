@@ -39,6 +39,7 @@ FLOORS = {  # the longest prefix counts; a module imports from its own floor and
     "gptmodel.scoring": 3,
     "gptmodel.evaluation": 3,
     "gptmodel.sampling": 3,
+    "gptmodel.reporting": 4,
     "gptmodel.training": 4,
     "gptmodel.proof": 4,
     "gptmodel.serving": 4,
@@ -81,6 +82,8 @@ OUTSIDE = {  # libraries beside the standard one; the longest prefix counts here
     "gptmodel.text_model": {"pydantic"},
     "gptmodel.evaluation": {"numpy", "torch"},
     "gptmodel.evaluation.plots": {"numpy", "matplotlib"},
+    "gptmodel.reporting": {"numpy"},
+    "gptmodel.reporting.page": {"jinja2"},
     "gptmodel.training": {"numpy", "torch", "filelock"},
     "gptmodel.planning": {"numpy", "torch"},
     "gptmodel.proof": set(),
@@ -117,7 +120,7 @@ ONLY = {  # rooms that know less than their floor would let them
         "gptmodel.units",
     },
 }
-LONG_COMMANDS = {"stages.command", "stages.options", "stages.progress", "stages.tracked"}
+LONG_COMMANDS = {"stages.command", "stages.options", "stages.progress", "stages.streams", "stages.tracked"}
 """What the command lines share: at most 140 lines, and every other file of stages/ 80."""
 HEAVY = ("mlflow", "matplotlib", "typer", "dvc", "rich", "fsspec")
 

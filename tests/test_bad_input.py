@@ -312,7 +312,7 @@ PARAMS |= {
     "a list for a number": Case("train", "train.seed = [1]: has to be a whole number", params(train={"seed": [1]})),
     "a number for a list": Case(
         "train",
-        "model.ngram_orders = 2: has to be a list, in square brackets",
+        "model.ngram_orders = 2: has to be a list, such as [2, 3]",
         params(model={"ngram_orders": 2}),
     ),
     "a word in a list of numbers": Case(

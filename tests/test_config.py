@@ -154,7 +154,7 @@ FAULTS = [
     ("model", "ngram_orders", [1], "model.ngram_orders = [1]: needs distinct orders from 2 to 8"),
     ("model", "ngram_orders", [9], "model.ngram_orders = [9]: needs distinct orders from 2 to 8"),
     ("model", "ngram_orders", [2, 2], "model.ngram_orders = [2, 2]: needs distinct orders"),
-    ("model", "ngram_orders", 2, "model.ngram_orders = 2: has to be a list, in square brackets"),
+    ("model", "ngram_orders", 2, "model.ngram_orders = 2: has to be a list, such as [2, 3]"),
     ("model", "ngram_orders", None, "model.ngram_orders = null"),
     ("model", "ngram_orders", ["2"], "model.ngram_orders: item 1 = '2': has to be a whole number"),
     ("model", "ngram_orders", [True], "model.ngram_orders: item 1 = true: has to be a whole number"),
@@ -187,7 +187,7 @@ FAULTS = [
     ("sample", "top_k", -1, "sample.top_k = -1"),
     ("sample", "top_p", 0.0, "sample.top_p = 0.0"),
     ("sample", "top_p", 1.1, "sample.top_p = 1.1"),
-    ("sample", "stop", "the end", "sample.stop = 'the end': has to be a list, in square brackets"),
+    ("sample", "stop", "the end", 'sample.stop = \'the end\': has to be a list, such as ["a", "b"]'),
     ("sample", "stop", ["\n", ""], "sample.stop: item 2 = '': has to be a text that is not empty"),
     ("sample", "stop", [5], "sample.stop: item 1 = 5: has to be a text"),
     ("sample", "seed", -1, "sample.seed = -1"),
@@ -288,7 +288,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         "fetch.sha256 is null",
         "evaluate.device = 'tpu'",
         str(tmp_path / "params.yaml"),
-        "-S evaluate.device=tpu",
+        "with -S",
     ):
         assert part in message
 

@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from dvc.utils.hydra import apply_overrides
 from model_helpers import ROOT
 
 from gptmodel.config import SECTIONS
 from gptmodel.errors import ConfigError
+from gptmodel.nn.transformer import TransformerModel
 from gptmodel.params_file import checked, load_params, read_params
-from gptmodel.presets import PRESETS, WORDS, Preset, params_text, with_words, write
+from gptmodel.presets import PRESETS, WORDS, Preset, params_text, use, with_words, write
 from gptmodel.section import described
 
 FILES = [ROOT / "params.yaml", *(ROOT / "presets" / f"{name}.yaml" for name in PRESETS)]
@@ -145,3 +147,59 @@ def test_dvc_leaves_the_files_of_the_project_as_they_are(path: Path, tmp_path: P
     assert copy.read_bytes() != path.read_bytes()
     apply_overrides(copy, [f"train.seed={seed}"])
     assert copy.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("before", PRESETS)
+def test_a_preset_is_used_as_dvc_would_write_it(before: str, name: str, tmp_path: Path) -> None:
+    """Only model and train change; the rest, and every comment, of the user's own too, stays."""
+    values = values_of(before)
+    values["fetch"]["source"], values["sample"]["prompt"], values["runtime"]["snapshot_seconds"] = "own", "O", 7.5
+    path = tmp_path / "params.yaml"
+    mine = "# How the text becomes", "# a comment of mine\n# How the text becomes"
+    path.write_text(params_text(WORDS, values).replace(*mine), encoding="utf-8")
+    changes = use(path, name)
+    after = values | {section: values_of(name)[section] for section in ("model", "train")}
+    expected = params_text(WORDS, after).replace(
+        "# How the text becomes", "# a comment of mine\n# How the text becomes"
+    )
+    assert path.read_text(encoding="utf-8") == expected
+    assert set(changes) == {key for key in KEYS if _of(values, key) != _of(after, key)}
+    assert all(change == (_of(values, key), _of(after, key)) for key, change in changes.items())
+    assert use(path, name) == {}
+
+
+def _of(values: dict[str, dict[str, Any]], name: str) -> Any:
+    section, key = name.split(".")
+    return values[section][key]
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "message"),
+    [
+        ("lap", None, "lap: no such preset; there are tutorial, nanogpt, laptop, best"),
+        ("laptop", "model: 5", "model = 5"),
+        ("laptop", "sample: {}", "sample.top_p: missing"),
+        ("laptop", None, "no such params file"),
+    ],
+)
+def test_a_preset_that_cannot_be_used_changes_nothing(
+    tmp_path: Path, name: str, line: str | None, message: str
+) -> None:
+    path = tmp_path / "params.yaml"
+    if line:
+        path.write_text(line, encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        use(path, name)
+    assert (path.read_text(encoding="utf-8") if line else None) == line
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_sizes_of_a_preset_are_those_of_its_model(name: str) -> None:
+    """With the 78 characters of the default text; its counts of up to 9 characters take another 38 MB there."""
+    params = checked(values_of(name), name).model
+    with torch.device("meta"):
+        model = TransformerModel(params, 78)
+    assert sum(weight.numel() for weight in model.parameters()) == PRESETS[name].parameters
+    counts = 38_323_168 if params.kneser_ney == 9 else 0
+    assert PRESETS[name].megabytes == round((4 * PRESETS[name].parameters + counts) / 1e6)

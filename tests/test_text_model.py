@@ -55,8 +55,8 @@ def test_the_texts_are_those_of_the_sample_stage(
     values["sample"] = SampleParams.defaults() | settings | {"device": "cpu"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    sample(params_file=Path("params.yaml"), settings=None, out=Path(), model_file=path, prompt="ab", prompt_file=None)
-    written = (tmp_path / "samples" / "samples.txt").read_bytes().decode()
+    sample(word="ab", params_file=Path("params.yaml"), settings=None, out=Path("out"), model_file=path)
+    written = (tmp_path / "out" / "samples" / "samples.txt").read_bytes().decode()
     texts = gptmodel.load(path).generate("ab", **settings)
     several = texts if isinstance(texts, list) else [texts]
     assert written == "\n\n".join(f"--- sample {n} of {len(several)} ---\n{t}" for n, t in enumerate(several, 1)) + "\n"
@@ -98,7 +98,7 @@ def test_what_a_model_says_of_itself(model: TextModel) -> None:
         ({"top_p": 2.0}, "top_p = 2.0: has to be at most 1"),
         ({"max_new_tokens": 0}, "max_new_tokens = 0: has to be above 0"),
         ({"stop": [""]}, "stop: item 1 = '': has to be a text that is not empty"),
-        ({"stop": 5}, "stop = 5: has to be a list, in square brackets"),
+        ({"stop": 5}, 'stop = 5: has to be a list, such as ["a", "b"]'),
         ({"prompt": ""}, "prompt = '': has to be a text that is not empty"),
         ({"prompt": 5}, "prompt = 5: has to be a text; one that looks like something else needs quotes"),
         ({"seed": 1.5, "top_k": -1}, "top_k = -1: has to be at least 0; seed = 1.5: has to be a whole number"),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from gptmodel.doctor.disk import disk
 from gptmodel.doctor.environment import environment
+from gptmodel.doctor.experiments import experiments
 from gptmodel.doctor.finding import Finding
 from gptmodel.doctor.leftovers import leftovers
 
@@ -16,5 +17,6 @@ def examine(root: Path) -> Iterator[Finding]:
     """
     root = root.resolve()
     yield from environment(root)
+    yield from experiments(root)
     yield from leftovers(root)
     yield from disk(root)

@@ -15,7 +15,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-SPAN_BYTES = 256
+from gptmodel.evaluation.spans import SPAN_BYTES
+
 PASSAGE_SPANS = 4
 PASSAGE_BYTES = PASSAGE_SPANS * SPAN_BYTES
 LEAST_PASSAGES = 20
@@ -110,21 +111,26 @@ def compare(first: Group, second: Group) -> Difference:
     return Difference(mean, _text_noise(differences), _seed_noise(ours, theirs), count)
 
 
-def passages(losses: NDArray[Any]) -> NDArray[np.float64]:
-    """Return nats per byte of each whole passage that every run was scored on: (runs, spans) -> (runs, passages)."""
+def by_passage(losses: NDArray[Any]) -> NDArray[np.float64]:
+    """Return nats per byte of each whole passage, NaN where one was not scored: (runs, spans) -> (runs, passages)."""
     runs, spans = losses.shape
     whole = spans // PASSAGE_SPANS
     sums = losses[:, : whole * PASSAGE_SPANS].astype(np.float64).reshape(runs, whole, PASSAGE_SPANS).sum(axis=2)
-    scored: NDArray[np.float64] = sums[:, np.isfinite(sums).all(axis=0)] / PASSAGE_BYTES
+    per_byte: NDArray[np.float64] = sums / PASSAGE_BYTES
+    return per_byte
+
+
+def passages(losses: NDArray[Any]) -> NDArray[np.float64]:
+    """Return nats per byte of each whole passage that every run was scored on: (runs, spans) -> (runs, passages)."""
+    per_byte = by_passage(losses)
+    scored: NDArray[np.float64] = per_byte[:, np.isfinite(per_byte).all(axis=0)]
     return scored
 
 
 def most_different(first: Group, second: Group, count: int) -> list[int]:
     """Return the passages, by their number in the text, where the losses differ most, the largest difference first."""
-    spans = second.losses.mean(axis=0) - first.losses.mean(axis=0)
-    whole = len(spans) // PASSAGE_SPANS
-    differences = np.abs(spans[: whole * PASSAGE_SPANS].reshape(whole, PASSAGE_SPANS).sum(axis=1))
-    order = np.argsort(np.where(np.isfinite(differences), -differences, np.inf), kind="stable")
+    differences = np.abs(by_passage(second.losses).mean(axis=0) - by_passage(first.losses).mean(axis=0))  # (passages,)
+    order = np.argsort(-differences, kind="stable")  # what is not a number comes last
     return [int(number) for number in order[:count] if np.isfinite(differences[number])]
 
 

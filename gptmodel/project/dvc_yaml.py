@@ -3,6 +3,7 @@
 import io
 import re
 import reprlib
+from collections.abc import Mapping
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -52,6 +53,21 @@ def _located(error: MarkedYAMLError) -> str:
     if mark is None or not mark.line:
         return problem
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+
+
+def changed(text: str, values: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return a YAML text with some keys of its sections changed, as DVC changes them: all else of it stays.
+
+    The text has to be one that `parse` takes.
+    """
+    yaml = YAML()
+    yaml.default_flow_style = False
+    document = yaml.load(text)
+    for section, keys in values.items():
+        document.setdefault(section, {}).update(keys)
+    stream = io.StringIO()
+    yaml.dump(document, stream)
+    return stream.getvalue()
 
 
 def dump(values: dict[str, Any]) -> str:

@@ -45,12 +45,28 @@ class Layout:
     def history(self) -> Path:
         return self.root / "metrics" / "history.csv"
 
+    @property
+    def positions(self) -> Path:
+        return self.root / "metrics" / "loss_by_position.csv"
+
     def metrics(self, stage: str) -> Path:
         return self.root / "metrics" / f"{stage}.json"
 
     @property
     def plots(self) -> Path:
         return self.root / "plots"
+
+    @property
+    def val_losses(self) -> Path:
+        return self.root / "evaluation" / "val_losses.npy"
+
+    @property
+    def passages(self) -> Path:
+        return self.root / "evaluation" / "passages.json"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "reports" / "report.html"
 
     @property
     def samples(self) -> Path:

@@ -67,12 +67,19 @@ class LockedStage:
 def read_yaml(path: Path, name: str) -> dict[str, Any]:
     """Read a YAML mapping as DVC reads it; DataError calls the file `name`."""
     try:
-        value = dvc_yaml.parse(path.read_text(encoding="utf-8"))
+        return _parsed(path.read_text(encoding="utf-8"), name)
     except FileNotFoundError:
         maker = "run `dvc repro`, which writes it, and commit it" if path.name == "dvc.lock" else "commit one"
         raise DataError(f"{name}: no such file; {maker}") from None
     except OSError as error:
         raise DataError(f"{name}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name}: {str(error)[:200]}") from None
+
+
+def _parsed(text: str, name: str) -> dict[str, Any]:
+    try:
+        value = dvc_yaml.parse(text)
     except ValueError as error:
         raise DataError(f"{name}: {str(error)[:200]}") from None
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
@@ -82,7 +89,15 @@ def read_yaml(path: Path, name: str) -> dict[str, Any]:
 
 def read_lock(path: Path, name: str = "dvc.lock") -> dict[str, LockedStage]:
     """Read dvc.lock; DataError names the first thing in it that DVC would not have written."""
-    content = read_yaml(path, name)
+    return _lock(read_yaml(path, name), name)
+
+
+def parse_lock(text: str, name: str) -> dict[str, LockedStage]:
+    """Read the text of a dvc.lock, as `read_lock` does a file."""
+    return _lock(_parsed(text, name), name)
+
+
+def _lock(content: dict[str, Any], name: str) -> dict[str, LockedStage]:
     if content.keys() - {"stages"} != {"schema"} or content["schema"] != "2.0":
         raise DataError(f"{name}: has to hold schema 2.0 and stages; delete it, and `dvc repro` writes it anew")
     stages = _mapping(content.get("stages", {}), f"{name}: stages")
@@ -194,6 +209,12 @@ def md5_of(content: bytes) -> str:
 
 def _ignored(path: Path) -> bool:
     return any(part.endswith(IGNORED) for part in path.parts)
+
+
+def cache_file(root: Path, md5: str) -> Path:
+    """Return where DVC's cache of the project keeps the content of this md5, if it has it."""
+    folder = dvc_setting(root, "cache", "dir") or "cache"  # a path in DVC's configuration starts at .dvc
+    return root / ".dvc" / folder / "files" / "md5" / md5[:2] / md5[2:]
 
 
 def dvc_setting(root: Path, section: str, name: str) -> str | None:

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from gptmodel.project.lock import LockedStage, Stage, dvc_setting, md5_of, measure
+from gptmodel.project.lock import LockedStage, Stage, cache_file, dvc_setting, md5_of, measure
 from gptmodel.proof.checkout import Checkout
 from gptmodel.proof.result import MISSING, Row
 
@@ -70,14 +70,12 @@ def remove(path: Path) -> None:
 
 
 def _copy_from_cache(root: Path, md5: str, target: Path) -> None:
-    folder = dvc_setting(root, "cache", "dir") or "cache"  # a path in DVC's configuration starts at .dvc
-    cache = root / ".dvc" / folder / "files" / "md5"
     if not md5.endswith(".dir"):
-        shutil.copyfile(cache / md5[:2] / md5[2:], target)
+        shutil.copyfile(cache_file(root, md5), target)
         return
-    for item in json.loads((cache / md5[:2] / md5[2:]).read_bytes()):
+    for item in json.loads(cache_file(root, md5).read_bytes()):
         file = target.joinpath(*str(item["relpath"]).split("/"))
         if not file.resolve().is_relative_to(target.resolve()):
             raise ValueError("a path that leads out of the folder")
         file.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(cache / item["md5"][:2] / item["md5"][2:], file)
+        shutil.copyfile(cache_file(root, item["md5"]), file)

@@ -178,14 +178,16 @@ class MlflowStore:
         else:
             self._client.set_terminated(run_id, status, end_ms)
 
-    def fetch(self, run_id: str, artifact: str, folder: Path) -> Path | None:
-        """Download an artifact of a run into `folder`; None if it has none of this name. LookupError: no such run."""
-        if self._run_by_id(run_id) is None:
-            raise LookupError(run_id)
-        above = artifact.rpartition("/")[0]
-        if artifact not in [entry.path for entry in self._client.list_artifacts(run_id, above)]:
+    def reading(self) -> Any:
+        """Connect, and return MLflow's client for those who only read; None where no store was made yet."""
+        if self._database and is_empty(self._database):
             return None
-        return Path(self._client.download_artifacts(run_id, artifact, str(folder)))
+        self.connect(lambda _what, _seconds: None)
+        return self._client
+
+    def has_run(self, run_id: str) -> bool:
+        """Whether a run of this id is there; for a store that is connected."""
+        return self._run_by_id(run_id) is not None
 
     def _run_by_id(self, run_id: str) -> Any:
         from mlflow.exceptions import MlflowException

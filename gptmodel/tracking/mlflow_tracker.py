@@ -93,7 +93,7 @@ class MlflowTracker:
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
         with self._trouble:
-            files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+            files = sorted(file for file in path.rglob("[!.]*") if file.is_file()) if path.is_dir() else [path]
             for file in files:
                 below = file.parent.relative_to(path) if path.is_dir() else Path()
                 self._writer.file(file, (Path(folder) / below).as_posix())

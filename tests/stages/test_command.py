@@ -39,7 +39,7 @@ def gptmodel(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     monkeypatch.setenv("DVC_STAGE", "a stage")
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.delenv("DVC_ROOT", raising=False)
-    former = signal.getsignal(signal.SIGTERM)
+    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
 
     def call(*arguments: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["gptmodel", *arguments])
@@ -48,7 +48,8 @@ def gptmodel(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         return Outcome(ended.value.code, *capsys.readouterr())
 
     yield call
-    signal.signal(signal.SIGTERM, former)
+    for number, handler in former.items():
+        signal.signal(number, handler)
 
 
 def process(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -79,10 +80,10 @@ def refused(outcome: Outcome, *words: str) -> None:
     ("arguments", "words"),
     [
         (["--no-such-option"], ["--no-such-option", "--help"]),
-        (["a-word"], ["a-word", "--help"]),
+        (["a-word", "another-word"], ["another-word", "--help"]),
         (["-S"], ["-S", "--help"]),
         (["-S", "train"], ["-S train:", "section.key=value"]),
-        (["-S", "train.seeds=1"], ["params.yaml with -S train.seeds=1", "train.seeds: unknown key", "seed?"]),
+        (["-S", "train.seeds=1"], ["params.yaml with -S: ", "train.seeds: unknown key", "seed?"]),
         (["-S", "trains.seed=1"], ["trains: unknown section", "train?"]),
         (["-S", "train.seed=one"], ["train.seed = 'one'", "whole number"]),
         (["-S", "model.n_head=5", "-S", "train.warmup_iters=9999"], ["model.n_head = 5", "train.warmup_iters = 9999"]),
@@ -167,6 +168,28 @@ def test_gptmodel_lists_its_commands(gptmodel):
     assert outcome.status == 0
     listed = {line.split()[0] for line in outcome.out.partition("Commands:")[2].splitlines() if line.strip()}
     assert {*STAGES, "ui", "sync"} <= listed
+
+
+@pytest.mark.parametrize("columns", ["80", "100"])
+def test_no_line_of_a_help_is_cut(gptmodel, monkeypatch: pytest.MonkeyPatch, columns: str):
+    monkeypatch.setenv("COLUMNS", columns)
+    outcome = gptmodel("--help")
+    commands = [line for line in outcome.out.partition("Commands:")[2].splitlines() if line.strip()]
+    assert len(commands) > 10
+    assert [line for line in commands if line.endswith("...")] == []
+    for text in (outcome.out, *(gptmodel(line.split()[0], "--help").out for line in commands)):
+        assert max(map(len, text.splitlines())) <= int(columns)
+
+
+def test_presets_are_listed_with_their_sizes_and_one_is_used(gptmodel):
+    listed = gptmodel("preset")
+    assert (listed.status, listed.err) == (0, "")
+    assert "laptop    51,743,182 parameters  245 MB  Three layers with Muon" in listed.out
+    used = gptmodel("preset", "laptop")
+    assert "model.n_embd: 64 -> 128\n" in used.out
+    assert used.out.splitlines()[-1].startswith("params.yaml: ")
+    assert gptmodel("preset", "laptop").out == "params.yaml: has the model and the training of laptop already\n"
+    refused(gptmodel("preset", "lap"), "lap: no such preset; there are tutorial, nanogpt, laptop, best")
 
 
 def test_the_version_is_that_of_the_package(gptmodel):
@@ -270,7 +293,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path):
         assert writer.stderr.read() == b""
 
 
-@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_during_fetch_ends_it_and_nothing_is_written(tmp_path: Path, signum: int, status: int):
     with (tmp_path / "source.txt").open("wb") as stream:
         stream.truncate(64 << 30)  # zeros that take no space, and minutes to read
@@ -322,7 +345,7 @@ def _signalled(stopped: "subprocess.Popen[str]", signum: int, status: int) -> No
     stopped.send_signal(signum)
     message = stopped.communicate(timeout=SECONDS)[1]
     assert stopped.returncode == status, message
-    assert message.count("\n") == (signum == signal.SIGTERM)  # after Ctrl-C the user knows
+    assert message.count("\n") == (signum != signal.SIGINT)  # after Ctrl-C the user knows
     assert "Traceback" not in message
 
 

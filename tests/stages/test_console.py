@@ -43,7 +43,7 @@ def sampled(folder: Path, out: Path, stdout: int, **environment: str) -> "subpro
     return subprocess.run(
         [*command, "--out", str(out)],
         cwd=folder,
-        env={**clean, "PYTHONPATH": str(ROOT), "DVC_STAGE": "none", **environment},
+        env={**clean, "PYTHONPATH": str(ROOT), **environment},
         stdin=subprocess.DEVNULL,
         stdout=stdout,
         stderr=subprocess.PIPE,

@@ -63,6 +63,8 @@ def test_on_a_terminal_a_bar_shows_where_the_training_is(project: Project) -> No
     assert max(seconds_left) > 0
     rows = {(f"{float(row['train_loss']):.4f}", f"{float(row['val_loss']):.4f}") for row in project.outcome().history}
     assert {frame[1:3] for frame in frames} <= rows
+    last = project.outcome().history[-1]
+    assert frames[-1][1:3] == (f"{float(last['train_loss']):.4f}", f"{float(last['val_loss']):.4f}")
     assert not LINE.search("\n".join(screen))
 
 

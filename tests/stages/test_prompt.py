@@ -19,7 +19,7 @@ MARK = b"\xef\xbb\xbf"
 def ids_of_file(path: Path, content: bytes, tokenizer: Tokenizer) -> list[int]:
     """The ids that a prompt file becomes."""
     path.write_bytes(content)
-    text = prompt_text(read_prompt(None, None, path), path, tokenizer, sample_params())
+    text = prompt_text(read_prompt(None, None, None, path), path, tokenizer, sample_params())
     assert text is not None
     return tokenizer.encode(text)
 
@@ -58,7 +58,7 @@ def test_a_model_of_characters_names_the_byte_that_is_no_utf_8(tmp_path: Path) -
 def test_an_escape_that_no_shell_took_is_told_as_what_was_meant(
     prompt: str, words: list[str], from_params: bool
 ) -> None:
-    given = read_prompt(prompt, None, None) if from_params else read_prompt("b", prompt, None)
+    given = read_prompt(prompt, None, None, None) if from_params else read_prompt("b", None, prompt, None)
     with pytest.raises(DataError) as raised:
         prompt_text(given, None, UNIX, sample_params())
     assert all(word in str(raised.value) for word in words)

@@ -1,0 +1,52 @@
+"""The held-out text of a project as a model reads it, and whether the model held it out as well."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gptmodel.data.prepared import TOKENIZER, VAL, PreparedData
+from gptmodel.data.tokens import TokenWriter
+from gptmodel.errors import DataError
+from gptmodel.files import digest
+from gptmodel.language_model import LanguageModel
+from gptmodel.tokenizers.base import Ids
+
+
+def held_out_ids(model: LanguageModel, data: PreparedData) -> NDArray[np.unsignedinteger]:
+    """Return the ids of the val split in the model's own tokens; DataError where it does not know a character."""
+    if model.tokenizer.digest == data.tokenizer.digest:
+        return data.val.ids
+    ids: Ids = model.tokenizer.encode_array(data.tokenizer.decode(data.val.ids))
+    return ids
+
+
+def held_out_digests(model: LanguageModel) -> tuple[str, str] | None:
+    """Return the digests of the tokenizer and of the val split that the model was trained with, if it tells."""
+    recorded = model.provenance.get("data")
+    if not isinstance(recorded, Mapping) or not {TOKENIZER, VAL} <= recorded.keys():
+        return None
+    return str(recorded[TOKENIZER]), str(recorded[VAL])
+
+
+def is_held_out(model: LanguageModel, data: PreparedData) -> bool:
+    """Tell whether the model's own val split is the text of this one, whatever the tokens of both.
+
+    The val text in the model's tokens has to give the very file that the model was trained beside.
+    """
+    recorded = held_out_digests(model)
+    if recorded is None:
+        return False
+    if model.tokenizer.digest == data.tokenizer.digest:
+        return recorded[1] == data.digests()[VAL]
+    try:
+        ids = held_out_ids(model, data)
+    except DataError:
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        writer = TokenWriter(Path(folder) / VAL, model.tokenizer.vocab_size, model.tokenizer.digest)
+        with writer:
+            writer.append(ids)
+        return digest(writer.path) == recorded[1]

@@ -1,0 +1,24 @@
+"""Pages of one file each: no script, nothing from elsewhere, and all that comes from a text or a name is escaped."""
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedError
+
+from gptmodel.errors import DataError
+
+
+def render(template: str, **values: Any) -> str:
+    """Return a page of this room: equal values give equal bytes. DataError for a value that has not what it shows."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    try:
+        return environment.get_template(template).render(**values)
+    except (UndefinedError, TypeError, LookupError) as error:
+        raise DataError(f"{template}: what it shows is not complete ({error}); run `dvc repro` again") from None

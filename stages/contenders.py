@@ -1,0 +1,75 @@
+"""The trained models that `gptmodel compare` is given: found by name, checked to be of one text, and scored."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gptmodel.errors import ConfigError, DataError
+from gptmodel.project.layout import Layout, project_root
+from gptmodel.project.trained import Trained, at_path, of_revision
+from stages.command import note
+
+if TYPE_CHECKING:
+    from gptmodel.data.prepared import PreparedData
+    from gptmodel.language_model import LanguageModel
+    from gptmodel.reporting.comparison import Run
+
+
+def find(name: str, folder: Path) -> Trained:
+    """Return the files of a model file or folder, a git revision, a DVC experiment or an MLflow run.
+
+    What comes from MLflow is put into `folder`. ConfigError says where it was looked for.
+    """
+    from gptmodel.tracking.database import store_address
+    from gptmodel.tracking.lookup import tracked_model
+
+    root = project_root().resolve()
+    trained = at_path(name) or of_revision(root, name)
+    if trained is None and (files := tracked_model(root, name.removeprefix("runs:/"), folder)):
+        trained = Trained(name, *files)
+    if trained is None:
+        raise ConfigError(
+            f"{name}: there is no such model file, no such git revision or DVC experiment in {root}, and no such run "
+            f"in MLflow at {store_address(root)}; `dvc exp show` and `gptmodel ui` show the names"
+        )
+    return trained
+
+
+def scored(contenders: list[Trained], data: "PreparedData | None") -> "list[Run]":
+    """Load each model, and score it on the held-out text where evaluate's figures are not there.
+
+    DataError for models of different texts. `data` is the project's, if it has one.
+    """
+    from gptmodel.checkpoint.model_file import load_model
+    from gptmodel.evaluation.held_out import held_out_digests
+
+    models = [load_model(trained.model) for trained in contenders]
+    if len({held_out_digests(model) for model in models}) > 1 or None in map(held_out_digests, models):
+        for trained, model in zip(contenders, models, strict=True):
+            _check_text(trained, model, data)
+    return [_run(trained, model, data) for trained, model in zip(contenders, models, strict=True)]
+
+
+def _check_text(trained: Trained, model: "LanguageModel", data: "PreparedData | None") -> None:
+    from gptmodel.evaluation.held_out import is_held_out
+
+    if data is None or not is_held_out(model, data):
+        raise DataError(
+            f"{trained.name}: its held-out text is not the one in {Layout().prepared.as_posix()}, so its losses cannot "
+            "be compared; compare models that were trained on one text with one prepare.train_fraction"
+        )
+
+
+def _run(trained: Trained, model: "LanguageModel", data: "PreparedData | None") -> "Run":
+    from gptmodel.compute.place import Place
+    from gptmodel.evaluation.held_out import held_out_ids
+    from gptmodel.evaluation.spans import read_losses, val_losses
+    from gptmodel.reporting.comparison import Run
+    from gptmodel.reporting.settings import settings_of
+
+    if trained.val_losses is not None:
+        return Run(trained.name, settings_of(model), read_losses(trained.val_losses))
+    if data is None:
+        raise DataError(f"{trained.name}: has to be scored, and no text is here; run `dvc repro prepare` first")
+    _check_text(trained, model, data)
+    note(f"scoring {trained.name} on the held-out text ...")
+    return Run(trained.name, settings_of(model), val_losses(model, held_out_ids(model, data), Place.on("cpu")))
