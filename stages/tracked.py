@@ -113,6 +113,8 @@ def log_evaluation(tracker: Tracker, metrics: Mapping[str, Any], iterations: int
     tracker.log_metrics(values, step=iterations)
     tracker.set_tags({"verdict": metrics["verdict"]})
     tracker.log_artifact(layout.plots, "plots")
+    for path in (layout.val_losses, layout.passages):
+        tracker.log_artifact(path, "evaluation")
     tracker.log_artifact(layout.metrics("evaluate"), "metrics")
 
 

@@ -22,7 +22,7 @@ from made_once import made_once
 REPOSITORY = Path(__file__).resolve().parents[1]
 SECONDS = 240
 """No command of a tiny project takes longer."""
-MADE = ("dvc.lock", "data/", "metrics/", "models/", "plots/", "samples/")
+MADE = ("dvc.lock", "data/", "metrics/", "models/", "evaluation/", "plots/", "samples/", "reports/")
 """What the pipeline makes: a copy of the project begins without it."""
 NOT_NEEDED = ("tests/", "docs/", "benchmarks/")
 TRACKING = {"runs", "mlflow.db", "mlartifacts"}

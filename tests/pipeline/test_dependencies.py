@@ -17,6 +17,7 @@ WATCHING = {
     "gptmodel/units.py",
     "gptmodel/wrong_settings.py",
     "stages/tracked.py",
+    "stages/download_progress.py",
     "stages/progress.py",
     "gptmodel/tracking",
 }

@@ -165,6 +165,8 @@ def test_the_run_has_the_final_numbers(finished: Project, run: Any) -> None:
         ("model", "model.pth", "models"),
         ("metrics", "history.csv", "metrics"),
         ("metrics", "evaluate.json", "metrics"),
+        ("evaluation", "val_losses.npy", "evaluation"),
+        ("evaluation", "passages.json", "evaluation"),
         ("plots", "loss_curves.png", "plots"),
         ("plots", "loss_by_position.png", "plots"),
         ("samples", "samples.txt", "samples"),
