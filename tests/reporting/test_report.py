@@ -90,7 +90,6 @@ def test_the_page_stays_small_whatever_is_sampled_and_evaluated() -> None:
 
 
 def test_settings_that_differ_and_a_preset() -> None:
-    model = findings().model
     assert "<code>model.n_embd</code></td><td>64</td><td>8</td>" in report(findings())
     values = PRESETS["nanogpt"].values()
     trained = language_model(small_model(**values["model"]))
@@ -101,5 +100,5 @@ def test_settings_that_differ_and_a_preset() -> None:
 
 
 def test_a_file_that_lacks_something_is_a_line() -> None:
-    with pytest.raises(DataError, match="report.html: what it shows is not complete"):
+    with pytest.raises(DataError, match=r"report\.html: what it shows is not complete"):
         report(findings(evaluation={"val": SPLIT}))
