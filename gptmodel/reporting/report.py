@@ -16,6 +16,8 @@ from gptmodel.reporting.settings import differing, settings_of
 OURS = "this model"
 MOST_SAMPLES, MOST_CHARACTERS = 10, 4000
 """What is shown of samples: a page of any settings stays below 500 kB."""
+MOST_PASSAGES = 5
+"""What is shown of the hardest passages, and of the easiest."""
 
 
 def report(findings: Findings) -> str:
@@ -61,7 +63,9 @@ def _baselines(findings: Findings) -> list[Row]:
 
 
 def _charts(findings: Findings) -> list[Chart]:
-    history, positions, charts = findings.history, findings.positions, []
+    history, positions, charts = list(findings.history), findings.positions, []
+    if len(history) > 2 and history[0].iteration == 0:
+        del history[0]  # the loss before training is so high that the rest would be a level line
     if history:
         losses = {"train": [row.train_loss for row in history], "val": [row.val_loss for row in history]}
         charts.append(chart("Loss during training", "iteration", [row.iteration for row in history], losses))
@@ -78,7 +82,7 @@ def _passages(findings: Findings) -> dict[str, list[tuple[float, list[Piece]]]]:
     return {
         kind: [
             (sum(passage["nats"]) / len(passage["nats"]), by_surprise(passage["tokens"], passage["nats"]))
-            for passage in passages[kind]
+            for passage in passages[kind][:MOST_PASSAGES]
         ]
         for kind in ("hardest", "easiest")
         if passages.get(kind)
