@@ -162,6 +162,9 @@ class EvaluateParams(Section):
     overfit_gap: float = key(
         0.1, "overfitting: val loss minus train loss is more than this share of the val loss", gt=0.0, lt=1.0
     )
+    max_tokens: int | None = key(
+        None, "tokens of each split to score, spread evenly over it; null = all, each once", gt=0
+    )
     threads: int = key(2, "CPU threads; they change the time, but no loss", gt=0, le=1024)
     device: Device = key("auto", DEVICE_WORDS)
 

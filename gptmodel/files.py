@@ -83,14 +83,19 @@ def digest(path: Path, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(stream, algorithm).hexdigest()
 
 
-def json_bytes(value: Any) -> bytes:
-    """Return `value` as JSON with sorted keys and two spaces of indent: equal values give equal bytes."""
-    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+def json_bytes(value: Any, *, in_order: bool = False) -> bytes:
+    """Return `value` as JSON with two spaces of indent, keys sorted or `in_order`: equal values give equal bytes."""
+    return (json.dumps(value, indent=2, sort_keys=not in_order, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def write_json(path: Path, value: Any) -> None:
+def fingerprint(parts: dict[str, Any]) -> str:
+    """Return a short name for what decides a result: a digest of plain values."""
+    return hashlib.sha256(json_bytes(parts)).hexdigest()[:16]
+
+
+def write_json(path: Path, value: Any, *, in_order: bool = False) -> None:
     """Write `value` to `path` as `json_bytes`, whole or not at all."""
-    atomic_write(path, json_bytes(value))
+    atomic_write(path, json_bytes(value, in_order=in_order))
 
 
 def read_json(path: Path) -> Any:

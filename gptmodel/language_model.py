@@ -34,10 +34,14 @@ class LanguageModel:
 
     def predict(self, idx: Tensor) -> Tensor:
         """Map token ids (B, T), T at most block_size, to the logits of each next token (B, T, V), counts mixed in."""
+        return self.predictions(idx)[-1]
+
+    def predictions(self, idx: Tensor) -> list[Tensor]:
+        """Map token ids (B, T) to what the transformer predicts alone and, last, what it does with counts if any."""
         logits: Tensor = self.transformer(idx)  # (B, T, V)
         if self.counts is None:
-            return logits
-        return self.counts.mixed(logits, self.counts.probabilities(idx))  # (B, T, V)
+            return [logits]
+        return [logits, self.counts.mixed(logits, self.counts.probabilities(idx))]
 
     def check_tokenizer(self, tokenizer: Tokenizer, folder: Path) -> None:
         """Raise CheckpointError unless the token ids in `folder` mean what the model learnt."""

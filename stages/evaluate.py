@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from gptmodel.project.layout import Layout
-from stages.command import main, new_app, say
+from gptmodel.project.layout import Layout, project_root
+from stages.command import main, new_app, note, say
 from stages.options import (
     MODEL_FILE,
     PARAMS_FILE,
@@ -31,34 +31,32 @@ def evaluate(
     from gptmodel.checkpoint.model_file import load_model
     from gptmodel.compute.place import Place
     from gptmodel.data.prepared import load_prepared
-    from gptmodel.evaluation.history import read_history
-    from gptmodel.evaluation.plots import plot_loss_by_position, plot_loss_curves
-    from gptmodel.evaluation.report import evaluate_model
+    from gptmodel.evaluation.history import history_beside
+    from gptmodel.evaluation.plots import plot_evaluation
+    from gptmodel.evaluation.report import judge
+    from gptmodel.evaluation.score_store import ScoreStore
+    from gptmodel.evaluation.scores import score
     from gptmodel.files import write_json
     from gptmodel.project.inputs import Inputs
     from stages.tracked import log_evaluation, run_tracker
 
-    inputs = Inputs("evaluate", params_file)
-    place = Place.of(params, "evaluate")
-    model = load_model(model_file, place.device)
-    data = load_prepared(Layout().prepared)
-    model.check_tokenizer(data.tokenizer, data.folder)
-    training, target = Layout.around(model_file), Layout(out)
-    history = read_history(training.history) if training is not None and training.history.is_file() else []
-    with run_tracker(
-        training.run if training is not None and history else None, mlflow=params.runtime.mlflow
-    ) as tracker:
-        report = evaluate_model(model, data, params.evaluate.overfit_gap, place)
+    inputs, target, place = Inputs("evaluate", params_file), Layout(out), Place.of(params, "evaluate")
+    model, data = load_model(model_file, place.device), load_prepared(Layout().prepared)
+    history = history_beside(model_file)
+    store = ScoreStore.of(project_root() / "runs" / "scores", model_file, data, place, params.evaluate.max_tokens)
+    if scores := store.load():
+        note(f"nothing is scored again: {store.path} has the losses of this model on this data")
+    run_json = Layout(model_file.parent.parent).run if history else None
+    with run_tracker(run_json, mlflow=params.runtime.mlflow) as tracker:
+        scores = scores or score(model, data, place, params.evaluate.max_tokens)
+        report = judge(scores, params.evaluate.overfit_gap, history)
         inputs.check()
-        write_json(target.metrics("evaluate"), report.metrics())
-        if history:
-            plot_loss_curves(target.plots / "loss_curves.png", history)
-        plot_loss_by_position(
-            target.plots / "loss_by_position.png", report.train.split.by_position(), report.val.split.by_position()
-        )
+        if out == Path():
+            store.save(scores)
+        write_json(target.metrics("evaluate"), report.metrics(), in_order=True)
+        plot_evaluation(target.plots, history, scores.train.loss.by_position(), scores.val.loss.by_position())
         log_evaluation(tracker, report.metrics(), history[-1].iteration if history else 0, target)
-    for line in report.lines():
-        say(line)
+    say("\n".join(report.lines()))
 
 
 if __name__ == "__main__":

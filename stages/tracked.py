@@ -106,7 +106,8 @@ def log_evaluation(tracker: Tracker, metrics: Mapping[str, Any], iterations: int
         for split in ("train", "val")
         for key in ("loss", "perplexity", "bits_per_byte")
     }
-    values |= {"eval/gap": metrics["gap"], "eval/bigram_loss": metrics["bigram_loss"]}
+    values |= {f"eval/{key}": metrics[key] for key in ("gap", "counting_loss")}
+    values |= {f"eval/network_{key}": value for key, value in metrics.get("network", {}).items()}
     tracker.log_metrics(values, step=iterations)
     tracker.set_tags({"verdict": metrics["verdict"]})
     tracker.log_artifact(layout.plots, "plots")

@@ -24,6 +24,7 @@ from gptmodel.data.prepared import load_prepared
 from gptmodel.data.sources import fetch_text
 from gptmodel.errors import GptModelError
 from gptmodel.evaluation.diagnosis import diagnose
+from gptmodel.evaluation.loss import scored_blocks
 from gptmodel.sampling.generate import sample_pieces
 from gptmodel.tokenizers.char import CharTokenizer
 from gptmodel.tracking.tracker import NullTracker
@@ -72,6 +73,7 @@ CASES: dict[str, tuple[Changes, Any, Any]] = {
     "train.dtype": ({}, "float32", "bfloat16"),
     "train.compile": ({"model": {"dropout": 0.1}}, False, True),
     "evaluate.overfit_gap": ({}, 0.1, 0.2),
+    "evaluate.max_tokens": ({}, None, 100),
     "evaluate.threads": ({}, 1, 2),
     "evaluate.device": ({}, "cpu", "mps" if not torch.backends.mps.is_available() else "auto"),
     "sample.prompt": ({}, "a", "b"),
@@ -148,6 +150,8 @@ def effect(section: str, key: str, params: Params, folder: Path) -> str:  # noqa
         return str(model(batch(2, 4)).tolist())
     if section in ("model", "train"):
         return effect_of_training(params)
+    if key == "max_tokens":
+        return str(scored_blocks(params.evaluate.max_tokens, params.model.block_size))
     if section == "evaluate":
         return diagnose(1.7, 2.0, 3.0, params.evaluate.overfit_gap).verdict
     if section == "sample":

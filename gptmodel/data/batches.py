@@ -48,7 +48,8 @@ def training_batch(
     if starts < 1:
         raise DataError(f"{len(data)} tokens hold no sequence of block_size + 1 = {block_size + 1}")
     generator = derived_generator(seed, Stream.BATCHES, iteration)
-    return _gather(data, generator.integers(starts, size=batch_size), block_size, device)
+    rows = passages(data, generator.integers(starts, size=batch_size), block_size)
+    return _shifted(rows, device)
 
 
 def evaluation_batches(
@@ -58,28 +59,41 @@ def evaluation_batches(
     max_blocks: int | None = None,
     device: str | torch.device = "cpu",
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield idx and targets of consecutive blocks of `data`, both (b, T) int64 with b <= batch_size.
+    """Yield idx and targets of the blocks at `evaluation_starts`, both (b, T) int64."""
+    for starts, length in evaluation_starts(len(data), batch_size, block_size, max_blocks):
+        yield _shifted(passages(data, starts, length), device)
 
-    All blocks together have each of data[1:] as a target exactly once; what is left at the end comes alone, as (1, r)
-    with r < T. Where `max_blocks` is less than the number of full blocks, that many blocks are taken instead, evenly
-    spread over all of them: the head of a split is not the split. Raises DataError for less than 2 tokens.
+
+def evaluation_starts(
+    tokens: int, batch_size: int, block_size: int, max_blocks: int | None = None
+) -> Iterator[tuple[NDArray[np.int64], int]]:
+    """Yield where consecutive blocks of a split of `tokens` start, (b,) with b <= batch_size, and their length.
+
+    All blocks together have each token but the first as a target exactly once; what is left at the end comes alone,
+    with a length below `block_size`. Where `max_blocks` is less than the number of full blocks, that many blocks are
+    taken instead, evenly spread over all of them: the head of a split is not the split. Raises DataError for less than
+    2 tokens.
     """
-    targets = len(data) - 1
+    targets = tokens - 1
     if targets < 1:
-        raise DataError(f"{len(data)} tokens hold nothing to evaluate; at least 2 are needed")
+        raise DataError(f"{tokens} tokens hold nothing to evaluate; at least 2 are needed")
     full_blocks, remainder = divmod(targets, block_size)
     count = full_blocks if max_blocks is None else min(max_blocks, full_blocks)
     for start in range(0, count, batch_size):
         number = np.arange(start, min(start + batch_size, count))
         # The middle of each of `count` equal parts of the split; with all blocks, block = number.
         block = (2 * number + 1) * full_blocks // (2 * count)
-        yield _gather(data, block * block_size, block_size, device)
+        yield block * block_size, block_size
     if count == full_blocks and remainder:
-        yield _gather(data, np.array([full_blocks * block_size]), remainder, device)
+        yield np.array([full_blocks * block_size]), remainder
 
 
-def _gather(
-    data: NDArray[Any], starts: NDArray[np.int64], length: int, device: str | torch.device
-) -> tuple[Tensor, Tensor]:
-    rows = torch.from_numpy(data[starts[:, None] + np.arange(length + 1)].astype(np.int64))  # (B, T + 1)
-    return rows[:, :-1].contiguous().to(device), rows[:, 1:].contiguous().to(device)  # (B, T), (B, T)
+def passages(data: NDArray[Any], starts: NDArray[np.int64], length: int) -> NDArray[Any]:
+    """Return the `length` + 1 ids from each start, (b, length + 1): those that are scored, and one before them."""
+    rows: NDArray[Any] = data[starts[:, None] + np.arange(length + 1)]
+    return rows
+
+
+def _shifted(rows: NDArray[Any], device: str | torch.device) -> tuple[Tensor, Tensor]:
+    ids = torch.from_numpy(rows.astype(np.int64))  # (B, T + 1)
+    return ids[:, :-1].contiguous().to(device), ids[:, 1:].contiguous().to(device)  # (B, T), (B, T)

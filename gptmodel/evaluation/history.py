@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gptmodel.errors import DataError
+from gptmodel.project.layout import Layout
 
 LARGEST = 2**53  # of the numbers in a history: beyond it neither whole numbers nor axes of plots are exact
 
@@ -48,3 +49,9 @@ def read_history(path: Path) -> list[Evaluation]:
         if not all(0 <= value < LARGEST for value in asdict(row).values()):
             raise DataError(f"{path}: line {number} has impossible numbers; run `dvc repro train` again")
     return history
+
+
+def history_beside(model_file: Path) -> list[Evaluation]:
+    """Return the history of the training that a model file has its place in; nothing for a file that stands alone."""
+    layout = Layout.around(model_file)
+    return read_history(layout.history) if layout is not None and layout.history.is_file() else []

@@ -6,6 +6,7 @@ Shapes: B batch, T time, V vocab.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from gptmodel.language_model import LanguageModel
 TOKENS_AT_ONCE = 4096  # tokens in a forward pass; fixed, since the last bits of logits depend on it
 
 LossFn = Callable[[Tensor, Tensor], Tensor]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -73,25 +75,50 @@ def split_loss(
     block_size: int = model.params.block_size  # type: ignore[union-attr,assignment]
     totals = np.zeros(block_size)
     counts = np.zeros(block_size, dtype=np.int64)
-    at_once = max(1, TOKENS_AT_ONCE // block_size)
 
-    @torch.no_grad()
-    def scored(batch: tuple[Tensor, Tensor]) -> tuple[int, np.ndarray]:
-        idx, targets = batch
+    def work(idx: Tensor, targets: Tensor) -> tuple[int, np.ndarray]:
         B, T = idx.shape
         losses = loss_fn(predict(idx).flatten(0, 1), targets.flatten())  # (B * T,) or ()
         sums: np.ndarray = losses.double().expand(B * T).view(B, T).sum(dim=0).cpu().numpy()  # (T,)
         return B, sums
 
+    for B, sums in over_blocks(network, work, data, block_size, place, max_blocks):
+        totals[: len(sums)] += sums
+        counts[: len(sums)] += B
+    return SplitLoss(totals, counts)
+
+
+def at_once(block_size: int) -> int:
+    """Return how many blocks a forward pass takes."""
+    return max(1, TOKENS_AT_ONCE // block_size)
+
+
+def scored_blocks(max_tokens: int | None, block_size: int) -> int | None:
+    """Return how many blocks hold at most that many tokens, but one at least; None for no bound."""
+    return None if max_tokens is None else max(1, max_tokens // block_size)
+
+
+def over_blocks(
+    network: nn.Module,
+    work: Callable[[Tensor, Tensor], Result],
+    data: np.ndarray,
+    block_size: int,
+    place: Place,
+    max_blocks: int | None,
+) -> list[Result]:
+    """Return what `work` makes of idx and targets (B, T) of each batch of blocks, in order, in evaluation mode."""
+
+    @torch.no_grad()
+    def scored(batch: tuple[Tensor, Tensor]) -> Result:
+        return work(*batch)
+
     was_training = network.training
     network.eval()
     try:
-        for B, sums in place.crew.map(scored, evaluation_batches(data, at_once, block_size, max_blocks, place.device)):
-            totals[: len(sums)] += sums
-            counts[: len(sums)] += B
+        batches = evaluation_batches(data, at_once(block_size), block_size, max_blocks, place.device)
+        return place.crew.map(scored, batches)
     finally:
         network.train(was_training)
-    return SplitLoss(totals, counts)
 
 
 def estimate_loss(

@@ -28,6 +28,13 @@ class Row(Protocol):
     def val_loss(self) -> float: ...
 
 
+def plot_evaluation(folder: Path, history: Sequence[Row], train: np.ndarray, val: np.ndarray) -> None:
+    """Draw both pictures into a folder; without history no loss curves. `train` and `val` are losses by position."""
+    if history:
+        plot_loss_curves(folder / "loss_curves.png", history)
+    plot_loss_by_position(folder / "loss_by_position.png", train, val)
+
+
 def plot_loss_curves(path: Path, history: Sequence[Row]) -> None:
     """Draw train and val loss over the iterations and mark the best val loss."""
     iterations = [row.iteration for row in history]

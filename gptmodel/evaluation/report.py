@@ -1,88 +1,77 @@
-"""The whole-split evaluation of a trained model: losses, their units, and the verdict."""
+"""The evaluation of a trained model: losses, their units, the verdict, and what to do next."""
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-from torch.nn import functional as F
-
 from gptmodel.compute.place import Place
-from gptmodel.data.prepared import PreparedData, scored_bytes
-from gptmodel.errors import DataError
-from gptmodel.evaluation.diagnosis import Diagnosis, bigram_loss, diagnose
-from gptmodel.evaluation.loss import SplitLoss, bits_per_byte, split_loss
+from gptmodel.data.prepared import PreparedData
+from gptmodel.evaluation.diagnosis import Diagnosis, Trend, advice, diagnose, trend
+from gptmodel.evaluation.history import Evaluation
+from gptmodel.evaluation.scores import Scores, SplitScore, score
 from gptmodel.language_model import LanguageModel
-
-
-@dataclass(frozen=True)
-class SplitReport:
-    """The loss of one split in its usual units."""
-
-    split: SplitLoss
-    bytes: int
-
-    def metrics(self) -> dict[str, float]:
-        """Return loss (nats per token), perplexity, bits per byte and the number of tokens scored."""
-        return {
-            "loss": self.split.mean,
-            "perplexity": math.exp(min(self.split.mean, 700.0)),
-            "bits_per_byte": bits_per_byte(self.split.total, self.bytes),
-            "tokens": self.split.tokens,
-        }
 
 
 @dataclass(frozen=True)
 class EvaluationReport:
     """metrics/evaluate.json and what the plots need."""
 
-    train: SplitReport
-    val: SplitReport
-    bigram_loss: float
+    scores: Scores
     diagnosis: Diagnosis
-    counted: bool  # whether n-grams of the train split are mixed in
+    trend: Trend | None
 
     def metrics(self) -> dict[str, Any]:
-        """Return the content of metrics/evaluate.json."""
+        """Return the content of metrics/evaluate.json: what compares first, as DVC shows it in this order."""
+        train, val = self.scores.train, self.scores.val
+        alone = {"network": {"train_loss": train.network.mean, "val_loss": val.network.mean}}
         return {
-            "train": self.train.metrics(),
-            "val": self.val.metrics(),
-            "bigram_loss": self.bigram_loss,
+            "val": val.metrics(),
             "gap": self.diagnosis.gap,
             "verdict": self.diagnosis.verdict,
+            "counting_loss": self.scores.counting_loss,
+            **(alone if self.scores.counted else {}),
+            "train": train.metrics(),
         }
 
     def lines(self) -> list[str]:
-        """Return the report as a person reads it: a line for each split, and the verdict with its reasons."""
-        lines = [
-            f"{name:<5} loss {split['loss']:.4f}  perplexity {split['perplexity']:.3f}  "
-            f"bits per byte {split['bits_per_byte']:.4f}  ({split['tokens']:,} tokens, each scored once)"
-            for name, split in (("train", self.train.metrics()), ("val", self.val.metrics()))
-        ]
-        lines.append(f"{self.diagnosis.verdict}: {self.diagnosis.explanation}")
-        if self.counted:
-            lines.append(
-                "note: the counts of model.kneser_ney have memorised the train split, so its loss is too low and the "
-                "verdict does not hold: judge by the val loss"
-            )
+        """Return the report as a person reads it: a line for each split, the verdict with its reasons, and advice."""
+        lines = [_line("train", self.scores.train), _line("val", self.scores.val)]
+        of = " of the network alone, as its counts have memorised the train split" if self.scores.counted else ""
+        lines.append(f"{self.diagnosis.verdict}{of}: {self.diagnosis.explanation}")
+        what_to_do = advice(self.diagnosis.verdict, self.trend.direction if self.trend else None)
+        if self.trend:
+            lines.append(f"{self.trend.explanation}; {what_to_do}")
+        elif what_to_do:
+            lines.append(what_to_do)
         return lines
 
 
-def evaluate_model(model: LanguageModel, data: PreparedData, overfit_gap: float, place: Place) -> EvaluationReport:
-    """Score every token of both splits once, in blocks of the model's block_size, and judge the losses."""
-    reports = []
-    for tokens in (data.train, data.val):
-        split = split_loss(model, tokens.ids, _token_losses, place)
-        if split.tokens != len(tokens.ids) - 1:
-            raise AssertionError(f"{split.tokens} tokens of {tokens.path} were scored, not {len(tokens.ids) - 1}")
-        if not math.isfinite(split.total):
-            raise DataError(f"{tokens.path}: the model's loss on it is {split.total}; train the model again")
-        reports.append(SplitReport(split, scored_bytes(tokens.ids, data.tokenizer)))
-    train, val = reports
-    baseline = bigram_loss(data.train.ids, data.val.ids, data.tokenizer.vocab_size)
-    diagnosis = diagnose(train.split.mean, val.split.mean, baseline, overfit_gap)
-    return EvaluationReport(train, val, baseline, diagnosis, counted=model.counts is not None)
+def evaluate_model(
+    model: LanguageModel,
+    data: PreparedData,
+    overfit_gap: float,
+    place: Place,
+    *,
+    max_tokens: int | None = None,
+    history: Sequence[Evaluation] = (),
+) -> EvaluationReport:
+    """Score both splits, or at most `max_tokens` of each, and judge the losses and the `history` of the training."""
+    return judge(score(model, data, place, max_tokens), overfit_gap, history)
 
 
-def _token_losses(logits: Tensor, targets: Tensor) -> Tensor:
-    return F.cross_entropy(logits, targets, reduction="none")
+def judge(scores: Scores, overfit_gap: float, history: Sequence[Evaluation] = ()) -> EvaluationReport:
+    """Judge a model by the losses of its network alone: counts know the train split by heart."""
+    train_loss, val_loss = scores.train.network.mean, scores.val.network.mean
+    diagnosis = diagnose(train_loss, val_loss, scores.counting_loss, overfit_gap)
+    return EvaluationReport(scores, diagnosis, trend(history))
+
+
+def _line(name: str, split: SplitScore) -> str:
+    metrics = split.metrics()
+    scored = f"{split.loss.tokens:,} tokens, each scored once"
+    if split.loss.tokens < split.tokens:
+        scored = f"{split.loss.tokens:,} of {split.tokens:,} tokens, spread evenly"
+    return (
+        f"{name:<5} loss {metrics['loss']:.4f}  perplexity {metrics['perplexity']:.3f}  "
+        f"bits per byte {metrics['bits_per_byte']:.4f}  ({scored})"
+    )

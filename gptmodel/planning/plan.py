@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from gptmodel.config import ModelParams, Params, SampleParams, TrainParams
+from gptmodel.evaluation.loss import scored_blocks
 from gptmodel.planning.measure import Measured
 from gptmodel.planning.text import PlannedText
 
@@ -46,6 +47,7 @@ class Plan:
 
     evaluations: int
     evaluated: int  # tokens in each of them
+    scored: int  # tokens in the evaluate stage
     epochs: float
     seconds: Seconds
     model: int
@@ -59,7 +61,8 @@ def make_plan(params: Params, text: PlannedText, measured: Measured, start: floa
     train, block_size = params.train, params.model.block_size
     splits = text.train_tokens, text.val_tokens
     evaluated = sum(evaluated_tokens(tokens, block_size, train.eval_iters * train.batch_size) for tokens in splits)
-    all_tokens = sum(evaluated_tokens(tokens, block_size) for tokens in splits)
+    blocks = scored_blocks(params.evaluate.max_tokens, block_size)
+    scored = sum(evaluated_tokens(tokens, block_size, blocks) for tokens in splits)
     iterations = train.max_iters * measured.iteration_seconds
     evaluations = _evaluation_seconds(train, evaluated / block_size * measured.block_seconds, measured)
     snapshots = int((iterations + evaluations) / params.runtime.snapshot_seconds)
@@ -69,13 +72,14 @@ def make_plan(params: Params, text: PlannedText, measured: Measured, start: floa
         iterations=iterations,
         evaluations=evaluations,
         snapshots=min(snapshots, train.max_iters) * measured.snapshot_seconds,
-        evaluate=all_tokens / block_size * measured.evaluate_block_seconds + PLOTS_SECONDS,
+        evaluate=scored / block_size * measured.evaluate_block_seconds + PLOTS_SECONDS,
         sample=_sample_seconds(params.model, params.sample, measured.token_seconds),
     )
     tracked = measured.model_bytes + TRACKING_BYTES if params.runtime.mlflow else 0
     return Plan(
         evaluations=evaluation_count(train),
         evaluated=evaluated,
+        scored=scored,
         epochs=train.max_iters * train.batch_size * block_size / text.train_tokens,
         seconds=seconds,
         model=measured.model_bytes,

@@ -20,7 +20,7 @@ Row = tuple[str, str, str]  # name, value, remark
 
 def table(params: "Params", text: "PlannedText", measured: "Measured", plan: "Plan", root: Path) -> Iterator[str]:
     """Yield the lines of the table."""
-    rows = [*_work(params, text, measured, plan), *_room(measured, plan, root), *_time(measured, plan)]
+    rows = [*_work(params, text, measured, plan), *_room(measured, plan, root), *_time(text, measured, plan)]
     width = max(len(name) for name, _, _ in rows)
     value_width = max(len(value) for _, value, _ in rows)
     for name, value, remark in rows:
@@ -54,7 +54,7 @@ def _room(measured: "Measured", plan: "Plan", root: Path) -> Iterator[Row]:
         yield "", "", "warning: that is more than is free; `gptmodel doctor` says what frees space"
 
 
-def _time(measured: "Measured", plan: "Plan") -> Iterator[Row]:
+def _time(text: "PlannedText", measured: "Measured", plan: "Plan") -> Iterator[Row]:
     seconds = plan.seconds
     share = seconds.evaluations / seconds.training
     waiting = "waiting for " if measured.beside else ""
@@ -63,7 +63,9 @@ def _time(measured: "Measured", plan: "Plan") -> Iterator[Row]:
         remark += f", snapshots {duration(seconds.snapshots)}"
     start = f"plus {duration(seconds.start)} to start"
     yield "train", duration(seconds.training), f"{remark}; plus {duration(seconds.start + seconds.build)} to start"
-    yield "evaluate", duration(seconds.evaluate), f"every token of both splits, and the plots; {start}"
+    tokens = text.train_tokens + text.val_tokens - 2
+    scored = "every token" if plan.scored == tokens else f"{plan.scored:,} of {tokens:,} tokens"
+    yield "evaluate", duration(seconds.evaluate), f"{scored} of both splits, and the plots; {start}"
     yield "sample", duration(seconds.sample), start
     total = seconds.training + seconds.evaluate + seconds.sample + 3 * seconds.start + seconds.build
     yield "train to sample", duration(total), "fetch, prepare and DVC's own work come on top"

@@ -26,7 +26,7 @@ from gptmodel.data.corpus import check_splits
 from gptmodel.data.prepared import PreparedData
 from gptmodel.errors import ConfigError, TrainingError
 from gptmodel.evaluation.history import history_csv
-from gptmodel.files import atomic_write, remove_leftovers, write_json
+from gptmodel.files import atomic_write, fingerprint, remove_leftovers, write_json
 from gptmodel.kneser_ney import KneserNey, longest_order
 from gptmodel.language_model import LanguageModel
 from gptmodel.nn.transformer import build_model
@@ -34,7 +34,7 @@ from gptmodel.optim.factory import build_optimizer
 from gptmodel.project.inputs import code_digest
 from gptmodel.tokenizers.base import Tokenizer
 from gptmodel.training.memory import memory_errors, place_in_memory
-from gptmodel.training.snapshot import SnapshotStore, fingerprint
+from gptmodel.training.snapshot import SnapshotStore
 from gptmodel.training.state import TrainingState
 from gptmodel.units import size
 

@@ -14,15 +14,10 @@ from typing import Any
 import torch
 
 from gptmodel.checkpoint.archive import ArchiveError, load_archive
-from gptmodel.files import atomic_writer, json_bytes
+from gptmodel.files import atomic_writer
 
 MAGIC = b"gptmodel snapshot 1\n"
 KEPT = 2
-
-
-def fingerprint(parts: dict[str, Any]) -> str:
-    """Return a short name for what decides a result: a digest of plain values."""
-    return hashlib.sha256(json_bytes(parts)).hexdigest()[:16]
 
 
 class SnapshotStore:

@@ -36,7 +36,11 @@ def test_an_experiment_in_the_workspace(committed: Project) -> None:
     assert run.data.tags["dvc.exp.name"] == "turned"
     assert model_of(committed, run) == (committed.root / "models/model.pth").read_bytes()
     assert "turned" in names_of_experiments(committed)
-    assert "rotary" in committed.dvc("exp", "show", "--md", "--only-changed")
+    columns = ["--only-changed", "--hide-queued", "--drop", "[^E.]*$|.*/|train.loss|.*perplexity|.*byte"]
+    table = committed.run("dvc", "exp", "show", "--no-pager", *columns, COLUMNS="100").stdout
+    head = next(line for line in table.splitlines() if "Experiment" in line)
+    assert head.split() == ["Experiment", "val.loss", "model.position"]
+    assert "rotary" in table
 
 
 def test_an_experiment_in_a_folder_that_is_deleted(committed: Project) -> None:

@@ -138,6 +138,9 @@ def test_the_times_are_those_of_the_loop() -> None:
     assert plan.seconds.training == 27.0
     assert plan.seconds.evaluate == (799 + 80) / 8 * 0.125 + PLOTS_SECONDS
     assert (plan.seconds.start, plan.seconds.build) == (4.0, 1.5)
+    bounded = arithmetic(small_params(evaluate={"max_tokens": 100}))
+    assert (plan.scored, bounded.scored) == (799 + 80, 96 + 80)  # 12 blocks of the long split
+    assert bounded.seconds.evaluate == 176 / 8 * 0.125 + PLOTS_SECONDS
     assert plan.epochs == 10 * 3 * 8 / 800
 
 

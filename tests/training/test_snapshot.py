@@ -8,8 +8,9 @@ import torch
 from model_helpers import equal_states
 from training_helpers import new_state, plain_run, rows_without_time, trained, varied
 
+from gptmodel.files import fingerprint
 from gptmodel.training.loop import fit
-from gptmodel.training.snapshot import SnapshotStore, fingerprint
+from gptmodel.training.snapshot import SnapshotStore
 from gptmodel.training.state import TrainingState
 
 

@@ -1,0 +1,79 @@
+"""Scores that were computed before: another rule for the verdict is no reason to score every token again."""
+
+import contextlib
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gptmodel.compute.place import Place
+from gptmodel.data.prepared import PreparedData
+from gptmodel.evaluation.loss import SplitLoss
+from gptmodel.evaluation.scores import Scores, SplitScore
+from gptmodel.files import atomic_writer, digest, fingerprint
+from gptmodel.project.inputs import code_digest
+
+KEPT = 16  # files in a folder, the newest; one is as large as a small picture
+
+
+class ScoreStore:
+    """A file with scores, named by the fingerprint of all that decides them, beside the last of others."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def of(
+        cls, folder: Path, model_file: Path, data: PreparedData, place: Place, max_tokens: int | None
+    ) -> "ScoreStore":
+        """Return the store of what `score` gives for these."""
+        inputs = {
+            "model": digest(model_file),
+            "data": data.digests(),
+            "code": code_digest("evaluate"),
+            "platform": place.fingerprint,
+            "max_tokens": max_tokens,
+        }
+        return cls(folder / f"{fingerprint(inputs)}.npz")
+
+    def load(self) -> Scores | None:
+        """Return the scores; None where there are none, or the file is damaged."""
+        try:
+            with np.load(self.path, allow_pickle=False) as arrays:
+                return _scores(arrays)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
+
+    def save(self, scores: Scores) -> None:
+        """Keep the scores, and of others only the newest; a full disk stops nothing."""
+        with contextlib.suppress(OSError):
+            with atomic_writer(self.path) as stream:
+                np.savez(stream, allow_pickle=False, **_arrays(scores))
+            files = sorted(self.path.parent.glob("*.npz"), key=lambda path: path.stat().st_mtime_ns)
+            for path in files[:-KEPT]:
+                path.unlink(missing_ok=True)
+
+
+def _arrays(scores: Scores) -> dict[str, Any]:
+    arrays: dict[str, Any] = {"counting_loss": scores.counting_loss, "counted": scores.counted}
+    for name, split in (("train", scores.train), ("val", scores.val)):
+        arrays[f"{name}_losses"] = np.stack([split.loss.totals, split.network.totals])  # (2, block_size)
+        arrays[f"{name}_counts"] = split.loss.counts
+        arrays[f"{name}_sizes"] = np.array([split.bytes, split.tokens])
+    return arrays
+
+
+def _scores(arrays: Mapping[str, Any]) -> Scores:
+    """Return what `_arrays` was given; ValueError or KeyError for anything else."""
+    parts = "losses", "counts", "sizes"
+    train, val = (_split(*(arrays[f"{name}_{part}"] for part in parts)) for name in ("train", "val"))
+    return Scores(train, val, float(arrays["counting_loss"]), bool(arrays["counted"]))
+
+
+def _split(losses: np.ndarray, counts: np.ndarray, sizes: np.ndarray) -> SplitScore:
+    if losses.shape != (2, len(counts)) or not np.isfinite(losses).all() or counts.min() < 0 or sizes.min() < 1:
+        raise ValueError("not the scores of a split")
+    scored_bytes, tokens = (int(size) for size in sizes)
+    return SplitScore(SplitLoss(losses[0], counts), SplitLoss(losses[1], counts), scored_bytes, tokens)

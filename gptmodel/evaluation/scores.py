@@ -1,0 +1,98 @@
+"""Every token of both splits scored once, or as many as are asked for: all that the judgement of a model needs.
+
+Shapes: B batch, T time, V vocab, L the losses of a token: of the transformer alone and, last, of the model.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from gptmodel.compute.place import Place
+from gptmodel.data.batches import evaluation_starts, passages
+from gptmodel.data.prepared import PreparedData
+from gptmodel.data.tokens import TokenFile
+from gptmodel.errors import DataError
+from gptmodel.evaluation.baselines import PairCounts, counting_loss
+from gptmodel.evaluation.loss import SplitLoss, at_once, bits_per_byte, over_blocks, scored_blocks
+from gptmodel.language_model import LanguageModel
+
+
+@dataclass(frozen=True)
+class SplitScore:
+    """The losses of a split, and what of it they are of."""
+
+    loss: SplitLoss
+    network: SplitLoss  # of the transformer alone: `loss` itself for a model without counts
+    bytes: int  # of the tokens scored
+    tokens: int  # that could be scored: all but the first
+
+    def metrics(self) -> dict[str, float]:
+        """Return loss (nats per token), perplexity, bits per byte and the number of tokens scored."""
+        return {
+            "loss": self.loss.mean,
+            "bits_per_byte": bits_per_byte(self.loss.total, self.bytes),
+            "perplexity": math.exp(min(self.loss.mean, 700.0)),
+            "tokens": self.loss.tokens,
+        }
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What was found of a model and its data."""
+
+    train: SplitScore
+    val: SplitScore
+    counting_loss: float  # of counting tokens and pairs of tokens, on what was scored of val
+    counted: bool  # whether n-grams of the train split are mixed in
+
+
+def score(model: LanguageModel, data: PreparedData, place: Place, max_tokens: int | None = None) -> Scores:
+    """Score both splits, each token once, in blocks of the model's block_size.
+
+    `max_tokens` bounds what is scored of each split, in whole blocks spread evenly over it, but one at least. Raises
+    CheckpointError for data of another tokenizer, and DataError for a loss that is no number.
+    """
+    model.check_tokenizer(data.tokenizer, data.folder)
+    block_size = model.params.block_size
+    max_blocks = scored_blocks(max_tokens, block_size)
+    lengths = data.tokenizer.byte_lengths()  # (V,)
+    train, val = (_score_split(model, tokens, lengths, place, max_blocks) for tokens in (data.train, data.val))
+    counts = PairCounts(data.train.ids, data.tokenizer.vocab_size)
+    counting = counting_loss(counts, partial(_rows, data.val.ids, block_size, max_blocks))
+    return Scores(train, val, counting, counted=model.counts is not None)
+
+
+def _score_split(
+    model: LanguageModel, tokens: TokenFile, lengths: NDArray[np.int64], place: Place, max_blocks: int | None
+) -> SplitScore:
+    block_size, ids = model.params.block_size, tokens.ids
+    sums = np.zeros((1 if model.counts is None else 2, block_size))
+    counts = np.zeros(block_size, dtype=np.int64)
+
+    def work(idx: Tensor, targets: Tensor) -> tuple[int, NDArray[np.float64]]:
+        losses = [
+            F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").double().view(targets.shape)
+            for logits in model.predictions(idx)
+        ]  # L times (B, T)
+        return len(idx), np.stack([of_one.sum(0).cpu().numpy() for of_one in losses])  # (L, T)
+
+    for B, totals in over_blocks(model.transformer, work, ids, block_size, place, max_blocks):
+        sums[:, : totals.shape[1]] += totals
+        counts[: totals.shape[1]] += B
+    split, network = SplitLoss(sums[-1], counts), SplitLoss(sums[0], counts)
+    if not math.isfinite(split.total + network.total):
+        raise DataError(f"{tokens.path}: the model's loss on it is {split.total}; train the model again")
+    scored_bytes = sum(int(lengths[rows[:, 1:]].sum()) for rows in _rows(ids, block_size, max_blocks))
+    return SplitScore(split, network, scored_bytes, len(ids) - 1)
+
+
+def _rows(ids: NDArray[np.integer], block_size: int, max_blocks: int | None) -> Iterator[NDArray[np.int64]]:
+    """Yield the passages that are scored, some at once, (b, T + 1): all but the first id of each."""
+    for starts, length in evaluation_starts(len(ids), 16 * at_once(block_size), block_size, max_blocks):
+        yield passages(ids, starts, length).astype(np.int64)
