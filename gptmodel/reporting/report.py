@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gptmodel.config import SECTIONS
+from gptmodel.evaluation.diagnosis import ADVICE, advice, trend
 from gptmodel.language_model import LanguageModel
 from gptmodel.presets import PRESETS
 from gptmodel.reporting.chart import Chart, bar, chart
@@ -28,6 +29,7 @@ def report(findings: Findings) -> str:
     return render(
         "report.html",
         evaluation=findings.evaluation,
+        outlook=_outlook(findings),
         parameters=sum(parameter.numel() for parameter in model.transformer.parameters()),
         tokenizer=model.tokenizer,
         baselines=_baselines(findings),
@@ -41,6 +43,15 @@ def report(findings: Findings) -> str:
         platform=platform if isinstance(platform, Mapping) else {},
         digests=findings.digests,
     )
+
+
+def _outlook(findings: Findings) -> str:
+    """Return where the val loss was going and what to do next, as evaluate says it; "" where there is no verdict."""
+    verdict, course = findings.evaluation.get("verdict"), trend(findings.history)
+    if verdict not in ADVICE:
+        return ""
+    what_to_do = advice(verdict, course.direction if course else None)
+    return f"{course.explanation}; {what_to_do}" if course else what_to_do
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def findings(**changes: Any) -> Findings:
     passage = {"tokens": ["a", MARKUP, "b"], "nats": [0.1, 6.0, 8.0]}
     values: dict[str, Any] = {
         "model": LanguageModel(model.transformer, model.tokenizer, None, provenance),
-        "evaluation": {"train": SPLIT, "val": SPLIT, "gap": 0.0803, "verdict": "healthy"},
+        "evaluation": {"train": SPLIT, "val": SPLIT, "gap": 0.0803, "verdict": "healthy", "counting_loss": 2.5074},
         "memorisation": {
             "sentence": "the longest passage copied is 15 characters",
             "samples": COPIES,
@@ -48,7 +48,17 @@ def findings(**changes: Any) -> Findings:
 
 def test_all_that_was_found_out_is_shown() -> None:
     page = report(findings())
-    for words in ("Healthy.", "2.6416", "1.8310", "The hardest passages", "cpu_capability", "0" * 64, "42.0 %"):
+    for words in (
+        "<strong>Healthy</strong>:",
+        "would give 2.5074",
+        "Flat: ",
+        "2.6416",
+        "1.8310",
+        "The hardest passages",
+        "cpu_capability",
+        "0" * 64,
+        "42.0 %",
+    ):
         assert words in page
     assert "The longest passage copied is 15 characters." in page
     assert '<i class="c1">once upon</i>' in page
