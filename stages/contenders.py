@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gptmodel.errors import ConfigError, DataError
+from gptmodel.errors import ConfigError, DataError, GptModelError
 from gptmodel.project.layout import Layout, project_root
 from gptmodel.project.trained import Trained, at_path, of_revision
 from stages.command import note
@@ -22,15 +22,18 @@ def find(name: str, folder: Path) -> Trained:
     from gptmodel.tracking.lookup import store_address, tracked_model
 
     root = project_root().resolve()
-    trained = at_path(name) or of_revision(root, name)
-    if trained is None and (files := tracked_model(root, name.removeprefix("runs:/"), folder)):
-        trained = Trained(name, *files)
-    if trained is None:
-        raise ConfigError(
-            f"{name}: there is no such model file, no such git revision or DVC experiment in {root}, and no such run "
-            f"in MLflow at {store_address(root)}; `dvc exp show` and `gptmodel ui` show the names"
-        )
-    return trained
+    absent: GptModelError = ConfigError(
+        f"{name}: there is no such model file, no such git revision or DVC experiment in {root}, and no such run "
+        f"in MLflow at {store_address(root)}; `dvc exp show` and `gptmodel ui` show the names"
+    )
+    try:
+        if trained := at_path(name) or of_revision(root, name):
+            return trained
+    except DataError as error:  # a run may be called by a commit
+        absent = error
+    if files := tracked_model(root, name.removeprefix("runs:/"), folder):
+        return Trained(name, *files)
+    raise absent
 
 
 def scored(contenders: list[Trained], data: "PreparedData | None") -> "list[Run]":

@@ -15,6 +15,7 @@ from gptmodel.project.git import git_tags
 from gptmodel.project.layout import Layout, project_root
 from gptmodel.tracking.tracker import NullTracker, Status, Tracker
 from stages.command import note
+from stages.naming import name_by_changes
 
 if TYPE_CHECKING:
     from gptmodel.config import Params
@@ -28,7 +29,8 @@ def training_tracker(run: "TrainingRun", params: "Params", *, mlflow: bool) -> I
     if mlflow:
         from gptmodel.tracking.mlflow_tracker import start_run
 
-        tracker = start_run(project_root(), params.runtime.experiment, run.journal_key, _run_name(run))
+        name = name_by_changes(Path.cwd(), params) or f"train-{run.folder.name[:8]}"  # equal inputs, equal names
+        tracker = start_run(project_root(), params.runtime.experiment, run.journal_key, name)
     status: Status = "FAILED"
     try:
         _log_start(tracker, run, params)
@@ -39,11 +41,6 @@ def training_tracker(run: "TrainingRun", params: "Params", *, mlflow: bool) -> I
         raise
     finally:
         _close(tracker, status)
-
-
-def _run_name(run: "TrainingRun") -> str:
-    """Return DVC's name of the experiment, or a short form of the fingerprint: equal inputs, equal names."""
-    return os.environ.get("DVC_EXP_NAME") or f"train-{run.folder.name[:8]}"
 
 
 def _user() -> str:

@@ -168,6 +168,8 @@ def test_the_run_has_the_final_numbers(finished: Project, run: Any) -> None:
         ("plots", "loss_curves.png", "plots"),
         ("plots", "loss_by_position.png", "plots"),
         ("samples", "samples.txt", "samples"),
+        ("metrics", "memorisation.json", "metrics"),
+        ("reports", "report.html", "reports"),
     ],
 )
 def test_the_run_has_the_files(finished: Project, run: Any, folder: str, file: str, same_as: str) -> None:
