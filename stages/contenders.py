@@ -19,7 +19,8 @@ def find(name: str, folder: Path) -> Trained:
 
     What comes from MLflow is put into `folder`. ConfigError says where it was looked for.
     """
-    from gptmodel.tracking.lookup import store_address, tracked_model
+    from gptmodel.tracking.database import store_address
+    from gptmodel.tracking.lookup import tracked_model
 
     root = project_root().resolve()
     absent: GptModelError = ConfigError(

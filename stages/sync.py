@@ -1,19 +1,20 @@
 """Send the runs that MLflow could not take when they were made."""
 
+from gptmodel.errors import GptModelError
 from gptmodel.project.layout import project_root
 from stages.command import say
+from stages.options import PARAMS_FILE
 
 
 def sync() -> None:
     """Send to MLflow what it missed. Also marks there the runs that were killed."""
-    from gptmodel.tracking.send_to_mlflow import UnsentError
-    from gptmodel.tracking.send_to_mlflow import sync as send
+    from gptmodel.params_file import load_params
+    from gptmodel.tracking.sync import sync as send
 
+    root = project_root()
     try:
-        lines = send(project_root())
-    except UnsentError as error:
-        for line in error.lines:
-            say(line)
-        raise
-    for line in lines:
+        experiment = load_params(root / PARAMS_FILE).runtime.experiment
+    except GptModelError:  # needed only where a run's own experiment was deleted
+        experiment = None
+    for line in send(root, experiment):
         say(line)

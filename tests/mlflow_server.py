@@ -19,16 +19,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def mlflow_server(folder: Path, port: int) -> Iterator[str]:
+def mlflow_server(folder: Path, port: int, *options: str, **environment: str) -> Iterator[str]:
     """Serve `folder`/server.db and `folder`/artifacts while the block runs; it answers when the block begins."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{folder}/server.db"]
-    command += ["--artifacts-destination", (folder / "artifacts").as_uri()]
+    command += ["--artifacts-destination", (folder / "artifacts").as_uri(), *options]
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DVC_"))}
     settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     server = subprocess.Popen(
         command,
-        env=clean | settings,
+        env=clean | settings | environment,
         cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

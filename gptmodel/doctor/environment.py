@@ -16,6 +16,8 @@ from gptmodel.doctor.finding import Finding
 from gptmodel.errors import GptModelError
 from gptmodel.project.git import git
 from gptmodel.project.lock import dvc_setting, read_lock, read_pipeline
+from gptmodel.tracking.database import is_empty, own_database
+from gptmodel.tracking.journal import journals
 from gptmodel.units import listed, size
 
 VITAL = ("torch", "dvc", "mlflow", "typer", "numpy", "pydantic")
@@ -115,14 +117,20 @@ def _store(root: Path) -> Iterator[Finding]:
     if old := [path.parent.name for path in (root / "mlruns").glob("[0-9]*/meta.yaml")]:
         text = f"mlruns/ holds runs of an older MLflow ({listed(old)}), which `mlflow ui` opens in place of mlflow.db"
         yield Finding("problem", f"{text}: move the folder away")
-    database = root / "mlflow.db"
-    if not database.is_file():
-        yield Finding("ok", "there is no MLflow store yet: train makes it")
+    database = own_database(root)
+    if os.path.lexists(database) and not database.is_file():
+        yield Finding("problem", f"mlflow.db is no regular file: move it away; {_refill(root)}")
+        return
+    if is_empty(database):
+        if any(journal.run() for journal in journals(root)):
+            yield Finding("note", f"mlflow.db is gone: {_refill(root)}")
+        else:
+            yield Finding("ok", "there is no MLflow store yet: train makes it")
         return
     try:
         schema, newest = _schema(database), _newest_schemas()
     except sqlite3.Error as error:
-        yield Finding("problem", f"mlflow.db cannot be read ({error}): move it away; `gptmodel sync` fills a new one")
+        yield Finding("problem", f"mlflow.db cannot be read ({error}): move it away; {_refill(root)}")
         return
     if newest and schema not in newest:
         mend = f"make a copy of it, then run `mlflow db upgrade sqlite:///{database}`"
@@ -131,8 +139,18 @@ def _store(root: Path) -> Iterator[Finding]:
         yield Finding("ok", f"mlflow.db ({size(database.stat().st_size)}) fits this version of MLflow")
 
 
+def _refill(root: Path) -> str:
+    """Say what brings the runs back."""
+    runs = len(journals(root))
+    return f"`gptmodel sync` fills a new one with the {runs} run{'' if runs == 1 else 's'} recorded in runs/tracking"
+
+
 def _schema(database: Path) -> str | None:
+    """Return the version of a database; sqlite3.Error for one of which a part is damaged."""
     with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=2)) as connection:
+        result = str(connection.execute("pragma quick_check(1)").fetchone()[0])
+        if result != "ok":
+            raise sqlite3.DatabaseError(" ".join(result.split()))
         row = connection.execute("select version_num from alembic_version").fetchone()
     return str(row[0]) if row else None
 

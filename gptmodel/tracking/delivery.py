@@ -6,29 +6,44 @@ and only the missing ones are sent. Everything else (parameters, tags, data sets
 without harm. It knows nothing of MLflow: it talks to a `Store`.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from gptmodel.tracking.events import Event
-from gptmodel.tracking.journal import Journal, JournalWriter, Sent
-from gptmodel.tracking.store import BRIEF, LONG, DeletedError, Point, RejectedError, Report, Store
+from gptmodel.tracking.journal import Journal, Sent
+from gptmodel.tracking.store import (
+    BRIEF,
+    LONG,
+    NO_STORE,
+    SLOWEST_UPLOAD,
+    DeletedError,
+    ExperimentDeletedError,
+    Point,
+    RejectedError,
+    Report,
+    Store,
+)
 
 CHUNK_EVENTS = 400
 BATCH_ITEMS = {"metric": 1000, "param": 100, "tag": 100}  # what a server takes in one request
 LOCK_SECONDS = 5.0
+DEFAULT_EXPERIMENT = "gptmodel"
 
 
 class Delivery:
-    """Sends journals to one store, and remembers from one round to the next which run is whose."""
+    """Sends journals to one store, and remembers from one round to the next which run is whose.
 
-    def __init__(self, store: Store, report: Report) -> None:
+    `experiment` is where a run goes whose own experiment was deleted in the store, if it is another one.
+    """
+
+    def __init__(self, store: Store, report: Report, experiment: str | None = None) -> None:
         self.refused: list[str] = []
         self._store = store
         self._report = report
+        self._experiment = experiment
         self._runs: dict[str, str] = {}
 
     def send(self, journal: Journal) -> int:
@@ -60,9 +75,8 @@ class Delivery:
         """Send the artifacts and then the status; a file that cannot be stored does not hold the status back."""
         failure: Exception | None = None
         for entry, file, folder in journal.files():
-            self._report(f"sending {file.name}", LONG)
             try:
-                self._store.send_file(run_id, file, folder)
+                self._send_file(run_id, file, folder)
             except Exception as error:  # whatever it was, it is raised below
                 failure = error
                 break
@@ -76,22 +90,42 @@ class Delivery:
             raise failure
 
     def _drop(self, journal: Journal) -> int:
-        """Stop sending what nobody wants: the journal itself stays."""
+        """Stop sending what nobody wants: the journal itself stays, and is sent whole if the run is restored."""
+        mark = journal.run()
+        journal.mark_run(mark["run_id"], mark.get("experiment") or DEFAULT_EXPERIMENT, NO_STORE)
         for entry, file, _ in journal.files():
             journal.forget_file(entry, file)
         sent = Sent(offset=journal.size)
         journal.mark_sent(sent)
         return sent.offset
 
+    def lacks(self, journal: Journal) -> bool:
+        """Whether the store may lack what a journal has sent: to another store, or while its run was deleted.
+
+        The store has to be connected.
+        """
+        mark, identity = journal.run(), self._store.identity
+        if mark.get("store") == identity:
+            return False
+        self._report("looking for a run", BRIEF)
+        experiment = mark.get("experiment") or DEFAULT_EXPERIMENT
+        try:
+            run_id = self._store.find_run(mark.get("run_id"), journal.key, experiment)
+        except (DeletedError, ExperimentDeletedError):
+            return False
+        if run_id is None or run_id != mark.get("run_id") or "store" in mark:
+            return True
+        journal.mark_run(run_id, experiment, identity)  # an older version did not write down whose run that is
+        return False
+
     def _run(self, journal: Journal) -> tuple[str, Sent]:
         """Return the journal's run, an old one or a new one, and how far it is."""
-        sent = journal.sent()
-        if run_id := self._runs.get(journal.key):
+        sent, mark = journal.sent(), journal.run()
+        if mark and (run_id := self._runs.get(journal.key)):
             return run_id, sent
-        mark = journal.run()
         start = next(iter(journal.read(0, 1)[0]), {})
-        experiment = str(start.get("experiment") or mark.get("experiment") or "gptmodel")
-        run_id = self._store.find_run(mark.get("run_id"), journal.key, experiment)
+        experiment = str(mark.get("experiment") or start.get("experiment") or DEFAULT_EXPERIMENT)
+        experiment, run_id = self._find_run(journal, mark.get("run_id"), experiment)
         if run_id is None:  # a new run, or one that this store does not hold: it gets all there is
             imported = bool(mark.get("run_id") or start.get("imported"))
             name, start_ms = start.get("name"), int(start.get("ms", 0))
@@ -99,12 +133,28 @@ class Delivery:
             sent = Sent()
             if imported and journal.last_status() is None:
                 self._store.set_status(run_id, "FINISHED", None)
-        elif sent.offset == 0:
-            sent = replace(sent, sending=True)  # nobody remembers what that run was sent
+        elif sent.offset == 0 or mark.get("store", self._store.identity) != self._store.identity:
+            sent = Sent(sending=True)  # nobody remembers what that run was sent
+        if (former := mark.get("run_id", run_id)) != run_id:
+            for file, folder in self._store.stored_files(former):
+                self._send_file(run_id, file, folder)
         journal.mark_sent(sent)
-        journal.mark_run(run_id, self._store.address, experiment)
+        journal.mark_run(run_id, experiment, self._store.identity)
         self._runs[journal.key] = run_id
         return run_id, sent
+
+    def _find_run(self, journal: Journal, run_id: str | None, experiment: str) -> tuple[str, str | None]:
+        """Return the experiment that the run belongs into, and the run, if there is one."""
+        try:
+            return experiment, self._store.find_run(run_id, journal.key, experiment)
+        except ExperimentDeletedError:
+            if self._experiment in (None, experiment):
+                raise
+        return self._experiment, self._store.find_run(None, journal.key, self._experiment)
+
+    def _send_file(self, run_id: str, file: Path, folder: str) -> None:
+        self._report(f"sending {file.name}", LONG + file.stat().st_size / SLOWEST_UPLOAD)
+        self._store.send_file(run_id, file, folder)
 
     def _send_events(self, run_id: str, events: list[Event], doubtful: bool) -> None:
         points = [
@@ -168,37 +218,3 @@ class Delivery:
                 return
             self._send_batch(run_id, kind, items[: len(items) // 2])
             self._send_batch(run_id, kind, items[len(items) // 2 :])
-
-
-@contextmanager
-def _if_dead(journal: Journal) -> Iterator[bool]:
-    """Tell whether no training process lives that writes to this journal, and keep others from starting one."""
-    lock = FileLock(journal.alive_lock, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
-
-
-def end_if_dead(journal: Journal) -> bool:
-    """Log status KILLED for a run whose process is gone without a word; return whether its process is gone."""
-    with _if_dead(journal) as dead:
-        if dead and journal.last_status() == "RUNNING":
-            last_sign_of_life = journal.events_file.stat().st_mtime_ns // 1_000_000
-            writer = JournalWriter(journal)
-            writer.event("status", value="KILLED", ms=last_sign_of_life)
-            writer.close()
-        return dead
-
-
-def is_unsent(journal: Journal) -> bool:
-    """Whether a journal has something to send and its training process is gone; one that died is ended first.
-
-    Raises whatever a damaged journal gives rise to.
-    """
-    return end_if_dead(journal) and journal.pending

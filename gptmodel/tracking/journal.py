@@ -2,20 +2,19 @@
 
 A journal is the folder `<root>/runs/tracking/<key>/`:
 - events.jsonl: one JSON object a line, append-only; a line torn by a kill is skipped by readers;
-- files/: copies of the artifacts that no store is known to hold yet; a folder each, named so that they sort by age;
+- files/: copies of the artifacts that no store is known to hold yet; a folder each, numbered in order;
 - run.json: which run of which store this is, once that is known;
 - sent.json: how many bytes of events.jsonl were sent, and whether a sending was under way.
 
-It knows nothing of MLflow. It does not send: `delivery` does.
+Nothing in it is an absolute path, so that it can be copied and moved. It knows nothing of MLflow. `journal_writer`
+writes it, and `delivery` sends it.
 """
 
 import errno
 import json
-import os
+import re
 import shutil
 import time
-import uuid
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,14 @@ def tracking_folder(root: Path) -> Path:
 def journals(root: Path) -> list["Journal"]:
     """Return all journals of a project, oldest first."""
     folders = [path.parent for path in tracking_folder(root).glob("*/events.jsonl")]
-    return [Journal(root, folder.name) for folder in sorted(folders, key=lambda folder: folder.stat().st_ctime_ns)]
+    return [Journal(root, folder.name) for folder in sorted(folders, key=_changed_ns)]
+
+
+def _changed_ns(folder: Path) -> int:
+    try:
+        return folder.stat().st_ctime_ns
+    except OSError:  # removed meanwhile
+        return 0
 
 
 def now_ms() -> int:
@@ -102,13 +108,22 @@ class Journal:
         return statuses[-1] if statuses else None
 
     def files(self) -> list[tuple[Path, Path, str]]:
-        """Return the artifacts not known to be in a store: (entry, file, folder among the artifacts), oldest first."""
+        """Return the artifacts not known to be in a store, in order: (entry, file, folder among the artifacts)."""
         artifacts = []
-        for entry in sorted(self.files_folder.glob("[0-9]*")):
+        for entry in self._entries():
             for file in sorted(path for path in entry.rglob("*") if path.is_file()):
                 folder = file.parent.relative_to(entry).as_posix()
                 artifacts.append((entry, file, "" if folder == "." else folder))
         return artifacts
+
+    @property
+    def next_entry(self) -> int:
+        """The number of the next folder of artifacts: above those that wait, whatever the clock says."""
+        numbers = [int(entry.name.partition("-")[0]) for entry in self._entries()]
+        return max(numbers, default=0) + 1
+
+    def _entries(self) -> list[Path]:
+        return sorted(path for path in self.files_folder.glob("*") if re.fullmatch(r"\d{20}-[0-9a-f]{8}", path.name))
 
     def forget_file(self, entry: Path, file: Path) -> None:
         """Remove the copy of an artifact that a store holds now."""
@@ -126,118 +141,17 @@ class Journal:
         write_json(self.folder / "sent.json", asdict(sent))
 
     def run(self) -> dict[str, str]:
-        """Return `run_id`, `tracking_uri` and `experiment` of the run, or nothing while it is not known."""
+        """Return `run_id`, `experiment` and `store` of the run, or nothing while it is not known.
+
+        `store` is the identity of the store that was sent all that `sent` says; it is absent where nobody knows.
+        """
         values = _read_mapping(self.folder / "run.json")
         return {name: value for name, value in values.items() if isinstance(value, str)}
 
-    def mark_run(self, run_id: str, tracking_uri: str, experiment: str) -> None:
+    def mark_run(self, run_id: str, experiment: str, store: str | None = None) -> None:
         """Write down which run of which store this journal is."""
-        write_json(self.folder / "run.json", {"run_id": run_id, "tracking_uri": tracking_uri, "experiment": experiment})
-
-
-class JournalWriter:
-    """Appends to a journal, but never what is in it already: a resumed run logs its last iterations again.
-
-    With `again` the same metric may come twice for a step, as evaluating a model a second time does; then only a
-    value that differs from the last one is written.
-    """
-
-    def __init__(self, journal: Journal, again: bool = False) -> None:
-        self.journal = journal
-        self._again = again
-        self._params: dict[str, str] = {}
-        self._tags: dict[str, str] = {}
-        self._points: dict[tuple[str, int], float] = {}
-        journal.folder.mkdir(parents=True, exist_ok=True)
-        self._descriptor = os.open(journal.events_file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-        self._torn = self._ends_torn()
-        events = journal.read()[0]
-        self._is_empty = not events
-        for event in events:
-            self._remember(event)
-
-    def begin(self, experiment: str, name: str | None, imported: bool) -> bool:
-        """Append the first event, from which the run is created, to an empty journal; return whether it was empty."""
-        if self._is_empty:
-            self.event("start", experiment=experiment, name=name, ms=now_ms(), imported=imported)
-        return self._is_empty
-
-    def params(self, params: Mapping[str, str]) -> None:
-        """Append settings that have no value yet."""
-        if new := {key: value for key, value in params.items() if key not in self._params}:
-            self._append({"kind": "params", "values": new})
-
-    def tags(self, tags: Mapping[str, str]) -> None:
-        """Append tags that have another value, or none yet."""
-        if new := {key: value for key, value in tags.items() if self._tags.get(key) != value}:
-            self._append({"kind": "tags", "values": new})
-
-    def metrics(self, metrics: Mapping[str, float], step: int, timestamp_ms: int) -> None:
-        """Append the points that are not in the journal."""
-        if new := {key: value for key, value in metrics.items() if self._is_new_point(key, step, value)}:
-            self._append({"kind": "metrics", "values": new, "step": step, "ms": timestamp_ms, "again": self._again})
-
-    def event(self, kind: str, **values: Any) -> None:
-        """Append an event of another kind as it is."""
-        self._append({"kind": kind, **values})
-
-    def file(self, path: Path, folder: str) -> None:
-        """Copy a file into the journal; the copy is either whole or absent."""
-        self.journal.files_folder.mkdir(exist_ok=True)
-        building = self.journal.files_folder / f"tmp-{uuid.uuid4().hex}"
-        target = building / folder / path.name
-        target.parent.mkdir(parents=True)
-        try:
-            shutil.copyfile(path, target)
-            with target.open("rb+") as stream:
-                os.fsync(stream.fileno())
-            building.rename(self.journal.files_folder / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}")
-        except OSError:
-            shutil.rmtree(building, ignore_errors=True)
-            raise
-
-    def sync(self) -> None:
-        """Put what was appended on the disk."""
-        os.fsync(self._descriptor)
-
-    def close(self) -> None:
-        """Sync and let go of the file."""
-        try:
-            self.sync()
-        finally:
-            os.close(self._descriptor)
-            self._descriptor = -1  # another file may get the number
-
-    def _is_new_point(self, key: str, step: int, value: float) -> bool:
-        if (key, step) not in self._points:
-            return True
-        return self._again and repr(self._points[key, step]) != repr(value)  # repr: NaN is not new each time
-
-    def _append(self, event: Event) -> None:
-        line = json.dumps(event, ensure_ascii=False).encode("utf-8", errors="replace") + b"\n"
-        if self._torn:  # end the torn line, so that only that one is lost
-            line = b"\n" + line
-        self._torn = True
-        written = os.write(self._descriptor, line)
-        if written < len(line):
-            raise OSError("the disk took only a part of a line")
-        self._torn = False
-        self._remember(event)
-
-    def _remember(self, event: Event) -> None:
-        kind, values = event.get("kind"), event.get("values", {})
-        if kind == "params":
-            self._params.update(values)
-        elif kind == "tags":
-            self._tags.update(values)
-        elif kind == "metrics":
-            self._points.update({(key, event["step"]): value for key, value in values.items()})
-
-    def _ends_torn(self) -> bool:
-        if os.lseek(self._descriptor, 0, os.SEEK_END) == 0:
-            return False
-        os.lseek(self._descriptor, -1, os.SEEK_END)
-        return os.read(self._descriptor, 1) != b"\n"
+        identity = {} if store is None else {"store": store}
+        write_json(self.folder / "run.json", {"run_id": run_id, "experiment": experiment} | identity)
 
 
 def _read_mapping(path: Path) -> dict[str, Any]:

@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import sqlite3
-import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,30 @@ from typing import Any
 from filelock import FileLock
 
 from gptmodel.address import without_password
-from gptmodel.errors import GptModelError
+from gptmodel.tracking.database import (
+    FIRST_EXPERIMENT,
+    SQLITE,
+    artifacts_folder,
+    check_database,
+    database_file,
+    is_empty,
+    settle,
+    store_address,
+    store_uri,
+)
 from gptmodel.tracking.events import Event
 from gptmodel.tracking.journal import tracking_folder
-from gptmodel.tracking.store import BRIEF, LONG, DeletedError, Point, RejectedError, Report
+from gptmodel.tracking.servers import is_server, pass_proxy_by
+from gptmodel.tracking.store import (
+    BRIEF,
+    LONG,
+    NO_STORE,
+    DeletedError,
+    ExperimentDeletedError,
+    Point,
+    RejectedError,
+    Report,
+)
 
 # no retries inside MLflow: they take minutes, and `send_to_mlflow` has its own
 MLFLOW_ENVIRONMENT = {
@@ -28,14 +47,9 @@ MLFLOW_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
 }
 
-MODEL_ARTIFACT = "model/model.pth"
 JOURNAL_TAG = "gptmodel.journal"
+DELETED = "deleted"
 FINAL_ERRORS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS"}
-
-
-def store_uri(root: Path) -> str:
-    """Return the address of the store: $MLFLOW_TRACKING_URI, or the database in the project's folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve().as_posix()}/mlflow.db"
 
 
 def plain(error: BaseException) -> str:
@@ -45,26 +59,14 @@ def plain(error: BaseException) -> str:
         innermost = cause
     if isinstance(innermost, TimeoutError):
         return "it did not answer in time"
+    if isinstance(innermost, MemoryError):
+        return "its answer takes more memory than there is for it"
     if isinstance(innermost, OSError) and innermost.strerror:
         text = f"{innermost.strerror}{f': {innermost.filename}' if innermost.filename else ''}"
     else:
         text = str(innermost if isinstance(innermost, OSError | sqlite3.Error) else error)
-    line = " ".join(text.split()) or type(error).__name__
+    line = " ".join(without_password(text).split()) or type(error).__name__
     return line if len(line) <= 200 else f"{line[:197]}..."
-
-
-def download_model(root: Path, run_id: str, folder: Path) -> Path:
-    """Download the model file of a run in a project's store into `folder` and return where it is.
-
-    GptModelError for a run that is not in the store, for one without a model, and where the store is out of reach.
-    """
-    store = MlflowStore(root)
-    try:
-        return store.download(run_id, MODEL_ARTIFACT, folder)
-    except GptModelError:
-        raise
-    except Exception as error:
-        raise GptModelError(f"runs:/{run_id}: {store.address} cannot be read: {plain(error)}") from None
 
 
 class MlflowStore:
@@ -73,44 +75,51 @@ class MlflowStore:
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
         self._uri = store_uri(root)
+        self._database = database_file(self._uri)
         self._client: Any = None
-        self.address = without_password(self._uri)
+        self.identity = NO_STORE
+        self.address = store_address(root)
 
     def connect(self, report: Report) -> None:
-        self._probe()
+        if self._database:
+            check_database(self._database)
         if self._client is not None:
             return
         report("importing mlflow", LONG)
         for name, value in MLFLOW_ENVIRONMENT.items():
             os.environ.setdefault(name, value)
+        pass_proxy_by(self._uri)
         from mlflow import MlflowClient
 
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        report("opening the store", LONG if self._uri.startswith("sqlite:") else BRIEF)
+        report("opening the store", LONG if self._database else BRIEF)
         with self._first_access():
             self._create_database()
             client = MlflowClient(tracking_uri=self._uri)
             client.search_experiments(max_results=1)  # creates or opens the database: two at once would fail
+            if self._database:
+                settle(self._database, self._root)
+        self.identity = _identity(client)
         self._client = client
 
     def _create_database(self) -> None:
         """Make a new database beside its place: one whose first migration was cut off could never be opened again."""
-        database = Path(self._uri.removeprefix("sqlite:///"))
-        if not self._uri.startswith("sqlite:///") or (database.exists() and database.stat().st_size):
+        if not self._database or not is_empty(self._database):
             return
         from mlflow import MlflowClient
 
-        building = database.with_name(f"{database.name}.new")
+        building = self._database.with_name(f"{self._database.name}.new")
         building.unlink(missing_ok=True)
-        MlflowClient(tracking_uri=f"sqlite:///{building.as_posix()}").search_experiments(max_results=1)
-        building.replace(database)
+        MlflowClient(tracking_uri=f"{SQLITE}{building.as_posix()}").search_experiments(max_results=1)
+        building.replace(self._database)
 
     def find_run(self, run_id: str | None, key: str, experiment: str) -> str | None:
         run = self._run_by_id(run_id) if run_id else None
         if run is None:
             run = self._run_by_journal(key, experiment)
-        if run is not None and run.info.lifecycle_stage == "deleted":
+        if run is not None and run.info.lifecycle_stage == DELETED:
+            _check_alive(self._client.get_experiment(run.info.experiment_id))
             raise DeletedError(f"run {run.info.run_id} was deleted in MLflow: what it logs is kept in its journal only")
         return str(run.info.run_id) if run is not None else None
 
@@ -118,14 +127,17 @@ class MlflowStore:
         tags = {JOURNAL_TAG: key} | ({"imported": "true"} if imported else {})
         with self._first_access():
             existing = self._client.get_experiment_by_name(experiment)
-            if existing is not None and existing.lifecycle_stage == "deleted":
-                raise GptModelError(
-                    f"experiment {experiment} was deleted in MLflow: restore it, or change runtime.experiment"
-                )
-            # MLflow would put artifacts below the working folder, which `dvc exp run --temp` deletes
-            location = (self._root / "mlartifacts").as_uri() if self._uri.startswith("sqlite:") else None
+            _check_alive(existing)
+            # beside a database, MLflow would put artifacts below the working folder, which `dvc exp run --temp` deletes
+            location = None if is_server(self._uri) else artifacts_folder(self._root).as_uri()
             number = existing.experiment_id if existing else self._client.create_experiment(experiment, location)
         return str(self._client.create_run(number, start_ms or None, tags, name).info.run_id)
+
+    def stored_files(self, run_id: str) -> list[tuple[Path, str]]:
+        folder = artifacts_folder(self._root) / run_id / "artifacts"
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        folders = [file.parent.relative_to(folder).as_posix() for file in files]
+        return [(file, "" if name == "." else name) for file, name in zip(files, folders, strict=True)]
 
     def points(self, run_id: str, key: str) -> list[Point]:
         history = self._client.get_metric_history(run_id, key)
@@ -161,29 +173,16 @@ class MlflowStore:
         else:
             self._client.set_terminated(run_id, status, end_ms)
 
-    def download(self, run_id: str, artifact: str, folder: Path) -> Path:
-        """Download an artifact of a run; GptModelError where there is none, and any error of a store out of reach."""
-        database = Path(self._uri.removeprefix("sqlite:///"))
-        if self._uri.startswith("sqlite:///") and not database.exists():
-            raise GptModelError(f"runs:/{run_id}: there is no MLflow store at {database}; `gptmodel train` makes one")
+    def reading(self) -> Any:
+        """Connect, and return MLflow's client for those who only read; None where no store was made yet."""
+        if self._database and is_empty(self._database):
+            return None
         self.connect(lambda _what, _seconds: None)
-        if self._run_by_id(run_id) is None:
-            raise GptModelError(f"runs:/{run_id}: {self.address} has no such run; `gptmodel ui` shows the ids of all")
-        above = artifact.rpartition("/")[0]
-        if artifact not in [entry.path for entry in self._client.list_artifacts(run_id, above)]:
-            raise GptModelError(
-                f"runs:/{run_id}: it has no {artifact}; its training did not end, or `gptmodel sync` has to send it"
-            )
-        return Path(self._client.download_artifacts(run_id, artifact, str(folder)))
+        return self._client
 
-    def runs_named(self, name: str) -> list[str]:
-        """Return the ids of the runs of a name, the newest first; none where there is no store yet."""
-        if self._uri.startswith("sqlite:///") and not Path(self._uri.removeprefix("sqlite:///")).exists():
-            return []
-        self.connect(lambda _what, _seconds: None)
-        experiments = [experiment.experiment_id for experiment in self._client.search_experiments()]
-        runs = self._client.search_runs(experiments, f"attributes.run_name = '{name}'") if "'" not in name else []
-        return [str(run.info.run_id) for run in runs]
+    def has_run(self, run_id: str) -> bool:
+        """Whether a run of this id is there; for a store that is connected."""
+        return self._run_by_id(run_id) is not None
 
     def _run_by_id(self, run_id: str) -> Any:
         from mlflow.exceptions import MlflowException
@@ -199,27 +198,9 @@ class MlflowStore:
         existing = self._client.get_experiment_by_name(experiment)
         if existing is None:
             return None
+        _check_alive(existing)
         runs = self._client.search_runs([existing.experiment_id], f"tags.`{JOURNAL_TAG}` = '{key}'", max_results=1)
         return runs[0] if runs else None
-
-    def _probe(self) -> None:
-        """Fail in a second where MLflow would retry for minutes: a locked, read-only or foreign database file.
-
-        A link to a database is followed.
-        """
-        if not self._uri.startswith("sqlite:///"):
-            return
-        if "?" in self._uri:
-            raise GptModelError(f"a sqlite address cannot hold a question mark: {self.address}; move the project")
-        path = Path(self._uri.removeprefix("sqlite:///"))
-        filled = path.is_file() and path.stat().st_size > 0
-        if not filled and os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
-            # a new database would take its place
-            raise GptModelError(f"{path} is no regular file; move it away, or set MLFLOW_TRACKING_URI to another place")
-        database = sqlite3.connect(path, timeout=1.0, isolation_level=None)
-        with contextlib.closing(database):
-            database.execute("BEGIN IMMEDIATE")
-            database.execute("ROLLBACK")
 
     @contextlib.contextmanager
     def _first_access(self) -> Iterator[None]:
@@ -227,6 +208,25 @@ class MlflowStore:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".store.lock", timeout=2 * LONG):
             yield
+
+
+def _identity(client: Any) -> str:
+    """Return when the store was made, which MLflow writes down for its first experiment."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.get_experiment(FIRST_EXPERIMENT).creation_time)
+    except MlflowException:  # purged, or kept from this user
+        return NO_STORE
+
+
+def _check_alive(experiment: Any) -> None:
+    if experiment is not None and experiment.lifecycle_stage == DELETED:
+        restore = f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`"
+        raise ExperimentDeletedError(
+            f"experiment {experiment.name} was deleted in MLflow: restore it ({restore}), "
+            "or set runtime.experiment to another name"
+        )
 
 
 @contextlib.contextmanager

@@ -11,9 +11,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from gptmodel.address import without_password
-from gptmodel.tracking.journal import Journal, JournalWriter, now_ms
-from gptmodel.tracking.mlflow_store import store_uri
+from gptmodel.tracking.database import store_address
+from gptmodel.tracking.journal import Journal, now_ms
+from gptmodel.tracking.journal_writer import JournalWriter
 from gptmodel.tracking.sender import Sender
 from gptmodel.tracking.tracker import NullTracker, Status, Tracker, Value
 
@@ -66,13 +66,17 @@ class MlflowTracker:
     def problem(self) -> str | None:
         if self._trouble.line:
             return self._trouble.line
+        folder = self._journal.folder.relative_to(self._journal.root).as_posix()
         if self._sender.failure:
-            folder = self._journal.folder.relative_to(self._journal.root).as_posix()
             return (
                 f"MLflow at {self._address}: {self._sender.failure}; "
                 f"the run is kept in {folder}, and `gptmodel sync` sends it later"
             )
-        return f"MLflow refused {'; '.join(self._sender.refused)}" if self._sender.refused else None
+        if self._sender.refused:
+            return f"MLflow refused {'; '.join(self._sender.refused)}"
+        if self._writer.removed:
+            return f"{folder} was removed while the run was tracked: it was written anew"
+        return None
 
     def log_params(self, params: Mapping[str, Value]) -> None:
         with self._trouble:
@@ -101,6 +105,7 @@ class MlflowTracker:
     def flush(self) -> None:
         with self._trouble:
             self._writer.sync()
+            self._keep_alive_lock()
         self._sender.wake()
 
     def describe(self, wait: float = 5.0) -> dict[str, str | None]:
@@ -122,6 +127,12 @@ class MlflowTracker:
         if self._alive is not None:
             self._alive.release()
 
+    def _keep_alive_lock(self) -> None:
+        """Take the lock again where its file was removed, before another process takes it for free."""
+        if self._alive is not None and not self._journal.alive_lock.exists():
+            self._alive.release(force=True)
+            self._alive.acquire()
+
 
 def start_run(root: Path, experiment: str, key: str, name: str | None = None) -> Tracker:
     """Begin the run of one trained model, or go on with it where its process was killed.
@@ -141,8 +152,8 @@ def start_run(root: Path, experiment: str, key: str, name: str | None = None) ->
     except (OSError, *DAMAGED) as error:
         alive.release()
         return _not_tracked(error, key)
-    sender = Sender(journal, send_others=True)
-    return MlflowTracker(writer, sender, experiment, without_password(store_uri(root)), trouble, alive)
+    sender = Sender(journal, experiment, send_others=True)
+    return MlflowTracker(writer, sender, experiment, store_address(root), trouble, alive)
 
 
 def attach(root: Path, run_json: Mapping[str, Any]) -> Tracker:
@@ -153,16 +164,16 @@ def attach(root: Path, run_json: Mapping[str, Any]) -> Tracker:
     key, run_id = run_json.get("journal"), run_json.get("run_id")
     if not isinstance(key, str) or not re.fullmatch(r"[0-9a-f]{32}", key):
         return NullTracker("the model was trained without MLflow, so nothing is added there")
-    experiment, address = str(run_json.get("experiment") or "gptmodel"), without_password(store_uri(root))
+    experiment, address = str(run_json.get("experiment") or "gptmodel"), store_address(root)
     journal, trouble = Journal(root.resolve(), key), DiskTrouble()
     try:
         writer = JournalWriter(journal, again=True)
         with trouble:
             if writer.begin(experiment, None, imported=True) and isinstance(run_id, str) and run_id:
-                journal.mark_run(run_id, address, experiment)
+                journal.mark_run(run_id, experiment)
     except (OSError, *DAMAGED) as error:
         return _not_tracked(error, key)
-    return MlflowTracker(writer, Sender(journal, send_others=False), experiment, address, trouble)
+    return MlflowTracker(writer, Sender(journal, experiment, send_others=False), experiment, address, trouble)
 
 
 def _not_tracked(error: BaseException, key: str) -> NullTracker:

@@ -1,23 +1,29 @@
-"""MLflow's user interface as a server on this machine, without the parts that make it slow to start."""
+"""MLflow's user interface as a server on this machine, without the parts that make it slow to start.
+
+Between this process and the server stands a guard, `python -m gptmodel.tracking.ui_server COMMAND`. It holds a pipe to
+this process, and when that closes, however this process ended, it ends the server and frees the port.
+"""
 
 import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gptmodel.address import without_password
 from gptmodel.errors import GptModelError
-from gptmodel.tracking.mlflow_store import store_uri
+from gptmodel.tracking.database import artifacts_folder, database_file, is_empty, settle, store_address, store_uri
+from gptmodel.tracking.servers import is_web, read_directly
 
+PROGRAM = "gptmodel.tracking.ui_server"
 HOST = "127.0.0.1"
-STOP_SECONDS = 5.0
+STOP_SECONDS = 2.0
 
 
 class UiServer:
@@ -26,17 +32,37 @@ class UiServer:
     def __init__(self, root: Path, port: int) -> None:
         self._root, self._port = root.resolve(), port
         self._uri = store_uri(root)
-        self.address = without_password(self._uri)
-        if self._uri.startswith(("http://", "https://")):
+        self.address = store_address(root)
+        if is_web(self._uri):
             raise GptModelError(f"MLFLOW_TRACKING_URI names a server that is already running: open {self.address}")
         _check_free(port)
+        self._prepare_database()
+
+    def _prepare_database(self) -> None:
+        """Make the database where there is none, and let the artifacts lie where the project is now."""
+        database = database_file(self._uri)
+        if database is None:
+            return
+        try:
+            if is_empty(database):  # the server would leave half of one if it were killed now
+                from gptmodel.tracking.mlflow_store import MlflowStore
+
+                MlflowStore(self._root).connect(lambda *_: None)
+            settle(database, self._root)
+        except sqlite3.Error as error:
+            raise GptModelError(f"{self.address}: {error}; `gptmodel doctor` says what to do") from None
 
     @contextmanager
     def running(self) -> Iterator["subprocess.Popen[bytes]"]:
         """Run the server while the block does; it answers some seconds later, see `page`."""
+        package = Path(__file__).resolve().parents[2]
+        paths = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
+        settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
         process = subprocess.Popen(
-            self._command(),
-            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
+            [sys.executable, "-P", "-m", PROGRAM, *self._command()],
+            env=os.environ | settings | {"PYTHONPATH": paths},
+            cwd=self._root,
+            stdin=subprocess.PIPE,  # the guard's: it never gets a byte
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # it has children: Ctrl-C comes here, and all of them are stopped below
@@ -55,8 +81,8 @@ class UiServer:
         front = f"http://{HOST}:{self._port}"
         question = f"{front}/api/2.0/mlflow/experiments/search?max_results=100"
         try:
-            with urllib.request.urlopen(question, timeout=10) as answer:
-                numbers = [item["experiment_id"] for item in json.load(answer).get("experiments", [])]
+            answer = json.loads(read_directly(question, seconds=10.0))
+            numbers = [item["experiment_id"] for item in answer.get("experiments", [])]
         except (OSError, ValueError, LookupError):
             return front
         newest = max((number for number in numbers if number != "0"), key=int, default="0")
@@ -65,7 +91,7 @@ class UiServer:
     def _command(self) -> list[str]:
         options = {
             "--backend-store-uri": self._uri,
-            "--default-artifact-root": (self._root / "mlartifacts").as_uri(),
+            "--default-artifact-root": artifacts_folder(self._root).as_uri(),
             "--host": HOST,
             "--port": str(self._port),
             "--workers": "1",
@@ -75,10 +101,11 @@ class UiServer:
     def _wait_until_up(self, process: "subprocess.Popen[bytes]") -> None:
         while process.poll() is None:
             try:
-                with urllib.request.urlopen(f"http://{HOST}:{self._port}/health", timeout=2):
-                    return
+                read_directly(f"http://{HOST}:{self._port}/health", seconds=2.0)
             except OSError:
                 time.sleep(0.3)
+            else:
+                return
         raise GptModelError(
             f"mlflow ui ended with status {process.returncode}; `mlflow ui --port {self._port}` shows why"
         )
@@ -104,3 +131,27 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
             process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             continue
+
+
+def _guard(command: list[str]) -> None:
+    """Run the server, a member of this process's group, and end the group when standard input ends."""
+    signal.signal(signal.SIGTERM, lambda *_: None)  # it is for the group, and this process is the last to go
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    gone = threading.Event()
+
+    def watch() -> None:
+        os.read(0, 1)
+        gone.set()
+        for kind in (signal.SIGTERM, signal.SIGKILL):
+            os.killpg(0, kind)
+            time.sleep(STOP_SECONDS)
+
+    threading.Thread(target=watch, daemon=True).start()
+    status = server.wait()
+    if gone.is_set():
+        os.killpg(0, signal.SIGKILL)  # its workers may be left
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    _guard(sys.argv[1:])

@@ -1,5 +1,6 @@
 """A whole training while MLflow is out of order; tests/tracking has the same for the tracker alone, and more of it."""
 
+import shutil
 import socket
 import time
 from pathlib import Path
@@ -26,6 +27,22 @@ def check_after_sync(project: Project, attempt: Attempt, alone: Project) -> None
     assert "sent run" in project.succeed("sync").output
     assert "nothing to send" in project.succeed("sync").output
     assert points_in_store(project.folder) == (["FINISHED"], points(alone.journals[0]))
+
+
+def test_runs_is_removed_while_a_training_runs(project: Project, alone: Project, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    moment = {"place": "gptmodel.training.step:training_step", "call": 12, "mark": str(mark)}
+    attempt = project.start("train", injuries={"wait_inside": moment})
+    while not mark.exists():
+        attempt.listen(0.05)
+    shutil.rmtree(project.folder / "runs")
+    mark.unlink()
+    assert attempt.wait() == 0, attempt.error
+    assert project.outcome() == alone.outcome()
+    assert " was removed while the run was tracked: it was written anew" in attempt.error
+    assert "Traceback" not in attempt.error
+    assert points_in_store(project.folder) == (["FINISHED"], points(alone.journals[0]))
+    assert "nothing to send" in project.succeed("sync").output
 
 
 @pytest.mark.slow

@@ -11,9 +11,11 @@ import pytest
 from filelock import FileLock
 from tracking_helpers import finish_journal, new_key, start_journal
 
-from gptmodel.tracking.delivery import BATCH_ITEMS, Delivery, end_if_dead, is_unsent
+from gptmodel.tracking.delivery import BATCH_ITEMS, Delivery
 from gptmodel.tracking.events import Event
-from gptmodel.tracking.journal import Journal, JournalWriter
+from gptmodel.tracking.journal import Journal
+from gptmodel.tracking.journal_writer import JournalWriter
+from gptmodel.tracking.liveness import end_if_dead, is_unsent
 from gptmodel.tracking.store import Point, RejectedError, Report
 
 
@@ -25,6 +27,7 @@ class ListStore:
     """A store in lists: it keeps all it is sent, as often as it is sent. It fails at its nth call, before or after."""
 
     address = "list:"
+    identity = "list"
 
     def __init__(self) -> None:
         self.runs: dict[str, dict[str, Any]] = {}
@@ -54,6 +57,9 @@ class ListStore:
         new = {"key": key, "metric": [], "param": [], "tag": [], "files": {}, "data": [], "status": ["RUNNING"]}
         self._call(lambda: self.runs.update({run_id: new}))
         return run_id
+
+    def stored_files(self, run_id: str) -> list[tuple[Path, str]]:
+        return []
 
     def points(self, run_id: str, key: str) -> list[Point]:
         return self._call(lambda: [p for p in self.runs[run_id]["metric"] if p.key == key])  # type: ignore[no-any-return]

@@ -1,11 +1,13 @@
 """The journal: nothing lost, nothing twice, whatever a kill tore."""
 
 import math
+import shutil
 from pathlib import Path
 
 import pytest
 
-from gptmodel.tracking.journal import Journal, JournalWriter, Sent, journals
+from gptmodel.tracking.journal import Journal, Sent, journals, now_ms
+from gptmodel.tracking.journal_writer import JournalWriter
 
 
 @pytest.fixture
@@ -94,6 +96,47 @@ def test_files_are_copied_and_forgotten(journal: Journal, tmp_path: Path) -> Non
     for entry, file, _ in journal.files():
         journal.forget_file(entry, file)
     assert not journal.pending
+
+
+def test_order_does_not_hang_on_the_clock(journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is set back between two artifacts of one name, and between two evaluations."""
+    for now in (2_000_000_000_000_000_000, 1_000_000_000_000_000_000, 1_500_000_000_000_000_000):
+        monkeypatch.setattr("time.time_ns", lambda now=now: now)
+        writer = JournalWriter(journal, again=True)
+        source = tmp_path / "model.pth"
+        source.write_text(str(now))
+        writer.file(source, "model")
+        writer.metrics({"eval/val_loss": float(now)}, 0, now_ms())
+        writer.close()
+    assert [int(file.read_text()) // 10**17 for _, file, _ in journal.files()] == [20, 10, 15]
+    dates = [event["ms"] for event in journal.read()[0]]
+    assert dates == sorted(set(dates))
+    for entry, file, _ in journal.files()[:2]:
+        journal.forget_file(entry, file)
+    assert journal.next_entry > int(journal.files()[0][0].name[:20])
+
+
+@pytest.mark.parametrize("removed", ["runs", "runs/tracking", "the journal", "events.jsonl"])
+def test_a_journal_that_is_removed_while_it_is_open_is_written_anew(
+    journal: Journal, tmp_path: Path, removed: str
+) -> None:
+    writer = JournalWriter(journal)
+    writer.params({"p": "1"})
+    writer.metrics({"loss": 1.0}, 1, 100)
+    size = journal.size
+    journal.mark_sent(Sent(offset=size))
+    place = {"the journal": journal.folder, "events.jsonl": journal.events_file}.get(removed, tmp_path / removed)
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
+    assert not writer.removed
+    writer.metrics({"loss": 2.0}, 2, 200)
+    assert writer.removed
+    source = tmp_path / "model.pth"
+    source.touch()
+    writer.file(source, "model")
+    writer.close()
+    assert points(journal) == [("loss", 1, 1.0), ("loss", 2, 2.0)]
+    assert journal.sent().offset == (size if removed == "events.jsonl" else 0)
+    assert len(journal.files()) == 1
 
 
 def test_a_spoilt_mark_means_nothing_is_known(journal: Journal) -> None:

@@ -9,13 +9,13 @@ from pathlib import Path
 import mlflow
 import pytest
 from model_helpers import language_model, small_model
-from tracking_helpers import client, finish_journal, history, new_key, only_run, python, start_journal
+from tracking_helpers import client, finish_journal, history, new_key, only_run, python, start_journal, sync
 
 import gptmodel
 from gptmodel.checkpoint.model_file import save_model
 from gptmodel.errors import GptModelError
-from gptmodel.tracking.journal import Journal, JournalWriter, Sent
-from gptmodel.tracking.send_to_mlflow import sync
+from gptmodel.tracking.journal import Journal, Sent
+from gptmodel.tracking.journal_writer import JournalWriter
 
 
 def whole_run(root: Path) -> Journal:
@@ -105,7 +105,7 @@ def test_a_deleted_database_gets_the_run_again(root: Path, template: Path) -> No
 
 def test_a_model_from_elsewhere_gets_a_run(root: Path) -> None:
     writer = start_journal(root, new_key(), imported=True)
-    writer.journal.mark_run("0" * 32, "elsewhere", "exp")
+    writer.journal.mark_run("0" * 32, "exp")
     writer.metrics({"eval/val_loss": 1.5}, 0, 1)
     writer.close()
     sync(root)
@@ -223,7 +223,10 @@ def test_a_server_that_refuses_is_told_without_its_password(root: Path, monkeypa
 @pytest.mark.slow
 def test_a_kill_during_the_first_migration_leaves_a_store_that_opens(tmp_path: Path) -> None:
     whole_run(tmp_path)
-    code = "import sys, pathlib; import gptmodel.tracking.send_to_mlflow as m; m.sync(pathlib.Path(sys.argv[1]))"
+    code = (
+        "import sys; from pathlib import Path; from gptmodel.tracking.sync import send_all as s; "
+        "s(Path(sys.argv[1]), None, lambda *_: None, print)"
+    )
     process = python(code, tmp_path)
     deadline = time.monotonic() + 60
     while not any(file.stat().st_size > 60_000 for file in tmp_path.glob("mlflow.db*")):

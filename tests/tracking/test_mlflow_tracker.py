@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock, Timeout
 from mlflow import MlflowClient
 from mlflow_server import free_port, mlflow_server
-from tracking_helpers import client, history, new_key, only_run, python
+from tracking_helpers import client, history, new_key, only_run, python, sync
 
 from gptmodel.tracking.journal import Journal
 from gptmodel.tracking.mlflow_tracker import attach, start_run
-from gptmodel.tracking.send_to_mlflow import sync
 from gptmodel.tracking.tracker import NullTracker
 
 TRAIN = """
@@ -109,6 +109,27 @@ def test_a_run_and_its_evaluation(root: Path) -> None:
     names = sorted(path.relative_to(artifacts).as_posix() for path in artifacts.rglob("*") if path.is_file())
     assert names == ["model/model.pth", "plots/a.png", "plots/deep/b.png"]
     assert not senders(str(described["journal"]))
+
+
+@pytest.mark.parametrize("when", ["before it is sent", "after it was sent"])
+def test_a_record_that_is_removed_meanwhile_is_said_and_sent_all_the_same(root: Path, when: str) -> None:
+    key = new_key()
+    tracker = start_run(root, "exp", key, "name")
+    for step in range(5):
+        tracker.log_metrics({"loss": step / 10}, step)
+    if when == "after it was sent":
+        tracker.flush()
+        wait_until(lambda: Journal(root, key).sent().offset == Journal(root, key).size)
+    shutil.rmtree(root / "runs")
+    for step in range(5, 10):
+        tracker.log_metrics({"loss": step / 10}, step)
+    tracker.flush()
+    with pytest.raises(Timeout), FileLock(Journal(root, key).alive_lock, timeout=0):
+        pass
+    tracker.close("FINISHED")
+    assert tracker.problem == f"runs/tracking/{key} was removed while the run was tracked: it was written anew"
+    assert history(root, "loss") == losses(10)
+    assert only_run(root).info.status == "FINISHED"
 
 
 def test_a_server_that_refuses_costs_seconds_and_nothing_else(root: Path) -> None:

@@ -1,30 +1,46 @@
 """`gptmodel ui`: a real server on this machine, which ends with the command and takes its children along."""
 
 import os
+import signal
+import socket
+import time
 import urllib.request
 from pathlib import Path
 
 import pytest
 from mlflow_server import free_port
-from tracking_helpers import finish_journal, new_key, start_journal
+from tracking_helpers import client, finish_journal, new_key, python, start_journal, sync
 
 from gptmodel.errors import GptModelError
-from gptmodel.tracking.send_to_mlflow import sync
 from gptmodel.tracking.ui_server import UiServer
 
 
+def members(group: int) -> bool:
+    """Whether anybody is left in a group of processes, be it one that has ended and nobody has asked after."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 @pytest.mark.thorough
-def test_it_shows_the_runs_and_leaves_no_process(root: Path) -> None:
+def test_it_shows_the_runs_and_leaves_no_process(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a proxy is set, which knows nothing of the servers on this machine."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     finish_journal(start_journal(root, new_key()))
     sync(root)
     server = UiServer(root, free_port())
     with server.running() as process:
         page = server.page(process)
         assert "/#/experiments/1/runs" in page
+        monkeypatch.delenv("http_proxy")
         with urllib.request.urlopen(page, timeout=10) as answer:
             assert b"MLflow" in answer.read()
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
+    end = time.monotonic() + 20
+    while members(process.pid):
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def test_a_server_that_runs_already_is_named_without_its_password(
@@ -34,3 +50,59 @@ def test_a_server_that_runs_already_is_named_without_its_password(
     with pytest.raises(GptModelError, match=r"open https://runs\.example\.org") as caught:
         UiServer(tmp_path, free_port())
     assert "secret" not in str(caught.value)
+
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from gptmodel.tracking.ui_server import UiServer
+
+class Small(UiServer):
+    def _command(self):
+        worker = f"import subprocess, sys; subprocess.run([sys.executable, '-m', 'http.server', '{self._port}'])"
+        return [sys.executable, "-c", worker]
+
+with Small(Path(sys.argv[1]), int(sys.argv[2])).running():
+    print("running", flush=True)
+    time.sleep(600)
+"""
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_until(port: int, listening: bool) -> None:
+    end = time.monotonic() + 30
+    while listens(port) != listening:
+        assert time.monotonic() < end, f"port {port} does{'' if listening else ' still'} listen"
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM], ids=lambda number: number.name)
+def test_the_server_ends_with_the_command_however_that_ends(root: Path, number: signal.Signals) -> None:
+    """A small server with a worker, as MLflow's is one."""
+    port = free_port()
+    process = python(PARENT, root, port)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "running\n"
+    wait_until(port, listening=True)
+    process.send_signal(number)
+    process.wait()
+    wait_until(port, listening=False)
+
+
+def test_a_damaged_database_is_told_before_a_server_is_started(root: Path) -> None:
+    (root / "mlflow.db").write_text("no database, but long enough to be taken for one " * 9)
+    with pytest.raises(GptModelError, match=r"mlflow\.db: file is not a database; `gptmodel doctor` says what to do"):
+        UiServer(root, free_port())
+
+
+def test_a_store_that_moved_is_shown_where_it_is(root: Path, tmp_path: Path) -> None:
+    finish_journal(start_journal(root, new_key()))
+    sync(root)
+    moved = root.rename(tmp_path / "moved")
+    UiServer(moved, free_port())
+    location = client(moved).get_experiment_by_name("exp").artifact_location
+    assert location == (moved / "mlartifacts").as_uri()

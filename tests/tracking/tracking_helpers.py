@@ -7,7 +7,10 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from gptmodel.tracking.journal import Journal, JournalWriter
+from gptmodel.errors import GptModelError
+from gptmodel.tracking.journal import Journal
+from gptmodel.tracking.journal_writer import JournalWriter
+from gptmodel.tracking.sync import send_all
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CLEAN = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DVC_"))}
@@ -18,6 +21,23 @@ def client(root: Path) -> Any:
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=f"sqlite:///{root}/mlflow.db")
+
+
+class Unsent(GptModelError):
+    """What `sync` below could not send, with the lines on what it did."""
+
+    def __init__(self, failure: str, lines: list[str]) -> None:
+        super().__init__(failure)
+        self.lines = lines
+
+
+def sync(root: Path, experiment: str | None = None) -> list[str]:
+    """Send what the store lacks, as `gptmodel sync` does, but in this process, which has imported MLflow."""
+    lines: list[str] = []
+    failure = send_all(root, experiment, lambda *_: None, lines.append)
+    if failure is not None:
+        raise Unsent(failure, lines)
+    return lines
 
 
 def only_run(root: Path) -> Any:

@@ -1,0 +1,163 @@
+"""A helper process that sends to a store, and what it and its caller say to each other.
+
+It is a process, not a thread, so that nothing of it can slow, change, block or outlive its caller: its imports, waits
+and memory are its own, and a hang ends with a kill. What is said over two pipes is:
+- to the process, a word a line; when its standard input ends, its caller is gone;
+- from it, a JSON object a line: {"doing": what begins now, "patience": seconds after which to stop waiting for it}, or
+  what it has to tell, with "last": whether it ends now.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from gptmodel.tracking.store import LONG
+
+ORPHAN_SECONDS = 15.0
+MEMORY_BYTES = 1 << 30  # five times what a store needs
+
+Hear = Callable[[dict[str, Any]], None]
+
+
+class Helper:
+    """The caller's end: starts the process, hears how far it is, and waits while it gets on."""
+
+    def __init__(self, program: str, arguments: list[str], root: Path, log: IO[bytes], hear: Hear) -> None:
+        """Start `python -m program arguments` in the folder `root`; OSError when that cannot be.
+
+        What it prints goes to `log`. `hear` gets each message that is not about what begins, while `changed` is held.
+        """
+        self.changed = threading.Condition()
+        self.ended = False
+        self.died = False
+        """Whether it ended without a last message."""
+        self._hear = hear
+        self._doing, self._patience, self._since = "starting", LONG, time.monotonic()
+        self._process = _start([sys.executable, "-P", "-m", program, *arguments], root, log)
+        threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()
+
+    def say(self, word: str) -> None:
+        """Say a word; nothing happens when the process has ended."""
+        try:
+            assert self._process.stdin is not None
+            self._process.stdin.write(f"{word}\n".encode())
+            self._process.stdin.flush()
+        except (OSError, ValueError):  # `_listen` has seen the end
+            pass
+
+    def wait(self, seconds: float, until: Callable[[], bool] = lambda: False) -> str | None:
+        """Wait until something holds or the process ends; return in a line why not, if it takes too long.
+
+        That is more than `seconds` in all, or than the process asked to be waited for with what it does now.
+        """
+        start = time.monotonic()
+        with self.changed:
+            while not self.ended and not until():
+                limit = min(start + seconds, max(start, self._since) + self._patience)
+                remaining = limit - time.monotonic()
+                if remaining <= 0:
+                    return f"it did not answer in time while {self._doing}"
+                self.changed.wait(remaining)
+        return None
+
+    def kill(self) -> None:
+        """End the process, whatever it does."""
+        self._process.kill()
+        self._process.wait()
+
+    def _listen(self, stream: IO[bytes]) -> None:
+        for line in stream:
+            if line.endswith(b"\n"):  # else a kill tore it
+                message = json.loads(line)
+                with self.changed:
+                    self._since = time.monotonic()
+                    if "doing" in message:
+                        self._doing, self._patience = message["doing"], message["patience"]
+                    else:
+                        self.ended = message.pop("last")
+                        self._hear(message)
+                    self.changed.notify_all()
+        with self.changed:
+            self.died = not self.ended
+            self.ended = True
+            self.changed.notify_all()
+
+
+def _start(command: list[str], root: Path, log: IO[bytes]) -> "subprocess.Popen[bytes]":
+    package = Path(__file__).resolve().parents[2]
+    paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        start_new_session=True,  # Ctrl-C is for the caller, which then closes in good order
+    )
+
+
+class Caller:
+    """The caller, as the helper process sees it: what it asked for, and what it is told.
+
+    It takes the pipes to the caller for itself. Standard input is empty from then on, and standard output is the log:
+    whoever prints, as MLflow does, prints there. It bounds the memory of the process, as a server can send without end.
+    """
+
+    def __init__(self) -> None:
+        self.closing = False
+        self.gone = False
+        self._words, self._messages = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
+        os.dup2(2, 1)
+        _limit_memory()
+        self._woken = threading.Event()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def report(self, doing: str, patience: float) -> None:
+        """Say what begins now, and how long to wait for it; a `store.Report`."""
+        self._write({"doing": doing, "patience": patience})
+
+    def tell(self, *, last: bool, **message: object) -> None:
+        """Tell it something else."""
+        self._write({"last": last} | message)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until it asks for something, but no longer than that."""
+        self._woken.wait(seconds)
+        self._woken.clear()
+
+    def _write(self, message: dict[str, object]) -> None:
+        try:
+            self._messages.write(json.dumps(message) + "\n")
+            self._messages.flush()
+        except OSError:  # the caller is gone
+            pass
+
+    def _listen(self) -> None:
+        for word in self._words:
+            self.closing = self.closing or word.strip() == "close"
+            self._woken.set()
+        self.gone = not self.closing
+        self.closing = True
+        self._woken.set()
+        time.sleep(ORPHAN_SECONDS)  # nobody waits for the rest any more, and the journals have it
+        os._exit(1)
+
+
+def _limit_memory() -> None:
+    if sys.platform == "win32":
+        return
+    import resource
+
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    limit = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MEMORY_BYTES, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))

@@ -1,0 +1,121 @@
+"""`gptmodel sync` against servers that are none: bounded in time and memory, and quiet about a proxy."""
+
+import os
+import resource
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from mlflow_server import free_port
+from tracking_helpers import ENVIRONMENT, finish_journal, new_key, start_journal
+
+from gptmodel.tracking.journal import Journal
+from gptmodel.tracking.servers import pass_proxy_by
+from gptmodel.tracking.sync import UnsentError, sync
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100000000000\r\n\r\n"
+
+
+@contextmanager
+def endless_server(piece: bytes, pause: float) -> Iterator[str]:
+    """A server whose every answer goes on for ever."""
+    ended = threading.Event()
+
+    def answer(connection: socket.socket) -> None:
+        with connection:
+            try:
+                connection.recv(1 << 16)
+                connection.sendall(HEAD)
+                while not ended.is_set():
+                    connection.sendall(piece)
+                    time.sleep(pause)
+            except OSError:  # whoever asked has gone
+                return
+
+    def serve(server: socket.socket) -> None:
+        while not ended.is_set():
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=serve, args=(server,), daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        finally:
+            ended.set()
+
+
+@pytest.fixture
+def journal(root: Path) -> Journal:
+    writer = start_journal(root, new_key())
+    finish_journal(writer)
+    return writer.journal
+
+
+@pytest.mark.thorough
+def test_a_server_that_drips(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    with endless_server(b" ", 0.2) as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        start = time.monotonic()
+        with pytest.raises(UnsentError, match="it did not answer in time while opening the store"):
+            list(sync(journal.root))
+        assert time.monotonic() - start < 40
+    assert journal.pending
+
+
+@pytest.mark.thorough
+def test_a_server_that_sends_without_end(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    with endless_server(b" " * (1 << 20), 0.0) as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        with pytest.raises(UnsentError, match=r"more memory than there is for it|did not answer in time"):
+            list(sync(journal.root))
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1_500_000  # kB
+    assert journal.pending
+
+
+def test_a_helper_process_gets_no_more_memory_than_it_needs() -> None:
+    code = "from gptmodel.tracking.helper import Caller; Caller(); bytearray(MEGABYTES << 20); print('had it')"
+    for megabytes, outcome in ((500, "had it"), (1100, "MemoryError")):
+        command = [sys.executable, "-c", code.replace("MEGABYTES", str(megabytes))]
+        result = subprocess.run(
+            command, env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        assert outcome in result.stderr  # where its standard output goes, too
+
+
+@pytest.mark.thorough
+def test_a_server_on_this_machine_is_asked_without_a_proxy(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+        with pytest.raises(UnsentError, match="Connection refused"):
+            list(sync(journal.root))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, {"no_proxy": "127.0.0.1,::1,localhost"}),
+        ({"NO_PROXY": "example.org"}, {"NO_PROXY": "example.org,127.0.0.1,::1,localhost"}),
+        ({"no_proxy": "localhost", "NO_PROXY": "*"}, {"no_proxy": "localhost,127.0.0.1,::1", "NO_PROXY": "*"}),
+    ],
+    ids=str,
+)
+def test_what_passes_no_proxy(monkeypatch: pytest.MonkeyPatch, before: dict[str, str], after: dict[str, str]) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    for name, value in before.items():
+        monkeypatch.setenv(name, value)
+    pass_proxy_by("https://user:secret@runs.example.org/path")
+    assert {name: os.environ[name] for name in ("no_proxy", "NO_PROXY") if name in os.environ} == after
