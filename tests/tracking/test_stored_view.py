@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from gptmodel.tracking.stored_view import COLUMNS, MOST_PARAMS, ORDER, address, differing_params, view
+from gptmodel.tracking.stored_view import COLUMNS, MOST_PARAMS, ORDER, differing_params, view
 
 
 def run(**params: str) -> dict[str, Any]:
@@ -27,7 +27,3 @@ def test_a_setting_that_some_runs_do_not_have_differs_and_a_run_that_has_just_be
 def test_there_are_not_too_many_columns() -> None:
     runs = [run(**{f"p{number}": value for number in range(40)}) for value in "ab"]
     assert len(json.loads(view(runs))["selectedColumns"]) == len(COLUMNS) + MOST_PARAMS
-
-
-def test_the_address_sorts_by_itself() -> None:
-    assert "orderByKey=metrics.%60eval%2Fval_loss%60" in address("http://127.0.0.1:5000", "1")
