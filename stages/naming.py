@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gptmodel.errors import GptModelError
 from gptmodel.project import dvc_yaml
 from gptmodel.project.git import TAG_SECONDS, git
+from gptmodel.units import setting
 
 if TYPE_CHECKING:
     from gptmodel.config import Params
@@ -28,7 +29,7 @@ def name_by_changes(folder: Path, params: "Params") -> str | None:
     except (GptModelError, ValueError):
         return None
     changes = [
-        f"{key}={_word(value)}"
+        f"{key}={setting(value)}"
         for section in SECTIONS
         for key, value in getattr(params, section).model_dump(mode="json").items()
         if _committed(committed, section).get(key, value) != value
@@ -43,9 +44,3 @@ def name_by_changes(folder: Path, params: "Params") -> str | None:
 def _committed(params: Any, section: str) -> dict[str, Any]:
     values = params.get(section) if isinstance(params, dict) else None
     return values if isinstance(values, dict) else {}
-
-
-def _word(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return ",".join(map(_word, value)) if isinstance(value, list) else str(value)

@@ -34,7 +34,7 @@ def commit(folder: Path, name: str) -> str:
     [
         ({"model": {"position": "rotary"}}, "position=rotary"),
         ({"train": {"learning_rate": 0.003, "seed": 2}}, "learning_rate=0.003 seed=2"),
-        ({"model": {"ngram_orders": [2, 3], "scale_embedding": False}}, "scale_embedding=false ngram_orders=2,3"),
+        ({"model": {"ngram_orders": [2, 3], "scale_embedding": False}}, "scale_embedding=false ngram_orders=[2,3]"),
         ({"evaluate": {"overfit_gap": 0.3}, "sample": {"seed": 1}}, None),  # these make no other model
         (
             {"train": {"batch_size": 5, "max_iters": 9, "eval_interval": 1, "eval_iters": 3, "seed": 2}},
