@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 
 from gptmodel.errors import GptModelError
-from stages import compare, doctor, evaluate, fetch, plan, prepare, report, sample, sync, train, ui, verify
+from stages import baselines, compare, doctor, evaluate, fetch, plan, prepare, report, sample, sync, train, ui, verify
 from stages.command import main, new_app, say
 
 app = new_app(help="Train, evaluate and sample a GPT on your own text. `dvc repro` runs all stages.")
-for stage in (fetch, prepare, train, evaluate, sample, report, plan):  # as they are by themselves
+for stage in (fetch, prepare, baselines, train, evaluate, sample, report, plan):  # as they are by themselves
     app.registered_commands += stage.app.registered_commands
 for command in (compare.compare, ui.ui, sync.sync, verify.verify, doctor.doctor):
     app.command()(command)

@@ -30,13 +30,14 @@ def evaluate(
 
     from gptmodel.checkpoint.model_file import load_model
     from gptmodel.compute.place import Place
-    from gptmodel.data.prepared import load_prepared
+    from gptmodel.data.prepared import VAL, load_prepared
+    from gptmodel.evaluation.baselines import read_baselines, standing
     from gptmodel.evaluation.history import history_beside
+    from gptmodel.evaluation.outputs import write_outputs
     from gptmodel.evaluation.plots import plot_evaluation
     from gptmodel.evaluation.report import judge
     from gptmodel.evaluation.score_store import ScoreStore
     from gptmodel.evaluation.scores import score
-    from gptmodel.files import write_json
     from gptmodel.project.inputs import Inputs
     from stages.tracked import log_evaluation, run_tracker
 
@@ -53,10 +54,12 @@ def evaluate(
         inputs.check()
         if out == Path():
             store.save(scores)
-        write_json(target.metrics("evaluate"), report.metrics(), in_order=True)
+        write_outputs(report, target)
         plot_evaluation(target.plots, history, scores.train.loss.by_position(), scores.val.loss.by_position())
-        log_evaluation(tracker, report.metrics(), history[-1].iteration if history else 0, target)
-    say("\n".join(report.lines()))
+        bits = read_baselines(Layout().metrics("baselines"), data.digests()[VAL])
+        lines = [*report.lines(), *standing(bits, report.metrics()["val"]["bits_per_byte"])]
+        log_evaluation(tracker, report.metrics(), lines, history[-1].iteration if history else 0, target)
+    say("\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 import sys
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from stages.command import note, tell
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.progress import Progress, TaskID
 
     from gptmodel.config import Params
@@ -18,12 +20,19 @@ if TYPE_CHECKING:
 class Reporter:
     """Tells the user and the tracker how a training goes."""
 
-    def __init__(self, tracker: "Tracker", params: "Params", first_iteration: int) -> None:
+    def __init__(
+        self,
+        tracker: "Tracker",
+        params: "Params",
+        first_iteration: int,
+        write_metrics: "Callable[[], object] | None" = None,
+    ) -> None:
         style = params.runtime.progress
         if style == "auto":
             style = "bar" if sys.stderr.isatty() else "lines"
         self.style = style
         self.tracker = tracker
+        self.write_metrics = write_metrics  # at each evaluation, for those who watch the files
         self.first_iteration, self.max_iters = first_iteration, params.train.max_iters
         self.iteration = first_iteration
         self.batch_tokens = params.train.batch_size * params.model.block_size
@@ -74,6 +83,9 @@ class Reporter:
             {"train_loss": row.train_loss, "val_loss": row.val_loss, "learning_rate": row.learning_rate},
             step=row.iteration,
         )
+        if self.write_metrics is not None:
+            with suppress(OSError):  # they are written at the end again: a full disk shows then
+                self.write_metrics()
         self.losses = f"train {row.train_loss:.4f} val {row.val_loss:.4f}"
         if self.bar is not None:
             self.bar.update(self.task, losses=self.losses)

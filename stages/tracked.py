@@ -3,7 +3,7 @@
 import getpass
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,8 +96,10 @@ def run_tracker(run_json: Path | None, *, mlflow: bool) -> Iterator[Tracker]:
         _close(tracker, None)
 
 
-def log_evaluation(tracker: Tracker, metrics: Mapping[str, Any], iterations: int, layout: Layout) -> None:
-    """Track the whole-split losses after that many iterations, the verdict and the plots."""
+def log_evaluation(
+    tracker: Tracker, metrics: Mapping[str, Any], lines: Sequence[str], iterations: int, layout: Layout
+) -> None:
+    """Track the whole-split losses after that many iterations, the verdict and the plots; `lines` are the run's note."""
     values = {
         f"eval/{split}_{key}": metrics[split][key]
         for split in ("train", "val")
@@ -106,8 +108,10 @@ def log_evaluation(tracker: Tracker, metrics: Mapping[str, Any], iterations: int
     values |= {f"eval/{key}": metrics[key] for key in ("gap", "counting_loss")}
     values |= {f"eval/network_{key}": value for key, value in metrics.get("network", {}).items()}
     tracker.log_metrics(values, step=iterations)
-    tracker.set_tags({"verdict": metrics["verdict"]})
+    tracker.set_tags({"verdict": metrics["verdict"], "mlflow.note.content": "\n\n".join(lines)})
     tracker.log_artifact(layout.plots, "plots")
+    for path in (layout.val_losses, layout.passages):
+        tracker.log_artifact(path, "evaluation")
     tracker.log_artifact(layout.metrics("evaluate"), "metrics")
 
 

@@ -82,7 +82,7 @@ def test_the_same_findings_give_the_same_bytes_whatever_time_they_took() -> None
 
 
 def test_what_is_not_there_is_left_out() -> None:
-    page = report(findings(baselines=None, positions=None, passages=None, history=[]))
+    page = report(findings(baselines={}, positions=None, passages=None, history=[]))
     for words in ("simpler methods", "passages</h2>", "<polyline", "Loss during training"):
         assert words not in page
     assert "Samples" in page
