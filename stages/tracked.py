@@ -99,7 +99,7 @@ def run_tracker(run_json: Path | None, *, mlflow: bool) -> Iterator[Tracker]:
 def log_evaluation(
     tracker: Tracker, metrics: Mapping[str, Any], lines: Sequence[str], iterations: int, layout: Layout
 ) -> None:
-    """Track the whole-split losses after that many iterations, the verdict, the plots, and `lines` as the run's note."""
+    """Track the whole-split losses after that many iterations, verdict, plots, and `lines` as the run's note."""
     values = {
         f"eval/{split}_{key}": metrics[split][key]
         for split in ("train", "val")
