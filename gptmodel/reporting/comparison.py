@@ -70,7 +70,9 @@ class Pair:
             return "they differ in train.seed alone, so the difference is noise of the seed"
         seed = self.difference.seed
         if seed is None:
-            return "how much another train.seed would change is not known: train one of them with other seeds too"
+            return (
+                "how much another train.seed would change cannot be told from so few: train two more with other seeds"
+            )
         return (
             f"the noise of train.seed, by itself: standard error {BITS * seed.error:.4f}, "
             f"95 % within {BITS * seed.margin:.4f} bits per byte"
