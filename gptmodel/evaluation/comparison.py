@@ -84,7 +84,8 @@ class Group:
 
     def means(self) -> NDArray[np.float64]:
         """Return the loss of each run, in nats per byte, over the passages that all were scored on."""
-        return passages(self.losses).mean(axis=1)
+        means: NDArray[np.float64] = passages(self.losses).mean(axis=1)
+        return means
 
 
 def groups(runs: Sequence[tuple[str, Mapping[str, Any], NDArray[Any]]]) -> list[Group]:
