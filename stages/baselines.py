@@ -4,14 +4,17 @@ from pathlib import Path
 
 from gptmodel.project.layout import Layout
 from stages.command import main, new_app, note, say
-from stages.options import PARAMS_FILE, OutOption, ParamsOption
+from stages.options import PARAMS_FILE, OutOption, ParamsOption, SettingsOption, read_params
 
 app = new_app()
 
 
 @app.command()
-def baselines(params_file: ParamsOption = PARAMS_FILE, out: OutOption = Path()) -> None:
+def baselines(
+    params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = None, out: OutOption = Path()
+) -> None:
     """Measure what counting and compressors make of the val split. Writes bits per byte to metrics/baselines.json."""
+    read_params(params_file, settings)  # none of them changes anything here, but a wrong one is told
     from gptmodel.data.prepared import VAL, load_prepared
     from gptmodel.evaluation.baselines import DIGEST, measure, name_of
     from gptmodel.files import write_json

@@ -46,7 +46,7 @@ def evaluate(
     history = history_beside(model_file)
     store = ScoreStore.of(project_root() / "runs" / "scores", model_file, data, place, params.evaluate.max_tokens)
     if scores := store.load():
-        note(f"nothing is scored again: {store.path} has the losses of this model on this data")
+        note(f"nothing is scored again: runs/scores/{store.path.name} has the losses of this model on this data")
     run_json = Layout(model_file.parent.parent).run if history else None
     with run_tracker(run_json, mlflow=params.runtime.mlflow) as tracker:
         scores = scores or score(model, data, place, params.evaluate.max_tokens)
