@@ -34,7 +34,7 @@ def load(path: str | os.PathLike[str], device: str = "auto") -> "TextModel":
     name, chosen = os.fspath(path), pick_device(device, "device")
     if not name.startswith(RUN):
         return TextModel(load_model(Path(name), chosen), name)
-    from gptmodel.tracking.mlflow_store import download_model
+    from gptmodel.tracking.lookup import download_model
 
     with tempfile.TemporaryDirectory() as folder:
         file = download_model(project_root(), name.removeprefix(RUN), Path(folder))

@@ -40,6 +40,8 @@ def judge_model(params_file: Path | None, params: "Params", model_file: Path, ou
     with run_tracker(run_json, mlflow=params.runtime.mlflow) as tracker:
         scores = scores or score(model, data, place, params.evaluate.max_tokens)
         report = judge(scores, params.evaluate.overfit_gap, history)
+        bits = read_baselines(Layout().metrics("baselines"), data.digests()[VAL])
+        lines = [*report.lines(), *standing(bits, report.metrics()["val"]["bits_per_byte"])]
         if inputs is not None:
             inputs.check()
         if in_place:
@@ -47,7 +49,5 @@ def judge_model(params_file: Path | None, params: "Params", model_file: Path, ou
         if in_place or out != Path():
             write_outputs(report, target)
             plot_evaluation(target.plots, history, scores.train.loss.by_position(), scores.val.loss.by_position())
-            log_evaluation(tracker, report.metrics(), history[-1].iteration if history else 0, target)
-    bits = read_baselines(Layout().metrics("baselines"), data.digests()[VAL])
-    lines = [*report.lines(), standing(bits, report.metrics()["val"]["bits_per_byte"])]
-    (tell if in_place or out != Path() else say)("\n".join(filter(None, lines)))
+            log_evaluation(tracker, report.metrics(), lines, history[-1].iteration if history else 0, target)
+    (tell if in_place or out != Path() else say)("\n".join(lines))

@@ -195,7 +195,8 @@ class Project:
 
     def forget_what_was_made(self) -> None:
         """Remove all that a pipeline made, in this folder and in DVC's cache."""
-        self.remove("dvc.lock", "data", "metrics", "models", "plots", "samples", ".dvc/cache", *TRACKING)
+        self.remove("dvc.lock", "data", "metrics", "evaluation", "models", "plots", "reports", "samples")
+        self.remove(".dvc/cache", *TRACKING)
 
     def remove(self, *names: str) -> None:
         """Remove files and folders, where they are there."""

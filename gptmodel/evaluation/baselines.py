@@ -101,10 +101,10 @@ def read_baselines(path: Path, val_sha256: str) -> dict[str, float]:
         return {}
 
 
-def standing(bits: Mapping[str, float], ours: float) -> str:
-    """Return one line on where a model of so many bits per byte stands; "" without anything to compare it with."""
+def standing(bits: Mapping[str, float], ours: float) -> list[str]:
+    """Return one line on where a model of so many bits per byte stands; none without anything to compare it with."""
     others = [f"{name_of(name)} {bits[name]:.2f}" for name in ("xz", "kneser_ney_5") if name in bits]
-    return ", ".join([*others, f"this model {ours:.2f} bits per byte"]) if others else ""
+    return [", ".join([*others, f"this model {ours:.2f} bits per byte"])] if others else []
 
 
 def _chunks(ids: NDArray[np.integer]) -> Iterator[NDArray[np.int64]]:

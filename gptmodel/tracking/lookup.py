@@ -1,19 +1,26 @@
-"""The model of a run in the MLflow store of a project, by the run's id or name."""
+"""The files of a run in the MLflow store of a project, by the run's id or name."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from gptmodel.address import without_password
 from gptmodel.errors import GptModelError
-from gptmodel.tracking.mlflow_store import MODEL_ARTIFACT, MlflowStore, plain, store_uri
+from gptmodel.tracking.mlflow_store import MlflowStore, plain
 
 RUN_ID = re.compile(r"[0-9a-f]{32}")
+MODEL_ARTIFACT = "model/model.pth"
 VAL_LOSSES_ARTIFACT = "evaluation/val_losses.npy"
 
 
-def store_address(root: Path) -> str:
-    """Return where the store of a project is, without a password."""
-    return without_password(store_uri(root))
+def download_model(root: Path, run_id: str, folder: Path) -> Path:
+    """Download the model file of a run in a project's store into `folder` and return where it is.
+
+    GptModelError for a run that is not in the store, for one without a model, and where the store is out of reach.
+    """
+    store = MlflowStore(root)
+    with _in_reach(store, f"runs:/{run_id}"):
+        return _download(store, run_id, MODEL_ARTIFACT, folder)
 
 
 def tracked_model(root: Path, name: str, folder: Path) -> tuple[Path, Path | None] | None:
@@ -22,26 +29,54 @@ def tracked_model(root: Path, name: str, folder: Path) -> tuple[Path, Path | Non
     Raises GptModelError for a name of several runs, for a run without a model, and where the store is out of reach.
     """
     store = MlflowStore(root)
-    try:
-        ids = [name] if RUN_ID.fullmatch(name) else store.runs_named(name)
+    with _in_reach(store, name):
+        ids = [name] if RUN_ID.fullmatch(name) else _runs_named(store, name)
         if len(ids) > 1:
-            raise GptModelError(
-                f"{name}: {len(ids)} runs in MLflow have this name; give the id of one: {', '.join(ids[:5])}"
-            )
+            some = ", ".join(ids[:5])
+            raise GptModelError(f"{name}: {len(ids)} runs in MLflow have this name; give the id of one: {some}")
         if not ids:
             return None
         below = folder / ids[0]
-        below.mkdir()
-        model = store.download(ids[0], MODEL_ARTIFACT, below)
-        return model, _if_there(store, ids[0], VAL_LOSSES_ARTIFACT, below)
+        below.mkdir(exist_ok=True)
+        model = _download(store, ids[0], MODEL_ARTIFACT, below)
+        losses = _download(store, ids[0], VAL_LOSSES_ARTIFACT, below) if _has_losses(store, ids[0]) else None
+        return model, losses
+
+
+@contextmanager
+def _in_reach(store: MlflowStore, name: str) -> Iterator[None]:
+    """Make one line of whatever a store that is out of reach raises."""
+    try:
+        yield
     except GptModelError:
         raise
     except Exception as error:
-        raise GptModelError(f"{name}: MLflow at {store.address} cannot be read: {plain(error)}") from None
+        raise GptModelError(f"{name}: {store.address} cannot be read: {plain(error)}") from None
 
 
-def _if_there(store: MlflowStore, run_id: str, artifact: str, folder: Path) -> Path | None:
-    try:
-        return store.download(run_id, artifact, folder)
-    except GptModelError:
-        return None
+def _download(store: MlflowStore, run_id: str, artifact: str, folder: Path) -> Path:
+    """Download an artifact of a run; GptModelError where there is none, and any error of a store out of reach."""
+    client = store.reading()
+    if client is None:
+        raise GptModelError(f"runs:/{run_id}: there is no MLflow store at {store.address}; `gptmodel train` makes one")
+    if not store.has_run(run_id):
+        raise GptModelError(f"runs:/{run_id}: {store.address} has no such run; `gptmodel ui` shows the ids of all")
+    if artifact not in [entry.path for entry in client.list_artifacts(run_id, artifact.rpartition("/")[0])]:
+        raise GptModelError(
+            f"runs:/{run_id}: it has no {artifact}; its training did not end, or `gptmodel sync` has to send it"
+        )
+    return Path(client.download_artifacts(run_id, artifact, str(folder)))
+
+
+def _has_losses(store: MlflowStore, run_id: str) -> bool:
+    folder = VAL_LOSSES_ARTIFACT.rpartition("/")[0]
+    return VAL_LOSSES_ARTIFACT in [entry.path for entry in store.reading().list_artifacts(run_id, folder)]
+
+
+def _runs_named(store: MlflowStore, name: str) -> list[str]:
+    """Return the ids of the runs of a name, the newest first; none where there is no store yet."""
+    client = store.reading()
+    if client is None or "'" in name:  # which MLflow's filters cannot hold
+        return []
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return [str(run.info.run_id) for run in client.search_runs(experiments, f"attributes.run_name = '{name}'")]

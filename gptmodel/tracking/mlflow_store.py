@@ -13,7 +13,6 @@ from typing import Any
 from filelock import FileLock
 
 from gptmodel.address import without_password
-from gptmodel.errors import GptModelError
 from gptmodel.tracking.database import (
     FIRST_EXPERIMENT,
     SQLITE,
@@ -49,7 +48,6 @@ MLFLOW_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
 }
 
-MODEL_ARTIFACT = "model/model.pth"
 JOURNAL_TAG = "gptmodel.journal"
 DELETED = "deleted"
 DATABASE_FRAME = re.compile(r"^\([\w.]+Error\) |\(Background on this error at: \S+\)")
@@ -72,20 +70,6 @@ def plain(error: BaseException) -> str:
         text = str(innermost if isinstance(innermost, OSError | sqlite3.Error) else error)
     line = " ".join(without_password(DATABASE_FRAME.sub("", text)).split()) or type(error).__name__
     return line if len(line) <= 200 else f"{line[:197]}..."
-
-
-def download_model(root: Path, run_id: str, folder: Path) -> Path:
-    """Download the model file of a run in a project's store into `folder` and return where it is.
-
-    GptModelError for a run that is not in the store, for one without a model, and where the store is out of reach.
-    """
-    store = MlflowStore(root)
-    try:
-        return store.download(run_id, MODEL_ARTIFACT, folder)
-    except GptModelError:
-        raise
-    except Exception as error:
-        raise GptModelError(f"runs:/{run_id}: {store.address} cannot be read: {plain(error)}") from None
 
 
 class MlflowStore:
@@ -194,30 +178,16 @@ class MlflowStore:
         else:
             self._client.set_terminated(run_id, status, end_ms)
 
-    def download(self, run_id: str, artifact: str, folder: Path) -> Path:
-        """Download an artifact of a run; GptModelError where there is none, and any error of a store out of reach."""
-        if self._database is not None and is_empty(self._database):
-            raise GptModelError(
-                f"runs:/{run_id}: there is no MLflow store at {self._database}; `gptmodel train` makes one"
-            )
+    def reading(self) -> Any:
+        """Connect, and return MLflow's client for those who only read; None where no store was made yet."""
+        if self._database and is_empty(self._database):
+            return None
         self.connect(lambda _what, _seconds: None)
-        if self._run_by_id(run_id) is None:
-            raise GptModelError(f"runs:/{run_id}: {self.address} has no such run; `gptmodel ui` shows the ids of all")
-        above = artifact.rpartition("/")[0]
-        if artifact not in [entry.path for entry in self._client.list_artifacts(run_id, above)]:
-            raise GptModelError(
-                f"runs:/{run_id}: it has no {artifact}; its training did not end, or `gptmodel sync` has to send it"
-            )
-        return Path(self._client.download_artifacts(run_id, artifact, str(folder)))
+        return self._client
 
-    def runs_named(self, name: str) -> list[str]:
-        """Return the ids of the runs of a name, the newest first; none where there is no store yet."""
-        if self._database is not None and is_empty(self._database):
-            return []
-        self.connect(lambda _what, _seconds: None)
-        experiments = [experiment.experiment_id for experiment in self._client.search_experiments()]
-        runs = self._client.search_runs(experiments, f"attributes.run_name = '{name}'") if "'" not in name else []
-        return [str(run.info.run_id) for run in runs]
+    def has_run(self, run_id: str) -> bool:
+        """Whether a run of this id is there; for a store that is connected."""
+        return self._run_by_id(run_id) is not None
 
     def _run_by_id(self, run_id: str) -> Any:
         from mlflow.exceptions import MlflowException

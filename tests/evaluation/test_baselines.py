@@ -88,9 +88,9 @@ def test_what_would_take_too_long_or_cannot_be_counted_is_left_out_with_a_word(
 
 def test_the_line_on_where_a_model_stands() -> None:
     bits = {"uniform": 6.285, "kneser_ney_5": 2.2334, "bz2": 2.4091, "xz": 2.4144}
-    assert standing(bits, 2.6416) == "xz 2.41, 5-gram counts 2.23, this model 2.64 bits per byte"
-    assert standing({"uniform": 6.285, "xz": 2.4144}, 2.6416) == "xz 2.41, this model 2.64 bits per byte"
-    assert standing({"uniform": 6.285}, 2.6416) == ""
+    assert standing(bits, 2.6416) == ["xz 2.41, 5-gram counts 2.23, this model 2.64 bits per byte"]
+    assert standing({"uniform": 6.285, "xz": 2.4144}, 2.6416) == ["xz 2.41, this model 2.64 bits per byte"]
+    assert standing({"uniform": 6.285}, 2.6416) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"xz": "a", "val_sha256": "1"}', b'{"xz": 2.0}', b"null"])
