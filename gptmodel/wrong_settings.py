@@ -30,21 +30,22 @@ AS_IN_YAML = {"None": "null", "True": "true", "False": "false", "inf": ".inf", "
 
 
 def faults_of(name: str, section: type[BaseModel], error: ValidationError) -> list[str]:
-    """Return a line for each fault: the key, behind the section's name unless that is "", its value, what is right."""
+    """Return a line for each fault: the key, its value, and what would be right.
+
+    `name` is the section's, which stands before its keys; "" where a key is by itself.
+    """
     lines = []
     for fault in error.errors():
-        key = ".".join(str(part) for part in (name, *fault["loc"]) if part != "")
+        place = ".".join(filter(None, (name, *map(str, fault["loc"][:1]))))
         if not fault["loc"]:  # a check of several keys, which words its own line
             lines.append(fault["msg"].removeprefix(OF_OUR_OWN))
         elif fault["type"] == "extra_forbidden":
-            lines.append(f"{key}: unknown key{closest(str(fault['loc'][0]), section)}")
+            lines.append(f"{place}: unknown key{closest(str(fault['loc'][0]), section)}")
         elif fault["type"] == "missing":
-            lines.append(f"{key}: missing")
+            lines.append(f"{place}: missing")
         else:
-            where = key
-            if len(fault["loc"]) > 1:  # of a list
-                where = f"{key.rpartition('.')[0]}: item {int(fault['loc'][1]) + 1}"
-            lines.append(f"{where} = {shown(fault['input'])}: {_requirement(fault, section)}")
+            item = f": item {int(fault['loc'][1]) + 1}" if len(fault["loc"]) > 1 else ""  # of a list
+            lines.append(f"{place}{item} = {shown(fault['input'])}: {_requirement(fault, section)}")
     return lines
 
 

@@ -17,6 +17,7 @@ from stages import (
     preset,
     report,
     sample,
+    serve,
     sync,
     train,
     ui,
@@ -27,7 +28,7 @@ from stages.command import main, new_app, say
 app = new_app(help="Train, evaluate and sample a GPT on your own text. `dvc repro` runs all stages.")
 for stage in (fetch, prepare, baselines, train, evaluate, sample, report, plan):  # as they are by themselves
     app.registered_commands += stage.app.registered_commands
-for command in (compare.compare, preset.preset, ui.ui, sync.sync, verify.verify, doctor.doctor):
+for command in (serve.serve, compare.compare, preset.preset, ui.ui, sync.sync, verify.verify, doctor.doctor):
     app.command()(command)
 
 

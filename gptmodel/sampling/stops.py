@@ -20,7 +20,9 @@ class GrowingText:
         self.stopped = False
         self._held = ""  # complete characters that may begin a stop
         self._length = 0  # characters of all tokens so far
-        self._ends: list[int] = []  # of each token whose characters are complete: how many there are behind it
+        self._ends: list[int] = []  # of each token whose characters are complete: how many there are up to their end
+        self.begins: list[int] = []
+        """Of each token whose characters are complete: how many there are before the first of them."""
         self._tokens = 0
         self._shown = 0
 
@@ -41,9 +43,14 @@ class GrowingText:
         return "" if self.stopped else self._next(self._stream.finish(), last=True)
 
     def _next(self, piece: str, *, last: bool) -> str:
-        if piece or last:
+        if piece or last:  # the characters of all tokens so far are complete
+            new = self._tokens - len(self._ends)
+            self.begins += [self._length] * new
             self._length += len(piece)
-            self._ends += [self._length] * (self._tokens - len(self._ends))
+            self._ends += [self._length] * new
+        if not self._stops:
+            self._shown += len(piece)
+            return piece
         text = self._held + piece
         end = self._first_stop(text)
         if end is not None:
