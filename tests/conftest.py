@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 THOROUGH = {"doctor", "faults", "pipeline", "resume", "security"}
 THOROUGH |= {"test_another_platform.py", "test_verify.py", "test_verify_from_python.py"}
 THOROUGH |= {"test_command.py", "test_evaluate.py", "test_frames.py", "test_mlflow_tracker.py", "test_plan_command.py"}
-THOROUGH |= {"test_console.py", "test_progress.py"}
+THOROUGH |= {"test_console.py", "test_progress.py", "test_page.py", "test_wheel.py"}
 FAST = {"test_dependencies.py"}
 # The longest first (`make test-thorough` gives whole files to the workers): at the end, none is busy alone for long.
 LONGEST = ["test_kills.py", "test_verify.py", "test_memory.py", "test_pipeline.py", "test_another_platform.py"]

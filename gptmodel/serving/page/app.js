@@ -5,7 +5,8 @@
 
 import { readAttention } from "./attention.js";
 import { findCopied } from "./copied.js";
-import { Pane, byId } from "./elements.js";
+import { byId } from "./elements.js";
+import { Pane } from "./pane.js";
 import { Problem, askWhole } from "./server.js";
 import { continueText, hideCard, readSurprise } from "./surprise.js";
 
@@ -63,9 +64,8 @@ function setUpForm(name) {
     status.textContent = "Working …";
     stop.disabled = false;
     const request = { text: form.elements.text.value, signal: own.signal, settings: settingsOf(form) };
-    const ends = await Promise.all(
-      panes.map((pane, index) => pane.attempt(() => runs[name](pane, { ...request, model: models[index] }))),
-    );
+    const run = (pane, index) => pane.attempt(() => runs[name](pane, { ...request, model: models[index] }));
+    const ends = await Promise.all(panes.map(run));
     if (controller !== own) return; // another run has begun meanwhile
     status.textContent = ends.find(Boolean) ?? "";
     stop.disabled = true;

@@ -7,16 +7,19 @@ import { TokenText } from "./tokens.js";
 export async function readAttention(pane, { model, text, signal }) {
   const { n_layer: depth, block_size: most } = model;
   const view = element("div", { className: "view" });
-  const show = async (layer) => {
-    const { tokens, heads } = await askWhole("api/attention", { model: model.id, text, layer }, signal);
+  const chosen = { layer: 0, head: 0, asking: null };
+  const show = async (layer, stopped) => {
+    chosen.layer = layer;
+    const { tokens, heads } = await askWhole("api/attention", { model: model.id, text, layer }, stopped);
+    if (chosen.layer !== layer) return; // another one was chosen meanwhile
     const all = tokens.length < most ? "" : ", which is all that the model sees at once";
     pane.figures(count(tokens.length, "token") + all);
-    showHeads(view, tokens, heads);
+    showHeads(view, tokens, heads, chosen);
   };
   const numbers = Array.from({ length: depth }, (_, layer) => `${layer + 1}`);
   const layers = numbers.map((content) => ({ name: `Layer ${content}`, content }));
-  pane.body.append(radios("layer", layers, (layer) => pane.attempt(() => show(layer))), view);
-  await show(0);
+  pane.body.append(radios("layer", layers, 0, (layer) => pane.attempt(() => show(layer))), view);
+  await show(0, signal);
 }
 
 /** A text in which the tokens that one of them looks at are coloured. */
@@ -33,12 +36,14 @@ class AttentionText extends TokenText {
   }
 }
 
-/** Fill `view` with the heads of a layer, weights in thousandths: maps of all, and the text by one of them. */
-function showHeads(view, tokens, heads) {
-  let head = 0;
-  let asking = tokens.length - 1; // the token that looks
-  const draw = (newHead, newAsking) => {
-    [head, asking] = [newHead, newAsking];
+/** Fill `view` with the heads of a layer, weights in thousandths: maps of all, and the text by the one that is chosen.
+ *
+ * `chosen` has the number of the head and of the token that looks, at first the last.
+ */
+function showHeads(view, tokens, heads, chosen) {
+  chosen.asking ??= tokens.length - 1;
+  const draw = (change) => {
+    const { head, asking } = Object.assign(chosen, change);
     const weights = heads[head][asking];
     read.shade(weights.map((weight) => weight / Math.max(...weights)));
     read.mark(asking);
@@ -46,20 +51,20 @@ function showHeads(view, tokens, heads) {
     summary.textContent = words(asking);
   };
   const words = (index) => {
-    const places = heads[head][index].map((weight, at) => ({ weight, at }));
+    const places = heads[chosen.head][index].map((weight, at) => ({ weight, at }));
     const strongest = places.sort((one, other) => other.weight - one.weight).slice(0, 4);
     const where = (at) => (at === index ? "itself" : `${index - at} back`);
     const part = ({ weight, at }) => `“${visible(tokens[at])}” (${where(at)}) ${percent(weight / 1000)}`;
     return `“${visible(tokens[index])}” looks at ${strongest.map(part).join(", ")}`;
   };
-  const read = new AttentionText(tokens, (index) => draw(head, index), words);
+  const read = new AttentionText(tokens, (asking) => draw({ asking }), words);
   const summary = element("p", { className: "looks" });
-  const maps = heads.map((weights) => new AttentionMap(weights, (row) => draw(head, row)));
+  const maps = heads.map((weights) => new AttentionMap(weights, (asking) => draw({ asking })));
   const options = maps.map((map, number) => ({ name: `Head ${number + 1}`, content: map.canvas }));
-  const choice = radios("head", options, (number) => draw(number, asking));
+  const choice = radios("head", options, chosen.head, (head) => draw({ head }));
   choice.classList.add("maps");
   view.replaceChildren(choice, read.box, summary);
-  draw(head, asking);
+  draw({});
 }
 
 /** A square of all weights of a head: a row for each token that looks, a column for each that is looked at. */

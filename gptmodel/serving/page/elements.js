@@ -23,47 +23,15 @@ export function listing(title, things, item) {
   return element("section", {}, element("h3", { textContent: title }), list);
 }
 
-/** Buttons of which one is chosen, at first the first; `options` are {name, content}. */
-export function radios(label, options, choose) {
+/** Buttons of which one is chosen; `options` are {name, content}, `choose` gets the number of another one. */
+export function radios(label, options, chosen, choose) {
   const group = element("div", { className: "radios", role: "radiogroup", ariaLabel: label });
   group.append(element("span", { textContent: label }));
   const name = crypto.randomUUID();
   for (const [number, option] of options.entries()) {
-    const input = element("input", { type: "radio", name, checked: number === 0, ariaLabel: option.name });
+    const input = element("input", { type: "radio", name, checked: number === chosen, ariaLabel: option.name });
     input.addEventListener("change", () => choose(number));
     group.append(element("label", {}, input, element("span", {}, option.content)));
   }
   return group;
-}
-
-/** Where one model shows what it makes of a text: its name, figures, body, and what went wrong. */
-export class Pane {
-  constructor(model) {
-    this.heading = element("h2", { textContent: model });
-    this.numbers = element("p", { className: "figures" });
-    this.body = element("div", { className: "body" });
-    this.section = element("section", { className: "pane", ariaLabel: `Model ${model}` });
-    this.section.append(element("header", {}, this.heading, this.numbers), this.body);
-  }
-
-  figures(line) {
-    this.numbers.textContent = line;
-  }
-
-  /** Do something; what goes wrong is told in the pane. Returns the word for how it ended. */
-  async attempt(work) {
-    this.section.querySelector(".problem")?.remove();
-    this.section.ariaBusy = "true";
-    try {
-      await work();
-      return "Done.";
-    } catch (error) {
-      if (error.name === "AbortError") return "Stopped.";
-      if (!(error instanceof Problem)) throw error;
-      this.section.append(element("p", { className: "problem", role: "alert", textContent: error.message }));
-      return "";
-    } finally {
-      this.section.ariaBusy = "false";
-    }
-  }
 }

@@ -1,5 +1,7 @@
 // The routes of the server, and what went wrong in words. A request ends when its AbortSignal says so.
 
+import { count } from "./elements.js";
+
 /** What went wrong, in words for the user. */
 export class Problem extends Error {}
 

@@ -83,6 +83,7 @@ function showCard(piece, span) {
   const top = below ? place.bottom + 6 : place.top - card.offsetHeight - 6;
   card.style.setProperty("--left", `${window.scrollX + Math.max(8, Math.min(place.left - 12, right))}px`);
   card.style.setProperty("--top", `${window.scrollY + top}px`);
+  card.classList.toggle("high", place.top > window.innerHeight / 2); // where it lies at an edge of a small screen
 }
 
 export function hideCard() {
