@@ -5,13 +5,14 @@ how a file becomes Params.
 """
 
 import re
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from gptmodel.address import without_password
 from gptmodel.section import Section, key
 
+Text = Annotated[str, Field(min_length=1)]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 DEVICE_WORDS = "where to compute; auto = cuda if there is one, else cpu"
 SETTINGS_OF = {"sgd": (), "adamw": ("beta1", "beta2"), "muon": ("beta1", "beta2", "muon_lr", "muon_momentum")}
@@ -176,6 +177,9 @@ class SampleParams(Section):
     temperature: float = key(0.8, "0 = always the likeliest token, 1 = as the model predicts", ge=0.0)
     top_k: int = key(0, "draw from the k likeliest tokens; 0 = off", ge=0)
     top_p: float = key(1.0, "draw from the likeliest tokens with this probability in all; 1 = off", gt=0.0, le=1.0)
+    stop: tuple[Text, ...] = key(
+        [], 'texts that end a sample and are no part of it, such as ["\\n\\n"]; [] = none', strict=False
+    )
     seed: int = key(1337, "seed of all random numbers", ge=0, lt=2**63)
     on_unknown: Literal["error", "replace"] = key(
         "error", "what to do with a prompt character that the model does not know"

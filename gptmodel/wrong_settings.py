@@ -15,8 +15,11 @@ WANTED = {  # pydantic's type of an error: what would be right
     "finite_number": "a finite number",
     "bool_type": "true or false",
     "string_type": "a text; one that looks like something else needs quotes",
+    "string_too_long": "a text of at most {max_length} characters",
     "string_too_short": "a text that is not empty",
-    "tuple_type": "a list, such as [2, 3]",
+    "tuple_type": "a list, in square brackets",
+    "too_long": "a list of at most {max_length}",
+    "model_type": "an object",
     "literal_error": "{expected}",
     "greater_than": "above {gt}",
     "greater_than_equal": "at least {ge}",
@@ -26,10 +29,10 @@ WANTED = {  # pydantic's type of an error: what would be right
 
 
 def faults_of(name: str, section: type[BaseModel], error: ValidationError) -> list[str]:
-    """Return a line for each fault: the key, its value, and what would be right."""
+    """Return a line for each fault: the key, behind the section's name unless that is "", its value, what is right."""
     lines = []
     for fault in error.errors():
-        key = ".".join(str(part) for part in (name, *fault["loc"]))
+        key = ".".join(str(part) for part in (name, *fault["loc"]) if part != "")
         if not fault["loc"]:  # a check of several keys, which words its own line
             lines.append(fault["msg"].removeprefix("Value error, "))
         elif fault["type"] == "extra_forbidden":

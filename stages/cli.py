@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 from gptmodel.errors import GptModelError
-from stages import doctor, evaluate, fetch, plan, prepare, sample, sync, train, ui, verify
+from stages import doctor, evaluate, fetch, plan, prepare, sample, serve, sync, train, ui, verify
 from stages.command import main, new_app, say
 
 app = new_app(help="Train, evaluate and sample a GPT on your own text. `dvc repro` runs all stages.")
 for stage in (fetch, prepare, train, evaluate, sample, plan):  # as they are by themselves
     app.registered_commands += stage.app.registered_commands
-for command in (ui.ui, sync.sync, verify.verify, doctor.doctor):
+for command in (serve.serve, ui.ui, sync.sync, verify.verify, doctor.doctor):
     app.command()(command)
 
 

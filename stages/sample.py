@@ -1,4 +1,4 @@
-"""The sample stage: models/model.pth -> samples/samples.txt."""
+"""The sample stage: models/model.pth and data/prepared -> samples/samples.txt and metrics/memorisation.json."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +7,7 @@ import typer
 
 from gptmodel.project.layout import Layout
 from stages.command import main, new_app, say
+from stages.copies import tell_copies
 from stages.options import (
     MODEL_FILE,
     PARAMS_FILE,
@@ -54,8 +55,10 @@ def sample(
     beginning = prompt_text(given, prompt_file, model.tokenizer, params.sample)
     training = Layout.around(model_file)
     with run_tracker(training.run if training is not None else None, mlflow=params.runtime.mlflow) as tracker:
-        texts = [""] * params.sample.num_samples
-        for pieces in sample_pieces(model, beginning, params.sample, place):
+        growing = sample_pieces(model, beginning, params.sample, place)
+        prompts = texts = next(growing)
+        say(texts[0], end="")
+        for pieces in growing:
             texts = [text + piece for text, piece in zip(texts, pieces, strict=True)]
             say(pieces[0], end="")
         say()
@@ -65,6 +68,8 @@ def sample(
         joined = "\n\n".join(f"--- sample {n} of {len(texts)} ---\n{t}" for n, t in enumerate(texts, start=1))
         atomic_write(target.samples, f"{joined}\n".encode())
         tracker.log_artifact(target.samples, "samples")
+        if training == Layout():
+            tell_copies(model, prompts, texts, target, tracker)
 
 
 if __name__ == "__main__":

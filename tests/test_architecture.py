@@ -36,10 +36,13 @@ FLOORS = {  # the longest prefix counts; a module imports from its own floor and
     "gptmodel.kneser_ney": 2,
     "gptmodel.checkpoint": 3,
     "gptmodel.language_model": 3,
+    "gptmodel.scoring": 3,
     "gptmodel.evaluation": 3,
     "gptmodel.sampling": 3,
     "gptmodel.training": 4,
     "gptmodel.proof": 4,
+    "gptmodel.serving": 4,
+    "gptmodel.text_model": 4,
     "gptmodel.planning": 5,
     "gptmodel.doctor": 5,
     "stages": 6,
@@ -62,12 +65,17 @@ OUTSIDE = {  # libraries beside the standard one; the longest prefix counts here
     "gptmodel.tokenizers": {"numpy"},
     "gptmodel.data": {"numpy", "torch"},
     "gptmodel.data.sources": {"fsspec"},
+    "gptmodel.data.suffixes": {"numpy", "pydivsufsort"},
     "gptmodel.nn": {"torch"},
     "gptmodel.optim": {"torch"},
     "gptmodel.kneser_ney": {"torch"},
     "gptmodel.checkpoint": {"torch", "pydantic"},
     "gptmodel.language_model": {"torch"},
     "gptmodel.sampling": {"torch"},
+    "gptmodel.scoring": {"torch"},
+    "gptmodel.serving": {"torch", "pydantic", "starlette"},
+    "gptmodel.serving.server": {"uvicorn"},
+    "gptmodel.text_model": {"pydantic"},
     "gptmodel.evaluation": {"numpy", "torch"},
     "gptmodel.evaluation.plots": {"numpy", "matplotlib"},
     "gptmodel.training": {"numpy", "torch", "filelock"},
@@ -216,7 +224,7 @@ def test_training_is_handed_its_tracker_and_nothing_imports_the_stages() -> None
     for name in LIBRARY:
         for imported, line in imports(name):
             assert not within(imported, {"stages"}), f"{name}:{line}"
-            if not name.startswith(("gptmodel.tracking", "gptmodel.doctor")):
+            if not name.startswith(("gptmodel.tracking", "gptmodel.doctor", "gptmodel.text_model")):
                 assert not within(imported, {"gptmodel.tracking"}), f"{name}:{line}"
 
 
@@ -243,11 +251,11 @@ def test_importing_the_library_imports_nothing_heavy() -> None:
     assert result.returncode == 0, result.stderr[-2000:]
 
 
-def test_init_files_are_empty() -> None:
+def test_init_files_are_empty_but_for_the_one_that_is_lazy() -> None:
     """A re-export makes every importer depend on all of the room."""
     inits = [path for path in SOURCES.values() if path.name == "__init__.py"]
     assert len(inits) > 8
-    assert [path for path in inits if path.read_bytes()] == []
+    assert [path for path in inits if path.read_bytes()] == [ROOT / "gptmodel" / "__init__.py"]
     folders = {path.parent for path in SOURCES.values()}
     assert {path.parent for path in inits} == folders
 
@@ -271,7 +279,8 @@ def test_functions_are_short_and_take_few_parameters(name: str) -> None:
         arguments = node.args
         names = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
         count = len([argument for argument in names if argument not in ("self", "cls")])
-        if name.startswith("gptmodel") and node.name != "__init__" and count > 7:
+        contract = (name, node.name) == ("gptmodel.text_model", "generate")  # what a user can say about a text
+        if name.startswith("gptmodel") and node.name != "__init__" and count > 7 and not contract:
             too_much.append(f"{name}.{node.name}: {count} parameters")
     assert not too_much
 

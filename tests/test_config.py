@@ -74,6 +74,7 @@ def test_the_switches_of_the_tutorial_are_those_of_its_preset() -> None:
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     params = load_params(written(tmp_path, changed("model", ngram_orders=[2, 3], norm="pre")))
     expected = changed("model", ngram_orders=(2, 3), norm="pre")
+    expected["sample"]["stop"] = ()
     assert params.model_dump() == expected
 
 
@@ -145,7 +146,7 @@ FAULTS = [
     ("model", "ngram_orders", [1], "model.ngram_orders = [1]: needs distinct orders from 2 to 8"),
     ("model", "ngram_orders", [9], "model.ngram_orders = [9]: needs distinct orders from 2 to 8"),
     ("model", "ngram_orders", [2, 2], "model.ngram_orders = [2, 2]: needs distinct orders"),
-    ("model", "ngram_orders", 2, "model.ngram_orders = 2: has to be a list, such as [2, 3]"),
+    ("model", "ngram_orders", 2, "model.ngram_orders = 2: has to be a list, in square brackets"),
     ("model", "ngram_orders", None, "model.ngram_orders = null"),
     ("model", "ngram_orders", ["2"], "model.ngram_orders.0 = '2': has to be a whole number"),
     ("model", "ngram_orders", [True], "model.ngram_orders.0 = true: has to be a whole number"),
@@ -175,6 +176,9 @@ FAULTS = [
     ("sample", "top_k", -1, "sample.top_k = -1"),
     ("sample", "top_p", 0.0, "sample.top_p = 0.0"),
     ("sample", "top_p", 1.1, "sample.top_p = 1.1"),
+    ("sample", "stop", "the end", "sample.stop = 'the end': has to be a list, in square brackets"),
+    ("sample", "stop", ["\n", ""], "sample.stop.1 = '': has to be a text that is not empty"),
+    ("sample", "stop", [5], "sample.stop.0 = 5: has to be a text"),
     ("sample", "seed", -1, "sample.seed = -1"),
     ("sample", "on_unknown", "skip", "sample.on_unknown = 'skip'"),
     ("sample", "threads", 0, "sample.threads = 0"),

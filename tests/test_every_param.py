@@ -80,6 +80,7 @@ CASES: dict[str, tuple[Changes, Any, Any]] = {
     "sample.temperature": ({}, 1.0, 5.0),
     "sample.top_k": ({"temperature": 5.0}, 0, 1),
     "sample.top_p": ({"temperature": 5.0}, 1.0, 0.2),
+    "sample.stop": ({}, [], ["e"]),
     "sample.seed": ({}, 7, 8),
     "sample.on_unknown": ({"prompt": "a!"}, "error", "replace"),
     "sample.threads": ({}, 1, 2),

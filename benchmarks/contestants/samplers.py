@@ -50,12 +50,13 @@ def ours(transformer: TransformerModel) -> Continue:
             temperature=TEMPERATURE,
             top_k=0,
             top_p=1.0,
+            stop=(),
             seed=1,
             on_unknown="error",
             threads=torch.get_num_threads(),
             device="cpu",
         )
-        drawn = list(generate(model, idx, params, torch.Generator().manual_seed(1)))
+        drawn = [step.ids for step in generate(model, idx, params, torch.Generator().manual_seed(1))]
         return torch.cat((idx, torch.stack(drawn, dim=1)), dim=1)
 
     return continued

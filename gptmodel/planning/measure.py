@@ -178,7 +178,7 @@ def _sampling(model: LanguageModel, params: Params, seconds: float) -> tuple[flo
         sample_params = sample.model_copy(update={"max_new_tokens": count})
         idx = torch.zeros(sample.num_samples, length, dtype=torch.int64, device=place.device)  # (B, T)
         generator = torch_generator(sample.seed, Stream.SAMPLING, device=place.device)
-        times = _timed(lambda: [ids.tolist() for ids in generate(model, idx, sample_params, generator)], seconds)
+        times = _timed(lambda: [step.ids.tolist() for step in generate(model, idx, sample_params, generator)], seconds)
         return median(times) / count
 
     return seconds_after(1, min(16, block_size)), seconds_after(block_size, 4)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,14 +14,24 @@ from gptmodel.errors import CheckpointError, DataError
 from gptmodel.language_model import LanguageModel
 from gptmodel.sampling.incremental import IncrementalModel
 from gptmodel.sampling.logits import next_probabilities
+from gptmodel.sampling.stops import GrowingText
 from gptmodel.tokenizers.base import Tokenizer, can_encode
 
 LINE_ENDS = ("\n", "\r")
 
 
+class Step(NamedTuple):
+    """The tokens drawn at one position, and what they were drawn from."""
+
+    ids: Tensor  # (B,)
+    logits: Tensor  # (B, V), as the model predicts: before temperature, top_k and top_p
+
+
 @torch.inference_mode()
-def generate(model: LanguageModel, idx: Tensor, params: SampleParams, generator: torch.Generator) -> Iterator[Tensor]:
-    """Continue token ids (B, T) of any length T > 0, yielding the next ids (B,) `params.max_new_tokens` times.
+def generate(model: LanguageModel, idx: Tensor, params: SampleParams, generator: torch.Generator) -> Iterator[Step]:
+    """Continue token ids (B, T) of any length T > 0, yielding the next ones `params.max_new_tokens` times.
+
+    Whoever wants text stops listening when it has enough: `params.stop` is not looked at here.
 
     The model sees the last block_size ids, and the tokens are those of a loop that gives it all of them each time:
     up to block_size with a `KVCache`, past it by reading the whole context again for each token, since no key or value
@@ -35,8 +46,9 @@ def generate(model: LanguageModel, idx: Tensor, params: SampleParams, generator:
         if cache.length == block_size:
             new_ids = torch.cat((cache.idx[:, 1:], new_ids), dim=1)  # (B, block_size)
             cache.reset()
-        new_ids = _drawn(reader.next_logits(new_ids, cache), params, generator)  # (B, 1)
-        yield new_ids[:, 0]
+        logits = reader.next_logits(new_ids, cache)  # (B, V)
+        new_ids = _drawn(logits, params, generator)  # (B, 1)
+        yield Step(new_ids[:, 0], logits)
 
 
 def _drawn(logits: Tensor, params: SampleParams, generator: torch.Generator) -> Tensor:
@@ -59,22 +71,34 @@ def default_prompt(tokenizer: Tokenizer) -> str:
     return next((end for end in LINE_ENDS if can_encode(tokenizer, end)), tokenizer.decode([0]))
 
 
-def sample_pieces(model: LanguageModel, prompt: str | None, params: SampleParams, place: Place) -> Iterator[list[str]]:
-    """Yield the next piece of each of `num_samples` texts that grow together: first the prompt, then what follows.
+def prompt_ids(tokenizer: Tokenizer, prompt: str | None, params: SampleParams) -> list[int]:
+    """Return the ids of a prompt, or of the tokenizer's default for None.
 
-    A prompt of None is the tokenizer's default.
-
-    The pieces of a text, joined, are the text. A piece is empty while a character lacks some of its tokens. Raises
-    DataError for an empty prompt and for a character that the model does not know.
+    Raises DataError for an empty prompt and for a character that the model does not know.
     """
-    tokenizer = model.tokenizer
     ids = tokenizer.encode(default_prompt(tokenizer) if prompt is None else prompt, params.on_unknown)
     if not ids:
         raise DataError("the prompt is empty: give at least one character")
-    idx = torch.tensor([ids] * params.num_samples, device=place.device)  # (B, T)
-    generator = torch_generator(params.seed, Stream.SAMPLING, device=place.device)
-    streams = [tokenizer.stream() for _ in range(params.num_samples)]
-    yield ["".join(map(stream.push, ids)) for stream in streams]
-    for new_ids in generate(model, idx, params, generator):
-        yield [stream.push(token) for stream, token in zip(streams, new_ids.tolist(), strict=True)]
-    yield [stream.finish() for stream in streams]
+    return ids
+
+
+def drawn(model: LanguageModel, ids: list[int], params: SampleParams, device: torch.device) -> Iterator[Step]:
+    """Draw `num_samples` texts that grow together from the ids of a prompt, with random numbers of `params.seed`."""
+    idx = torch.tensor([ids] * params.num_samples, device=device)  # (B, T)
+    return generate(model, idx, params, torch_generator(params.seed, Stream.SAMPLING, device=device))
+
+
+def sample_pieces(model: LanguageModel, prompt: str | None, params: SampleParams, place: Place) -> Iterator[list[str]]:
+    """Yield the next piece of each of `num_samples` texts that grow together: first the prompt, then what follows.
+
+    The pieces of a text, joined, are the text, which ends before the first of `params.stop`. A piece is empty while a
+    character lacks some of its tokens, while a stop may have begun, and after one. Errors are those of `prompt_ids`.
+    """
+    ids = prompt_ids(model.tokenizer, prompt, params)
+    texts = [GrowingText(model.tokenizer, ids, params.stop) for _ in range(params.num_samples)]
+    yield [text.prompt for text in texts]
+    for step in drawn(model, ids, params, place.device):
+        yield [text.push(token) for text, token in zip(texts, step.ids.tolist(), strict=True)]
+        if all(text.stopped for text in texts):
+            break
+    yield [text.finish() for text in texts]

@@ -72,6 +72,9 @@ class Tokenizer(Protocol):
     def stream(self) -> TextStream:
         """Return a new decoder for ids that come one at a time."""
 
+    def token_bytes(self, idx: int) -> bytes:
+        """Return the bytes of a token: those of all tokens of a text, joined, are its UTF-8."""
+
     def byte_lengths(self) -> NDArray[np.int64]:
         """Return the number of UTF-8 bytes of each token, shape (V,)."""
 

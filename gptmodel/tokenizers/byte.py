@@ -51,6 +51,9 @@ class ByteTokenizer:
     def stream(self) -> "_ByteStream":
         return _ByteStream()
 
+    def token_bytes(self, idx: int) -> bytes:
+        return bytes([idx])
+
     def byte_lengths(self) -> NDArray[np.int64]:
         return np.ones(self.vocab_size, dtype=np.int64)
 

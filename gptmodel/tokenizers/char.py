@@ -106,6 +106,9 @@ class CharTokenizer:
     def stream(self) -> "_CharStream":
         return _CharStream(self)
 
+    def token_bytes(self, idx: int) -> bytes:
+        return self.itos[idx].encode()
+
     def byte_lengths(self) -> NDArray[np.int64]:
         return np.array([len(char.encode()) for char in self.characters], dtype=np.int64)
 

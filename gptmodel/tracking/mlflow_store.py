@@ -28,6 +28,7 @@ MLFLOW_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
 }
 
+MODEL_ARTIFACT = "model/model.pth"
 JOURNAL_TAG = "gptmodel.journal"
 FINAL_ERRORS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS"}
 
@@ -50,6 +51,20 @@ def plain(error: BaseException) -> str:
         text = str(innermost if isinstance(innermost, OSError | sqlite3.Error) else error)
     line = " ".join(text.split()) or type(error).__name__
     return line if len(line) <= 200 else f"{line[:197]}..."
+
+
+def download_model(root: Path, run_id: str, folder: Path) -> Path:
+    """Download the model file of a run in a project's store into `folder` and return where it is.
+
+    GptModelError for a run that is not in the store, for one without a model, and where the store is out of reach.
+    """
+    store = MlflowStore(root)
+    try:
+        return store.download(run_id, MODEL_ARTIFACT, folder)
+    except GptModelError:
+        raise
+    except Exception as error:
+        raise GptModelError(f"runs:/{run_id}: {store.address} cannot be read: {plain(error)}") from None
 
 
 class MlflowStore:
@@ -145,6 +160,21 @@ class MlflowStore:
             self._client.update_run(run_id, status)
         else:
             self._client.set_terminated(run_id, status, end_ms)
+
+    def download(self, run_id: str, artifact: str, folder: Path) -> Path:
+        """Download an artifact of a run; GptModelError where there is none, and any error of a store out of reach."""
+        database = Path(self._uri.removeprefix("sqlite:///"))
+        if self._uri.startswith("sqlite:///") and not database.exists():
+            raise GptModelError(f"runs:/{run_id}: there is no MLflow store at {database}; `gptmodel train` makes one")
+        self.connect(lambda _what, _seconds: None)
+        if self._run_by_id(run_id) is None:
+            raise GptModelError(f"runs:/{run_id}: {self.address} has no such run; `gptmodel ui` shows the ids of all")
+        above = artifact.rpartition("/")[0]
+        if artifact not in [entry.path for entry in self._client.list_artifacts(run_id, above)]:
+            raise GptModelError(
+                f"runs:/{run_id}: it has no {artifact}; its training did not end, or `gptmodel sync` has to send it"
+            )
+        return Path(self._client.download_artifacts(run_id, artifact, str(folder)))
 
     def _run_by_id(self, run_id: str) -> Any:
         from mlflow.exceptions import MlflowException

@@ -26,7 +26,7 @@ LETTERS = CharTokenizer("abcdefghij ")
 
 def continued(idx: Tensor, seed: int = 1, **changes: Any) -> list[list[int]]:
     """The new ids of each row."""
-    steps = list(generate(MODEL, idx, sample_params(**changes), generator(seed)))
+    steps = [step.ids for step in generate(MODEL, idx, sample_params(**changes), generator(seed))]
     return torch.stack(steps, dim=1).tolist()
 
 
@@ -124,7 +124,8 @@ def test_tokens_are_those_of_a_loop_without_a_cache(case: dict[str, Any], T: int
     for number, drawing in enumerate(DRAWING):
         idx, source = batch(3, T, seed=number), generator(number)
         params = sample_params(max_new_tokens=20, **drawing)
-        tokens = torch.stack(list(generate(language_model(model), idx, params, generator(number))), dim=1)
+        steps = generate(language_model(model), idx, params, generator(number))
+        tokens = torch.stack([step.ids for step in steps], dim=1)
         for _ in range(20):
             logits = model(idx[:, -block_size:])[:, -1].detach()
             following = logits.argmax(dim=1, keepdim=True)
@@ -159,7 +160,10 @@ def test_random_numbers_come_from_the_generator_alone_and_dropout_is_off() -> No
     model = scramble(small_model(dropout=0.5)).train()
     before = torch.get_rng_state()
     runs = [
-        torch.stack(list(generate(language_model(model.train()), batch(2, 4), sample_params(), generator(1)))).tolist()
+        [
+            step.ids.tolist()
+            for step in generate(language_model(model.train()), batch(2, 4), sample_params(), generator(1))
+        ]
         for _ in range(2)
     ]
     assert runs[0] == runs[1]
@@ -193,7 +197,8 @@ def test_the_pieces_of_a_sample_are_its_text(tokenizer: Tokenizer, num_samples: 
     params = sample_params(num_samples=num_samples, max_new_tokens=60)
     ids = tokenizer.encode(prompt)
     drawn = generate(model, torch.tensor([ids] * num_samples), params, torch_generator(params.seed, Stream.SAMPLING))
-    assert samples == [tokenizer.decode(ids + row) for row in torch.stack(list(drawn), dim=1).tolist()]
+    rows = torch.stack([step.ids for step in drawn], dim=1).tolist()
+    assert samples == [tokenizer.decode(ids + row) for row in rows]
     assert "".join(pieces) == samples[0]
     assert len(pieces) > 20
     assert len(set(samples)) == num_samples

@@ -68,6 +68,8 @@ def test_the_tokens_of_a_text_have_its_bytes(kind: type[Tokenizer]) -> None:
     lengths = tokenizer.byte_lengths()
     assert lengths.shape == (tokenizer.vocab_size,)
     assert lengths[tokenizer.encode(TEXT)].sum() == len(TEXT.encode())
+    assert b"".join(map(tokenizer.token_bytes, tokenizer.encode(TEXT))) == TEXT.encode()
+    assert [len(tokenizer.token_bytes(idx)) for idx in range(tokenizer.vocab_size)] == lengths.tolist()
 
 
 @every_kind

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from model_helpers import language_model, small_model
 from tracking_helpers import client, finish_journal, history, new_key, only_run, python, start_journal
 
+import gptmodel
+from gptmodel.checkpoint.model_file import save_model
 from gptmodel.errors import GptModelError
 from gptmodel.tracking.journal import Journal, JournalWriter, Sent
 from gptmodel.tracking.send_to_mlflow import sync
@@ -231,3 +234,26 @@ def test_a_kill_during_the_first_migration_leaves_a_store_that_opens(tmp_path: P
     process.wait()
     assert len(sync(tmp_path)) == 1
     assert history(tmp_path, "train/loss") == LOSSES
+
+
+def test_a_model_is_loaded_from_its_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = language_model(small_model())
+    save_model(root / "model.pth", model, {})
+    keys = []
+    for files in ([root / "model.pth"], []):
+        writer = start_journal(root, new_key())
+        for file in files:
+            writer.file(file, "model")
+        keys.append(writer.journal)
+        finish_journal(writer)
+    sync(root)
+    monkeypatch.setenv("DVC_ROOT", str(root))
+    whole, empty = (journal.run()["run_id"] for journal in keys)
+    loaded = gptmodel.load(f"runs:/{whole}")
+    assert loaded.params == model.params
+    assert repr(loaded).startswith("TextModel('runs:/")
+    with pytest.raises(GptModelError, match=r"has no model/model\.pth; its training did not end, or `gptmodel sync`"):
+        gptmodel.load(f"runs:/{empty}")
+    for wrong in ("0123", "", "no such/run"):
+        with pytest.raises(GptModelError, match=f"^runs:/{wrong}: .* has no such run; `gptmodel ui`"):
+            gptmodel.load(f"runs:/{wrong}")

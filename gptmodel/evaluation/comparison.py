@@ -1,0 +1,157 @@
+"""Whether one model predicts a text better than another, said with two noises that are never added up in silence.
+
+The text: models are compared passage by passage, which takes away how hard each passage is. Tokens are not independent,
+so the standard error is that of passages of 1 kB (Miller 2024, "Adding error bars to evals", clusters). The seed: runs
+that differ in nothing but train.seed differ all the same. Pure functions of numpy arrays.
+
+A span is 256 bytes of text; its loss is in nats.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+SPAN_BYTES = 256
+PASSAGE_SPANS = 4
+PASSAGE_BYTES = PASSAGE_SPANS * SPAN_BYTES
+LEAST_PASSAGES = 20
+"""With fewer there is too little text to say."""
+SEED = "train.seed"
+Word = Literal["better", "worse", "cannot be told", "too little text to say"]
+
+STUDENT = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
+"""The 97.5 % quantile of Student's t for 1 to 10 degrees of freedom."""
+NORMAL = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How far a difference may be off for one reason: its standard error, and half of its 95 % interval."""
+
+    error: float
+    margin: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Nats per byte by which a second model's loss is above the first one's; below zero, the second is better."""
+
+    mean: float
+    text: Noise | None
+    """Noise of the text; None where there is too little of it."""
+    seed: Noise | None
+    """Noise of the seeds; None where no settings were trained with several."""
+    passages: int
+
+    @property
+    def word(self) -> Word:
+        """Better or worse only where the difference is beyond each of the noises by itself."""
+        if self.text is None:
+            return "too little text to say"
+        if abs(self.mean) <= max(self.text.margin, self.seed.margin if self.seed else 0.0):
+            return "cannot be told"
+        return "better" if self.mean < 0 else "worse"
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the mean by the noise of the text."""
+        return None if self.text is None else (self.mean - self.text.margin, self.mean + self.text.margin)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in train.seed alone."""
+
+    names: tuple[str, ...]
+    losses: NDArray[np.float64]
+    """Nats of each span, (runs, spans); NaN where a span was not scored."""
+
+    @property
+    def name(self) -> str:
+        """What the group is called: a run, or a run and how many others."""
+        return self.names[0] if len(self.names) == 1 else f"{self.names[0]} ({len(self.names)} seeds)"
+
+    def seed_deviation(self) -> float | None:
+        """Return the standard deviation of the runs' losses in nats per byte; None for a single run."""
+        return float(np.std(self.means(), ddof=1)) if len(self.names) > 1 else None
+
+    def means(self) -> NDArray[np.float64]:
+        """Return the loss of each run, in nats per byte, over the passages that all were scored on."""
+        return passages(self.losses).mean(axis=1)
+
+
+def groups(runs: Sequence[tuple[str, Mapping[str, Any], NDArray[Any]]]) -> list[Group]:
+    """Put runs, each its name, settings and nats of each span, together that differ in nothing but the seed.
+
+    Where nothing but the seed differs between any of them, each is a group of its own.
+    """
+    together: dict[str, list[int]] = {}
+    for number, (_, settings, _) in enumerate(runs):
+        key = repr(sorted((name, value) for name, value in settings.items() if name != SEED))
+        together.setdefault(key, []).append(number)
+    members = list(together.values()) if len(together) > 1 else [[number] for number in range(len(runs))]
+    return [
+        Group(tuple(runs[number][0] for number in numbers), np.array([runs[number][2] for number in numbers], float))
+        for numbers in members
+    ]
+
+
+def compare(first: Group, second: Group) -> Difference:
+    """Return how the second group's loss differs from the first one's, over the passages that all were scored on."""
+    both = passages(np.concatenate((first.losses, second.losses)))  # (runs, passages)
+    ours, theirs = both[: len(first.names)], both[len(first.names) :]
+    differences = theirs.mean(axis=0) - ours.mean(axis=0)  # (passages,)
+    count = len(differences)
+    mean = float(differences.mean()) if count else math.nan
+    return Difference(mean, _text_noise(differences), _seed_noise(ours, theirs), count)
+
+
+def passages(losses: NDArray[Any]) -> NDArray[np.float64]:
+    """Return nats per byte of each whole passage that every run was scored on: (runs, spans) -> (runs, passages)."""
+    runs, spans = losses.shape
+    whole = spans // PASSAGE_SPANS
+    sums = losses[:, : whole * PASSAGE_SPANS].astype(np.float64).reshape(runs, whole, PASSAGE_SPANS).sum(axis=2)
+    scored: NDArray[np.float64] = sums[:, np.isfinite(sums).all(axis=0)] / PASSAGE_BYTES
+    return scored
+
+
+def most_different(first: Group, second: Group, count: int) -> list[int]:
+    """Return the passages, by their number in the text, where the losses differ most, the largest difference first."""
+    spans = second.losses.mean(axis=0) - first.losses.mean(axis=0)
+    whole = len(spans) // PASSAGE_SPANS
+    differences = np.abs(spans[: whole * PASSAGE_SPANS].reshape(whole, PASSAGE_SPANS).sum(axis=1))
+    order = np.argsort(np.where(np.isfinite(differences), -differences, np.inf), kind="stable")
+    return [int(number) for number in order[:count] if np.isfinite(differences[number])]
+
+
+def student(degrees: int) -> float:
+    """Return the 97.5 % quantile of Student's t, by a table or by Cornish and Fisher's expansion."""
+    if degrees <= len(STUDENT):
+        return STUDENT[degrees - 1]
+    z, v = NORMAL, float(degrees)
+    terms = ((z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384)
+    return z + sum(term / v**power for power, term in enumerate(terms, start=1))
+
+
+def _text_noise(differences: NDArray[np.float64]) -> Noise | None:
+    """Return the noise of the mean of so many passages."""
+    count = len(differences)
+    if count < LEAST_PASSAGES:
+        return None
+    error = float(differences.std(ddof=1)) / math.sqrt(count)
+    return Noise(error, student(count - 1) * error)
+
+
+def _seed_noise(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> Noise | None:
+    """Return the noise of a difference of means over seeds; one deviation is taken to hold for both settings."""
+    means = [losses.mean(axis=1) for losses in (ours, theirs)] if ours.size else []
+    degrees = sum(len(group) - 1 for group in means)
+    if not degrees:
+        return None
+    squares = sum(float(((group - group.mean()) ** 2).sum()) for group in means)
+    error = math.sqrt(squares / degrees * sum(1 / len(group) for group in means))
+    return Noise(error, student(degrees) * error)

@@ -1,0 +1,241 @@
+"""The routes of the server: completions, models, attention, copied passages, and the page that uses them."""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator
+from importlib import resources
+from typing import Any, TypeVar
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from gptmodel.errors import ConfigError, DataError, GptModelError
+from gptmodel.serving.attention import attention_weights
+from gptmodel.serving.completions import Piece, Wanted, complete
+from gptmodel.serving.engine import BusyError, Engine, Job, StoppedError, Work
+from gptmodel.serving.guard import Guard
+from gptmodel.serving.models import Served, Shelf
+from gptmodel.serving.protocol import (
+    BODY_BYTES,
+    DONE,
+    PROMPT_TOKENS,
+    ApiError,
+    AttentionBody,
+    Body,
+    CompletionBody,
+    CopiedBody,
+    choice,
+    event,
+    joined,
+    parsed,
+    usage,
+    wanted,
+)
+
+T = TypeVar("T")
+TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+ENDED = "the server was stopped before the answer was complete"
+log = logging.getLogger(__name__)
+
+
+class Api:
+    """Answers for some models: one engine computes, another looks up, so that a search holds up no stream."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf, self._began = shelf, int(time.time())
+        self.engine, self.searches = Engine(), Engine()
+        page = resources.files("gptmodel.serving") / "page"
+        self._page = {file.name: file.read_bytes() for file in page.iterdir() if _suffix(file.name) in TYPES}
+
+    def app(self) -> Guard:
+        """Return what a server calls."""
+        routes = [
+            Route("/v1/models", self.models),
+            Route("/v1/completions", self.completions, methods=["POST"]),
+            Route("/api/attention", self.attention, methods=["POST"]),
+            Route("/api/copied", self.copied, methods=["POST"]),
+            Route("/health", self.health),
+            Route("/", self.page),
+            Route("/{name}", self.page),
+        ]
+        handlers = {ApiError: _refused, HTTPException: _failed, ClientDisconnect: _left}
+        return Guard(Starlette(routes=routes, exception_handlers=handlers, max_body_size=BODY_BYTES))  # type: ignore[arg-type]
+
+    def stop(self) -> None:
+        """End all answers under way, so that their connections close."""
+        self.engine.stop()
+        self.searches.stop()
+
+    async def page(self, request: Request) -> Response:
+        name = request.path_params.get("name", "index.html")
+        if name not in self._page:
+            raise ApiError(404, f"there is nothing at {request.url.path}; / is the page, /v1 is for OpenAI's clients")
+        return Response(self._page[name], media_type=TYPES[_suffix(name)])
+
+    async def health(self, _request: Request) -> Response:
+        return JSONResponse({"status": "ok", "jobs": self.engine.jobs})
+
+    async def models(self, _request: Request) -> Response:
+        return JSONResponse({"object": "list", "data": [model.card(self._began) for model in self._shelf.models]})
+
+    async def completions(self, request: Request) -> Response:
+        body = await _body(request, CompletionBody)
+        model = self._shelf.model(body.model)
+        task = wanted(body, model.tokenizer)
+        job = _submit(self.engine, complete(model.language_model, model.names, task))
+        head = {
+            "id": f"cmpl-{secrets.token_hex(12)}",
+            "object": "text_completion",
+            "created": int(time.time()),
+            "model": model.name,
+            "system_fingerprint": model.fingerprint,
+            "seed": task.params.seed,
+        }
+        if body.stream:
+            usage_asked = body.stream_options is not None and body.stream_options.include_usage
+            return _Stream(job, _events(job, head, task, usage_asked=usage_asked))
+        pieces = joined([piece for turn in await _all(job, request) for piece in turn])
+        choices = [choice(piece, task.logprobs) for piece in pieces]
+        return JSONResponse(head | {"choices": choices, "usage": _usage(task, sum(piece.drawn for piece in pieces))})
+
+    async def attention(self, request: Request) -> Response:
+        body = await _body(request, AttentionBody)
+        model = self._shelf.model(body.model)
+        last = model.language_model.params.n_layer - 1
+        if body.layer > last:
+            raise ApiError(400, f"layer = {body.layer}: has to be at most {last}", "layer")
+        ids = _ids(model, body.text)[-model.language_model.params.block_size :]
+        job = _submit(self.engine, attention_weights(model.language_model, ids, body.layer))
+        (weights,) = await _all(job, request)
+        thousandths = (weights * 1000).round().int().tolist()
+        return JSONResponse({"tokens": [model.names.of[idx] for idx in ids], "heads": thousandths})
+
+    async def copied(self, request: Request) -> Response:
+        body = await _body(request, CopiedBody)
+        model = self._shelf.model(body.model)
+        if model.training_text is None:
+            raise ApiError(404, f"the training text of {model.name} is not here: {model.no_training_text}", "model")
+        if not 0 < len(body.text) <= PROMPT_TOKENS:
+            raise ApiError(400, f"text: has to have 1 to {PROMPT_TOKENS} characters, not {len(body.text)}", "text")
+        (answer,) = await _all(_submit(self.searches, model.training_text.copied(body.text)), request)
+        return JSONResponse(answer)
+
+
+def _suffix(name: str) -> str:
+    return f".{name.rpartition('.')[2]}"
+
+
+async def _body(request: Request, kind: type[Body]) -> Body:
+    kind_of_content = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind_of_content != "application/json":
+        raise ApiError(415, "the body has to be JSON, with the header Content-Type: application/json")
+    return parsed(await request.body(), kind)
+
+
+def _ids(model: Served, text: str) -> list[int]:
+    try:
+        ids = model.tokenizer.encode(text)
+    except DataError as error:
+        raise ApiError(400, str(error), "text") from None
+    if not ids:
+        raise ApiError(400, "text: has to be a text that is not empty", "text")
+    return ids
+
+
+def _submit(engine: Engine, work: Work[T]) -> Job[T]:
+    try:
+        return engine.submit(work)
+    except BusyError:
+        raise ApiError(429, "too many requests are served at once; try again in a second") from None
+    except StoppedError:
+        raise ApiError(503, ENDED) from None
+
+
+async def _all(job: Job[T], request: Request) -> list[T]:
+    """Return all that a job makes; it ends when the client goes away."""
+
+    async def collected() -> list[T]:
+        return [result async for results in job.results() for result in results]
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    collecting, leaving = asyncio.create_task(collected()), asyncio.create_task(gone())
+    try:
+        await asyncio.wait((collecting, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not collecting.done():
+            raise ClientDisconnect
+        return collecting.result()
+    except ClientDisconnect:
+        raise
+    except Exception as error:
+        raise _told(error) from None
+    finally:
+        job.cancel()
+        collecting.cancel()
+        leaving.cancel()
+
+
+class _Stream(StreamingResponse):
+    """Events as they come; who goes away, at whatever moment, ends the job."""
+
+    def __init__(self, job: Job[list[Piece]], events: AsyncIterator[bytes]) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._job = job
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._job.cancel()
+
+
+async def _events(
+    job: Job[list[Piece]], head: dict[str, Any], task: Wanted, *, usage_asked: bool
+) -> AsyncIterator[bytes]:
+    drawn = 0
+    try:
+        async for turns in job.results():
+            pieces = joined([piece for turn in turns for piece in turn])
+            drawn += sum(piece.drawn for piece in pieces)
+            if new := [piece for piece in pieces if piece.text or piece.tokens or piece.finish_reason]:
+                yield event(head | {"choices": [choice(piece, task.logprobs) for piece in new]})
+        if usage_asked:
+            yield event(head | {"choices": [], "usage": _usage(task, drawn)})
+        yield DONE
+    except Exception as error:
+        yield event(_told(error).content())
+
+
+def _usage(task: Wanted, drawn: int) -> dict[str, int]:
+    return usage(sum(map(len, task.prompts)), drawn)
+
+
+def _told(error: Exception) -> ApiError:
+    """Return what a client is told of an error; that of the program is logged with its traceback."""
+    if isinstance(error, StoppedError):
+        return ApiError(503, ENDED)
+    if isinstance(error, GptModelError):
+        return ApiError(400 if isinstance(error, DataError | ConfigError) else 500, str(error))
+    log.error("a request failed", exc_info=error)
+    return ApiError(500, "the server made a mistake; its terminal shows what happened")
+
+
+async def _refused(_request: Request, error: ApiError) -> Response:
+    headers = {"Retry-After": "1"} if error.status == 429 else None
+    return JSONResponse(error.content(), error.status, headers=headers)
+
+
+async def _failed(_request: Request, error: HTTPException) -> Response:
+    return JSONResponse(ApiError(error.status_code, error.detail).content(), error.status_code, headers=error.headers)
+
+
+async def _left(_request: Request, _error: ClientDisconnect) -> Response:
+    return Response(status_code=499)  # which nobody reads

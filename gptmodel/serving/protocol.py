@@ -1,0 +1,234 @@
+"""What clients say and hear: OpenAI's legacy completions, with bounds; bodies in, answers and errors out.
+
+Source: OpenAI's API reference, "Completions", as the `openai` package 3.57 speaks it.
+"""
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Field, ValidationError
+
+from gptmodel.config import SampleParams, Text
+from gptmodel.errors import DataError
+from gptmodel.sampling.generate import default_prompt
+from gptmodel.section import Section
+from gptmodel.serving.completions import Piece, Token, Wanted
+from gptmodel.tokenizers.base import Tokenizer, checked_ids
+from gptmodel.wrong_settings import faults_of
+
+BODY_BYTES = 1_000_000
+PROMPT_TOKENS = 1 << 16
+"""Of all prompts of a request; and as many tokens may be drawn for it, over all its choices."""
+StopText = Annotated[Text, Field(max_length=100)]
+Body = TypeVar("Body", bound=Section)
+
+
+class ApiError(Exception):
+    """What a client is told instead of an answer."""
+
+    def __init__(self, status: int, message: str, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.status, self.message, self.param, self.code = status, message, param, code
+
+    def content(self) -> dict[str, Any]:
+        """Return it in OpenAI's form."""
+        kind = {429: "rate_limit_error", 503: "server_error", 500: "server_error"}.get(
+            self.status, "invalid_request_error"
+        )
+        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+
+
+class StreamOptions(Section):
+    """Settings of a stream."""
+
+    include_usage: bool = False
+
+
+class CompletionBody(Section):
+    """A request for a completion. The last keys are OpenAI's that have to be as if they were absent."""
+
+    model: str | None = None
+    prompt: Any = None
+    max_tokens: int = Field(16, ge=0, le=8192)
+    temperature: float = Field(1.0, ge=0.0)
+    top_p: float = Field(1.0, gt=0.0, le=1.0)
+    top_k: int = Field(0, ge=0)
+    n: int = Field(1, gt=0, le=16)
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    logprobs: int | None = Field(None, ge=0, le=20)
+    echo: bool = False
+    stop: tuple[StopText, ...] = Field((), max_length=4, strict=False)
+    seed: int | None = Field(None, ge=0, lt=2**63)
+    user: str | None = None
+    suffix: Any = None
+    best_of: Any = None
+    presence_penalty: Any = None
+    frequency_penalty: Any = None
+    logit_bias: Any = None
+
+
+class AttentionBody(Section):
+    """A request for the attention of one layer, counted from 0."""
+
+    model: str | None = None
+    text: str = ""
+    layer: int = Field(0, ge=0)
+
+
+class CopiedBody(Section):
+    """A request for what of a text stands in the training text."""
+
+    model: str | None = None
+    text: str = ""
+
+
+def parsed(content: bytes, kind: type[Body]) -> Body:
+    """Return a request's body; ApiError says what is wrong with it. A key whose value is null counts as absent."""
+    values = _json_object(content)
+    values = {key: value for key, value in values.items() if value is not None}
+    if isinstance(values.get("stop"), str):
+        values["stop"] = [values["stop"]]
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        param = str(error.errors()[0]["loc"][0])
+        raise ApiError(400, "; ".join(faults_of("", kind, error)), param) from None
+
+
+def _json_object(content: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(content, parse_constant=_no_constant)
+        json.dumps(value, ensure_ascii=False).encode()  # UnicodeEncodeError for half a character
+    except UnicodeEncodeError:
+        raise ApiError(400, "the body holds half of a character (a lone surrogate); leave it out") from None
+    except RecursionError:
+        raise ApiError(400, "the body is nested too deeply") from None
+    except ValueError as error:
+        raise ApiError(400, f"the body is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ApiError(400, 'the body has to be a JSON object, such as {"prompt": "ROMEO:"}')
+    return value
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
+def wanted(body: CompletionBody, tokenizer: Tokenizer) -> Wanted:
+    """Return what a completion asks of a model with this tokenizer; the seed is drawn where there is none.
+
+    Raises ApiError for what is not supported, and for too much.
+    """
+    _check_supported(body)
+    if body.max_tokens == 0 and not body.echo:
+        raise ApiError(400, "max_tokens = 0: has to be at least 1, unless echo is true", "max_tokens")
+    try:
+        prompts = [_checked(prompt, tokenizer) for prompt in _prompts(body.prompt, tokenizer)]
+    except DataError as error:
+        raise ApiError(400, str(error), "prompt") from None
+    if (tokens := sum(map(len, prompts))) > PROMPT_TOKENS:
+        raise ApiError(400, f"the prompt has {tokens} tokens: at most {PROMPT_TOKENS} are read at once", "prompt")
+    if (most := len(prompts) * body.n * body.max_tokens) > PROMPT_TOKENS:
+        reason = f"{len(prompts)} prompts x n = {body.n} x max_tokens = {body.max_tokens} make {most} tokens"
+        raise ApiError(400, f"{reason}: at most {PROMPT_TOKENS} are drawn at once", "max_tokens")
+    settings = {
+        "max_new_tokens": max(1, body.max_tokens),
+        "num_samples": body.n,
+        "temperature": body.temperature,
+        "top_k": body.top_k,
+        "top_p": body.top_p,
+        "stop": body.stop,
+        "seed": secrets.randbelow(1 << 32) if body.seed is None else body.seed,
+    }
+    params = SampleParams.model_validate(SampleParams.defaults() | settings)
+    return Wanted(prompts, params, body.max_tokens, body.echo, body.logprobs)
+
+
+def _check_supported(body: CompletionBody) -> None:
+    absent: dict[str, tuple[Any, ...]] = {
+        "suffix": (None, ""),
+        "best_of": (None, body.n),
+        "presence_penalty": (None, 0),
+        "frequency_penalty": (None, 0),
+        "logit_bias": (None, {}),
+    }
+    for name, values in absent.items():
+        if getattr(body, name) not in values:
+            raise ApiError(400, f"{name} is not supported; leave it out", name, "unsupported_parameter")
+    if body.stream_options is not None and not body.stream:
+        raise ApiError(400, "stream_options: needs stream = true", "stream_options")
+
+
+def _prompts(value: Any, tokenizer: Tokenizer) -> Sequence[Any]:
+    """Return the prompts of a request: texts, and lists of token ids."""
+    if value is None:
+        return [default_prompt(tokenizer)]
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, list):
+        return [value] if all(type(part) is int for part in value) else value
+    raise DataError("the prompt has to be a text, a list of texts, a list of token ids, or a list of such lists")
+
+
+def _checked(prompt: Any, tokenizer: Tokenizer) -> list[int]:
+    if isinstance(prompt, str):
+        ids = tokenizer.encode(prompt)
+    elif isinstance(prompt, list) and all(type(part) is int for part in prompt):
+        ids = checked_ids(prompt, tokenizer.vocab_size).tolist()
+    else:
+        raise DataError("the prompt has to be a text, a list of texts, a list of token ids, or a list of such lists")
+    if not ids:
+        raise DataError("the prompt is empty: give at least one character")
+    return ids
+
+
+def choice(piece: Piece, logprobs: int | None) -> dict[str, Any]:
+    """Return a piece of a stream, or a whole choice, as an answer has it."""
+    return {
+        "text": piece.text,
+        "index": piece.choice,
+        "logprobs": None if logprobs is None else _logprobs(piece.tokens),
+        "finish_reason": piece.finish_reason,
+    }
+
+
+def _logprobs(tokens: Sequence[Token]) -> dict[str, Any]:
+    return {
+        "tokens": [token.name for token in tokens],
+        "token_logprobs": [token.logprob for token in tokens],
+        "top_logprobs": [token.likeliest for token in tokens],
+        "text_offset": [token.offset for token in tokens],
+    }
+
+
+def joined(pieces: Sequence[Piece]) -> list[Piece]:
+    """Return the pieces of each choice as one, in the order of the choices."""
+    by_choice: dict[int, list[Piece]] = {}
+    for piece in pieces:
+        by_choice.setdefault(piece.choice, []).append(piece)
+    return [
+        Piece(
+            number,
+            "".join(part.text for part in parts),
+            [token for part in parts for token in part.tokens],
+            sum(part.drawn for part in parts),
+            next((part.finish_reason for part in reversed(parts) if part.finish_reason), None),
+        )
+        for number, parts in sorted(by_choice.items())
+    ]
+
+
+def usage(prompt_tokens: int, drawn: int) -> dict[str, int]:
+    """Return the tokens of an answer: read, drawn and in all."""
+    return {"prompt_tokens": prompt_tokens, "completion_tokens": drawn, "total_tokens": prompt_tokens + drawn}
+
+
+def event(value: Mapping[str, Any]) -> bytes:
+    """Return an object as an event of a stream."""
+    return b"data: " + json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+
+
+DONE = b"data: [DONE]\n\n"

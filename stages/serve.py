@@ -1,0 +1,34 @@
+"""Serve trained models to OpenAI's clients and to a browser, on this machine, until Ctrl-C."""
+
+from typing import Annotated
+
+import typer
+
+from gptmodel.project.layout import Layout
+from stages.command import note, say
+from stages.options import MODEL_FILE
+
+ModelsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[MODEL]...", help=f"Model files, or runs as runs:/ID.  [default: {MODEL_FILE}]", show_default=False
+    ),
+]
+PortOption = Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")]
+
+
+def serve(models: ModelsArgument = None, port: PortOption = 8000) -> None:
+    """Serve models on this machine: a playground in the browser, and OpenAI's completions. Ctrl-C ends it."""
+    from gptmodel.serving.app import Api
+    from gptmodel.serving.models import Shelf
+    from gptmodel.serving.server import HOST, Server, listening
+
+    try:
+        with listening(port) as listener:  # before the models are loaded, which takes seconds
+            shelf = Shelf(models or [str(MODEL_FILE)], Layout().prepared)
+            names = ", ".join(model.name for model in shelf.models)
+            address = f"http://{HOST}:{port}"
+            say(f"open {address} (Ctrl-C stops it); OpenAI's clients take {address}/v1, and as model: {names}")
+            Server(Api(shelf)).serve_on(listener)
+    except KeyboardInterrupt:
+        note("stopped")

@@ -1,0 +1,152 @@
+"""`gptmodel.load`: what the sample stage writes, from three lines of Python; wrong arguments; what an import costs."""
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from model_helpers import ROOT, language_model, scramble, small_model, small_values
+
+import gptmodel
+from gptmodel.checkpoint.model_file import save_model
+from gptmodel.config import SampleParams
+from gptmodel.errors import CheckpointError, ConfigError, DataError, GptModelError
+from gptmodel.nn.transformer import TransformerModel
+from gptmodel.text_model import TextModel
+from gptmodel.tokenizers.base import Tokenizer
+from gptmodel.tokenizers.byte import ByteTokenizer
+from gptmodel.tokenizers.char import CharTokenizer
+
+LETTERS = CharTokenizer("abcdefghij\n")
+SETTINGS: list[dict[str, Any]] = [
+    {"num_samples": 1, "max_new_tokens": 30},
+    {"num_samples": 3, "max_new_tokens": 20, "temperature": 1.3, "top_k": 5, "top_p": 0.9, "seed": 4},
+    {"num_samples": 3, "max_new_tokens": 40, "stop": ["c", "ab"]},
+]
+
+
+def saved(folder: Path, tokenizer: Tokenizer) -> Path:
+    model = language_model(scramble(small_model(vocab_size=tokenizer.vocab_size)), tokenizer=tokenizer)
+    path = folder / f"{tokenizer.kind}.pth"
+    save_model(path, model, {"platform": {"device": "cpu"}})
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> TextModel:
+    return gptmodel.load(saved(tmp_path_factory.mktemp("model"), LETTERS))
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+@pytest.mark.parametrize("tokenizer", [LETTERS, ByteTokenizer()], ids=lambda tokenizer: tokenizer.kind)
+def test_the_texts_are_those_of_the_sample_stage(
+    tokenizer: Tokenizer, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stages.sample import sample
+
+    path = saved(tmp_path, tokenizer)
+    values = small_values()
+    values["sample"] = SampleParams.defaults() | settings | {"device": "cpu"}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    sample(params_file=Path("params.yaml"), settings=None, out=Path(), model_file=path, prompt="ab", prompt_file=None)
+    written = (tmp_path / "samples" / "samples.txt").read_bytes().decode()
+    texts = gptmodel.load(path).generate("ab", **settings)
+    several = texts if isinstance(texts, list) else [texts]
+    assert written == "\n\n".join(f"--- sample {n} of {len(several)} ---\n{t}" for n, t in enumerate(several, 1)) + "\n"
+    if settings["num_samples"] == 1:
+        assert "".join(gptmodel.load(path).stream("ab", max_new_tokens=30)) == texts
+
+
+def test_a_stream_is_the_text_as_it_grows(model: TextModel) -> None:
+    pieces = list(model.stream("ab", max_new_tokens=30, stop="j"))
+    assert "".join(pieces) == model.generate("ab", max_new_tokens=30, stop=["j"])
+    assert pieces[0] == "ab"
+    assert "j" not in "".join(pieces)
+    assert model.generate() == model.generate("\n")
+    assert model.generate("ab") == model.generate("ab")
+    assert model.generate("ab") != model.generate("ab", seed=1)
+
+
+def test_the_defaults_are_those_of_the_settings() -> None:
+    defaults = SampleParams.defaults() | {"max_new_tokens": 200, "num_samples": 1, "stop": None}
+    for method in (TextModel.generate, TextModel.stream):
+        for name, parameter in list(inspect.signature(method).parameters.items())[1:]:
+            assert parameter.default == defaults[name], name
+
+
+def test_what_a_model_says_of_itself(model: TextModel) -> None:
+    assert isinstance(model.network, TransformerModel)
+    assert model.params.block_size == 8
+    assert model.tokenizer.encode("a") == [LETTERS.stoi["a"]]
+    assert model.provenance == {"platform": {"device": "cpu"}}
+    assert re.fullmatch(r"TextModel\('.*char.pth': 1,[\d]+ parameters, 2 layers of 8, .*, 11 tokens\)", repr(model))
+    assert model.score("abba").tokens == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ({"temperature": -1.0}, "temperature = -1.0: has to be at least 0"),
+        ({"temperature": "hot"}, "temperature = 'hot': has to be a number"),
+        ({"top_p": 2.0}, "top_p = 2.0: has to be at most 1"),
+        ({"max_new_tokens": 0}, "max_new_tokens = 0: has to be above 0"),
+        ({"stop": [""]}, "stop.0 = '': has to be a text that is not empty"),
+        ({"stop": 5}, "stop = 5: has to be a list, in square brackets"),
+        ({"prompt": ""}, "prompt = '': has to be a text that is not empty"),
+        ({"prompt": 5}, "prompt = 5: has to be a text; one that looks like something else needs quotes"),
+        ({"seed": 1.5, "top_k": -1}, "top_k = -1: has to be at least 0; seed = 1.5: has to be a whole number"),
+    ],
+    ids=str,
+)
+def test_wrong_settings_are_one_line(model: TextModel, arguments: dict[str, Any], line: str) -> None:
+    for method in (model.generate, model.stream):
+        with pytest.raises(ConfigError, match=f"^{re.escape(line)}$"):
+            method(**arguments)
+
+
+def test_other_wrong_arguments(model: TextModel) -> None:
+    for call in (model.generate, model.stream):
+        with pytest.raises(TypeError, match="temprature"):
+            call("ab", temprature=1.0)
+        with pytest.raises(TypeError):
+            call("ab", 200)
+        with pytest.raises(DataError, match="'X'"):
+            call("abX")
+    with pytest.raises(TypeError, match="has to be a str, not int"):
+        model.score(5)  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match="no such model"):
+        gptmodel.load("nowhere.pth")
+    with pytest.raises(ConfigError, match="device = tpu: has to be auto, cpu, cuda or mps"):
+        gptmodel.load("nowhere.pth", device="tpu")
+    with pytest.raises(AttributeError, match="has no attribute 'lod'"):
+        gptmodel.lod  # noqa: B018
+    assert "load" in dir(gptmodel)
+
+
+def test_a_run_where_there_is_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(GptModelError, match=r"runs:/abc: there is no MLflow store at .*mlflow.db"):
+        gptmodel.load("runs:/abc")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_importing_the_package_takes_no_library_and_no_time() -> None:
+    code = (
+        "import sys, time\n"
+        "before, began = set(sys.modules), time.process_time()\n"
+        "import gptmodel\n"
+        "seconds = time.process_time() - began\n"
+        "libraries = {name.partition('.')[0] for name in set(sys.modules) - before} - sys.stdlib_module_names\n"
+        "assert libraries == {'gptmodel'}, libraries\n"
+        "assert seconds < 0.05, seconds\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
