@@ -42,23 +42,21 @@ def opened(browser: Browser, address: str, width: int, scheme: str) -> Iterator[
     context.close()
 
 
-def show(page: Page, tab: str, token: int) -> None:
-    """Press the button of a tab, wait for the end, and point at a token."""
-    page.click(f"#{tab}-tab")
-    page.click(f"#{tab} [type=submit]")
-    page.wait_for_selector(f"#{tab} .stop[disabled]", state="attached")
-    page.locator(f"#{tab} .token").nth(token).hover()
-
-
 def main() -> None:
     """Write the pictures."""
     with sync_playwright() as playwright, server() as address:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=QUIET.split())
         with opened(browser, address, 1200, "light") as page:
-            show(page, "continue", 47)
+            page.click("#continue [type=submit]")
+            page.wait_for_selector("#continue .stop[disabled]", state="attached")
+            page.locator("#continue .token").nth(47).hover()
             page.screenshot(path=DOCS / "playground.png", full_page=True)
         with opened(browser, address, 400, "dark") as page:
-            show(page, "surprise", 10)
+            page.click("#attention-tab")
+            page.click("#attention [type=submit]")
+            page.wait_for_selector("#attention canvas")
+            page.get_by_label("Layer 3").check()
+            page.wait_for_selector("#attention .pane[aria-busy=false]")
             page.screenshot(path=DOCS / "playground-dark.png", full_page=True)
         browser.close()
 

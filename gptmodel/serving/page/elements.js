@@ -25,13 +25,13 @@ export function listing(title, things, item) {
 
 /** Buttons of which one is chosen; `options` are {name, content}, `choose` gets the number of another one. */
 export function radios(label, options, chosen, choose) {
-  const group = element("div", { className: "radios", role: "radiogroup", ariaLabel: label });
-  group.append(element("span", { textContent: label }));
+  const buttons = element("div");
   const name = crypto.randomUUID();
   for (const [number, option] of options.entries()) {
     const input = element("input", { type: "radio", name, checked: number === chosen, ariaLabel: option.name });
     input.addEventListener("change", () => choose(number));
-    group.append(element("label", {}, input, element("span", {}, option.content)));
+    buttons.append(element("label", {}, input, element("span", {}, option.content)));
   }
-  return group;
+  const group = { className: "radios", role: "radiogroup", ariaLabel: label };
+  return element("div", group, element("span", { textContent: label }), buttons);
 }

@@ -1,7 +1,5 @@
 // The routes of the server, and what went wrong in words. A request ends when its AbortSignal says so.
 
-import { count } from "./elements.js";
-
 /** What went wrong, in words for the user. */
 export class Problem extends Error {}
 
@@ -21,9 +19,7 @@ async function ask(route, body, signal) {
   });
   if (response.ok) return response;
   const answer = await response.json().catch(() => null);
-  const line = answer?.error?.message ?? `the server answered ${response.status} ${response.statusText}`;
-  const wait = response.headers.get("Retry-After");
-  throw new Problem(line + (wait ? ` (try again in ${count(Number(wait), "second")})` : ""));
+  throw new Problem(answer?.error?.message ?? `the server answered ${response.status} ${response.statusText}`);
 }
 
 /** JSON of an answer that comes whole. */
