@@ -66,7 +66,7 @@ class Tokenizer(Protocol):
         How many there are shows when the last one is out. Raises DataError for what has no id.
         """
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int] | Ids) -> str:
         """Return the text of `ids`; DataError for an id out of range."""
 
     def stream(self) -> TextStream:
@@ -100,7 +100,7 @@ def json_digest(value: dict[str, Any]) -> str:
     return hashlib.sha256(json_bytes(value)).hexdigest()
 
 
-def checked_ids(ids: Sequence[int], vocab_size: int) -> NDArray[np.int64]:
+def checked_ids(ids: Sequence[int] | Ids, vocab_size: int) -> NDArray[np.int64]:
     """Return `ids` as an array; DataError names the first that is not in 0 ... vocab_size - 1."""
     try:
         array = np.asarray(ids, dtype=np.int64)

@@ -45,7 +45,7 @@ class ByteTokenizer:
     def encode_stream(self, chunks: Iterable[bytes]) -> Iterator[Ids]:
         return (np.frombuffer(chunk, dtype=np.uint8) for chunk in chunks)
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int] | Ids) -> str:
         return checked_ids(ids, self.vocab_size).astype(np.uint8).tobytes().decode("utf-8", errors="replace")
 
     def stream(self) -> "_ByteStream":

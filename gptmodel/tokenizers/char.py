@@ -99,7 +99,7 @@ class CharTokenizer:
             return self._mended(text, ids, ids == unknown, on_unknown, start)
         return ids
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int] | Ids) -> str:
         points: NDArray[np.uint32] = self._points[checked_ids(ids, self.vocab_size)]
         return points.tobytes().decode("utf-32-le")
 
