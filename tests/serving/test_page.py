@@ -73,6 +73,7 @@ def page(browser: "Browser", address: str) -> "Iterator[Page]":
     errors: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda line: errors.append(line.text) if "Content Security Policy" in line.text else None)
     page.goto(address)
     page.wait_for_selector("#model option", state="attached")
     yield page
