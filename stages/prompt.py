@@ -35,7 +35,20 @@ def read_prompt(default: str | None, prompt: str | None, prompt_file: Path | Non
 def prompt_text(
     prompt: str | bytes | None, prompt_file: Path | None, tokenizer: "Tokenizer", params: "SampleParams"
 ) -> str | None:
-    """Return a prompt as the tokenizer takes it; DataError for a file that is no text to it, and for escapes.
+    """Return a prompt as the tokenizer takes it; DataError for a file that is no text to it, and for what has no id."""
+    text = _as_text(prompt, prompt_file, tokenizer, params)
+    if text is not None and params.on_unknown == "error":
+        try:
+            tokenizer.encode(text)
+        except DataError as error:
+            raise DataError(f"{error}, or set sample.on_unknown to replace") from None
+    return text
+
+
+def _as_text(
+    prompt: str | bytes | None, prompt_file: Path | None, tokenizer: "Tokenizer", params: "SampleParams"
+) -> str | None:
+    """Return a prompt as a text; DataError for a file that is none, and for escapes that nothing has undone.
 
     A file is read as the text was: byte for byte where bytes are the units; else as UTF-8, without a byte order mark,
     and with the line ends that the model knows.

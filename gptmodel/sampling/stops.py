@@ -43,11 +43,14 @@ class GrowingText:
         return "" if self.stopped else self._next(self._stream.finish(), last=True)
 
     def _next(self, piece: str, *, last: bool) -> str:
-        if piece or last:
+        if piece or last:  # the characters of all tokens so far are complete
             new = self._tokens - len(self._ends)
             self.begins += [self._length] * new
             self._length += len(piece)
             self._ends += [self._length] * new
+        if not self._stops:
+            self._shown += len(piece)
+            return piece
         text = self._held + piece
         end = self._first_stop(text)
         if end is not None:

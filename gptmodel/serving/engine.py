@@ -7,6 +7,7 @@ its next turn.
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Generator
 from typing import Generic, TypeVar
@@ -18,6 +19,8 @@ JOBS = 16
 BACKLOG = 64
 """Results of a job that may wait to be taken."""
 STOP_SECONDS = 0.3
+TELL_SECONDS = 0.02
+"""Results that come faster are told of together: waking a loop for each costs a fifth of a small model's token."""
 
 Work = Generator[T, None, None]
 
@@ -38,6 +41,7 @@ class Job(Generic[T]):
         self.waiting: deque[T] = deque()
         self.ended, self.cancelled = False, False
         self.error: Exception | None = None
+        self.told = 0.0
         self._loop, self._news = asyncio.get_running_loop(), asyncio.Event()
 
     async def results(self) -> AsyncIterator[list[T]]:
@@ -62,6 +66,7 @@ class Job(Generic[T]):
 
     def tell(self) -> None:
         """Wake who waits for results; nobody does once its loop has ended."""
+        self.told = time.monotonic()
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._news.set)
 
@@ -127,10 +132,10 @@ class Engine:
         """Wait for a job that can take a turn, and put it last; None after `stop`."""
         with self._changed:
             while not self._stopped:
-                for job in [*self._jobs]:
+                for _ in range(len(self._jobs)):
+                    job = self._jobs[0]
+                    self._jobs.rotate(-1)
                     if job.cancelled or len(job.waiting) < BACKLOG:
-                        self._jobs.remove(job)
-                        self._jobs.append(job)
                         return job
                 self._changed.wait()
         return None
@@ -148,8 +153,8 @@ class Engine:
         else:
             with self._changed:
                 job.waiting.append(result)
-                first = len(job.waiting) == 1
-            if first:  # who was told of the last one takes this one too
+                full = len(job.waiting) >= BACKLOG
+            if full or time.monotonic() - job.told > TELL_SECONDS:  # else its next turn tells, or its end
                 job.tell()
 
     def _end(self, job: Job[object], error: Exception | None) -> None:

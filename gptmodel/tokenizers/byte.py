@@ -68,7 +68,7 @@ def _utf8(text: str, on_unknown: OnUnknown) -> bytes:
         point = ord(text[error.start])
         raise DataError(
             f"character {error.start} (counted from 0) is {text[error.start]!r} (U+{point:04X}), half of a character; "
-            "leave it out, or set on_unknown to replace"
+            "leave it out"
         ) from None
 
 
@@ -79,7 +79,9 @@ class _ByteStream:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def push(self, idx: int) -> str:
-        return self._decoder.decode(checked_ids([idx], ByteTokenizer.vocab_size).astype(np.uint8).tobytes())
+        if not 0 <= idx < ByteTokenizer.vocab_size:
+            checked_ids([idx], ByteTokenizer.vocab_size)  # which says that it is out of range
+        return self._decoder.decode(bytes([idx]))
 
     def finish(self) -> str:
         return self._decoder.decode(b"", final=True)

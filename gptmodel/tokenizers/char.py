@@ -118,7 +118,7 @@ class CharTokenizer:
             char = text[first]
             raise DataError(
                 f"character {start + first} (counted from 0) is {char!r} (U+{ord(char):04X}), which is not among "
-                f"the {self.vocab_size} characters of the tokenizer; leave it out, or set on_unknown to replace"
+                f"the {self.vocab_size} characters of the tokenizer; leave it out"
             )
         ids = ids.copy()
         ids[wrong] = self.stoi.get(" ", 0)
@@ -148,7 +148,7 @@ class _CharStream:
         self._tokenizer = tokenizer
 
     def push(self, idx: int) -> str:
-        return self._tokenizer.decode([idx])
+        return self._tokenizer.itos.get(idx) or self._tokenizer.decode([idx])  # which says that it is out of range
 
     def finish(self) -> str:
         return ""

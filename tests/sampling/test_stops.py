@@ -3,7 +3,7 @@
 from itertools import accumulate
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gptmodel.sampling.stops import GrowingText
@@ -64,3 +64,23 @@ def test_the_prompt_is_no_part_of_a_stop_and_may_end_within_a_character() -> Non
     assert (text.prompt, text.push(LETTERS.stoi["c"]), text.stopped) == ("ab", "c", False)
     text = GrowingText(ByteTokenizer(), [0x61, 0xC3], ["b"])
     assert (text.prompt, text.push(0xA9), text.tokens_shown) == ("a", "é", 1)
+
+
+class Cut:
+    """In the place of a tokenizer whose tokens are of any length: an id is an index of `pieces`."""
+
+    def __init__(self, pieces: list[str]) -> None:
+        self.push, self.finish = pieces.__getitem__, str
+
+    def stream(self) -> "Cut":
+        return self
+
+
+@given(pieces=st.lists(st.text("ab", max_size=6), max_size=8), stops=st.lists(st.text("ab", min_size=1), max_size=4))
+@example(pieces=["abc"], stops=["abc", "b"])
+def test_where_tokens_cut_the_text_changes_nothing(pieces: list[str], stops: list[str]) -> None:
+    growing = GrowingText(Cut(pieces), [], stops)  # type: ignore[arg-type]
+    shown = "".join([*map(growing.push, range(len(pieces))), growing.finish()])
+    assert shown == first_to_end("".join(pieces), stops)
+    ends = list(accumulate(map(len, pieces)))
+    assert growing.tokens_shown == sum(end <= len(shown) for end in ends) or "" in pieces

@@ -70,3 +70,9 @@ def test_a_backslash_that_the_model_knows_or_is_to_replace_is_one() -> None:
     assert prompt_text(r"a\n", None, UNIX, sample_params(on_unknown="replace")) == r"a\n"
     assert prompt_text(r"a\n", None, ByteTokenizer(), sample_params()) == r"a\n"
     assert prompt_text(None, None, UNIX, sample_params()) is None
+
+
+def test_an_unknown_character_of_a_prompt_may_be_replaced() -> None:
+    with pytest.raises(DataError, match=r"'€' .*; leave it out, or set sample\.on_unknown to replace$"):
+        prompt_text("a€", None, UNIX, sample_params())
+    assert prompt_text("a€", None, UNIX, sample_params(on_unknown="replace")) == "a€"
