@@ -103,8 +103,9 @@ function bars(token) {
 }
 
 function scale() {
-  const colours = element("i", { ariaHidden: "true" });
-  return element("p", { className: "scale heat" }, "expected", colours, `${STRONGEST} nats and more`);
+  const ariaLabel = `Colours: from expected to ${STRONGEST} nats and more`;
+  const parts = ["expected", element("i"), `${STRONGEST} nats and more`];
+  return element("p", { className: "scale heat", role: "img", ariaLabel }, ...parts);
 }
 
 export async function continueText(pane, { model, text, signal, settings }) {
