@@ -39,18 +39,23 @@ TABS = ("continue", "surprise", "attention", "copied")
 
 
 @pytest.fixture(scope="module")
-def address(alone: "Project", tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server(alone: "Project", tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """A server of a model of ten letters, whose training text is there, and of one of bytes, whose text is not."""
     other = tmp_path_factory.mktemp("other") / "bytes.pth"
     transformer = scramble(small_model(vocab_size=256, block_size=16))
     save_model(other, language_model(transformer, tokenizer=ByteTokenizer()), {})
     port = free_port()
     command = [sys.executable, "-m", "stages.cli", "serve", str(alone.model), str(other), "--port", str(port)]
-    server = subprocess.Popen(command, cwd=alone.folder, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"})
+    process = subprocess.Popen(command, cwd=alone.folder, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"})
     wait_for_answer(f"http://127.0.0.1:{port}/health")
-    yield f"http://127.0.0.1:{port}/"
-    server.terminate()
-    server.wait()
+    yield process, f"http://127.0.0.1:{port}/"
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def address(server: tuple[subprocess.Popen[bytes], str]) -> str:
+    return server[1]
 
 
 @pytest.fixture(scope="module")
@@ -298,3 +303,12 @@ def test_no_other_site_reaches_the_server(browser: "Browser", address: str, tmp_
             assert page.evaluate(ask, [f"{address}v1/models", method]) == "refused"
         page.close()
         site.shutdown()
+
+
+def test_a_server_that_dies_is_told(page: "Page", server: tuple[subprocess.Popen[bytes], str]) -> None:  # the last one
+    panes = start(page, "continue", "abc", max_tokens=8192)
+    panes.locator(".token").nth(20).wait_for()
+    server[0].kill()
+    assert panes.locator(".problem").inner_text().startswith("The server ended before the text was complete.")
+    assert len(written(panes)) > 20
+    assert run(page, "continue", "abc").locator(".problem").inner_text().startswith("The server does not answer.")
