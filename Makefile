@@ -7,7 +7,9 @@ export DVC_NO_ANALYTICS := 1
 SIDE_BY_SIDE := -n logical --maxprocesses 4
 
 .PHONY: repro install dev test test-thorough test-slow lint benchmarks ui clean
+# an unpacked archive has no git, which DVC asks for unless it is told
 repro: install
+	@git rev-parse --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true
 	dvc repro
 
 install: $(VENV)/.installed

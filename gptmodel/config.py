@@ -131,7 +131,7 @@ class TrainParams(Section):
         0.999, "decay rate of AdamW's average of squared gradients; 0.999 is usual", ge=0.0, lt=1.0
     )
     grad_clip: float = key(0.0, "scale gradients down to this norm; 1 is usual, 0 = off", ge=0.0)
-    seed: int = key(1337, "seed of all random numbers", ge=0, lt=2**63)
+    seed: int = key(1337, "seed of all random numbers", ge=0)
     threads: int = key(1, "CPU threads that share a batch; another number gives other bytes", gt=0, le=1024)
     device: Device = key("auto", DEVICE_WORDS)
     compile: bool = key(False, "compile the model; needs a C++ compiler, and half a minute the first time")
@@ -180,7 +180,7 @@ class SampleParams(Section):
     stop: tuple[Text, ...] = key(
         [], 'texts that end a sample and are no part of it, such as ["\\n\\n"]; [] = none', strict=False
     )
-    seed: int = key(1337, "seed of all random numbers", ge=0, lt=2**63)
+    seed: int = key(1337, "seed of all random numbers", ge=0)
     on_unknown: Literal["error", "replace"] = key(
         "error", "what to do with a prompt character that the model does not know"
     )

@@ -1,5 +1,6 @@
 """Files that are either whole or absent, their digests, and JSON in one byte-stable form."""
 
+import errno
 import hashlib
 import json
 import os
@@ -77,6 +78,12 @@ def remove_leftovers(path: Path) -> None:
             leftover.unlink()
 
 
+def check_ends(path: Path) -> None:
+    """Raise OSError for a pipe, a device or a socket: a reader would wait for it, or never come to its end."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.EINVAL, "it is a pipe, a device or a socket, and not a file", str(path))
+
+
 def digest(path: Path, algorithm: str = "sha256") -> str:
     """Return the hex digest of a file, read in chunks (DVC names files by `md5`)."""
     with path.open("rb") as stream:
@@ -95,6 +102,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """Read a JSON file; a ValueError names the file when it is not JSON."""
+    check_ends(path)
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:

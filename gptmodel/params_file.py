@@ -14,6 +14,10 @@ from gptmodel.project import dvc_yaml
 from gptmodel.section import Section
 from gptmodel.wrong_settings import closest, faults_of, shown
 
+EXAMPLE = "train.learning_rate=3e-4"
+MOST_BYTES = 1_000_000
+"""A params file has some thousands of bytes; a device or a text named by mistake may have no end."""
+
 
 def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
     """Read a params file and apply `section.key=value` overrides.
@@ -33,7 +37,7 @@ def checked(values: Mapping[str, Any], where: str) -> Params:
     sections: dict[str, Section] = {}
     for name, section in SECTIONS.items():
         if name not in values:
-            faults.append(f"{name}: section missing (presets/ holds complete files)")
+            faults.append(f"{name}: section missing")
         elif not isinstance(values[name], Mapping):
             faults.append(f"{name} = {shown(values[name])}: has to be a section of keys and values")
         else:
@@ -43,14 +47,19 @@ def checked(values: Mapping[str, Any], where: str) -> Params:
                 faults += faults_of(name, section, error)
     faults += [f"{name}: unknown section{closest(name, Params)}" for name in values if name not in SECTIONS]
     if faults:
-        raise ConfigError(f"{where}: " + "; ".join(faults))
+        complete = " (presets/ holds complete files)" if any(fault.endswith("missing") for fault in faults) else ""
+        raise ConfigError(f"{where}: {'; '.join(faults)}{complete}")
     return Params.model_validate(sections)
 
 
 def read_params(path: Path) -> dict[str, Any]:
     """Read a params file as plain values, unchecked but for being a YAML mapping."""
     try:
-        values = dvc_yaml.parse(path.read_text(encoding="utf-8"))
+        with path.open("rb") as stream:
+            content = stream.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise ConfigError(f"{path}: has more than {MOST_BYTES:,} bytes, so it is no params file; name another one")
+        values = dvc_yaml.parse(content.decode())
     except FileNotFoundError:
         raise ConfigError(
             f"{path}: no such params file; run in the project's folder, or name one with --params"
@@ -71,7 +80,8 @@ def apply_override(values: dict[str, Any], override: str) -> None:
     named = without_password(override)
     match = re.fullmatch(r"([A-Za-z_]\w*)\.([A-Za-z_]\w*)=(.*)", override, re.DOTALL)
     if match is None:
-        raise ConfigError(f"-S {named}: has to be section.key=value, such as -S train.learning_rate=3e-4")
+        example = next((f"{name}.{named}" for name in SECTIONS if _names_key_of(name, override)), EXAMPLE)
+        raise ConfigError(f"-S {named}: has to be section.key=value, such as -S {example}")
     section, key, text = match.groups()
     try:
         value = dvc_yaml.parse(text) if text else ""
@@ -81,3 +91,8 @@ def apply_override(values: dict[str, Any], override: str) -> None:
     if not isinstance(target, dict):
         raise ConfigError(f"-S {named}: {section} is not a section")
     target[key] = value
+
+
+def _names_key_of(section: str, override: str) -> bool:
+    name, equals, _ = override.partition("=")
+    return bool(equals) and name in SECTIONS[section].model_fields

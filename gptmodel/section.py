@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.fields import FieldInfo
 
 
@@ -10,6 +10,13 @@ class Section(BaseModel):
     """A frozen section of params.yaml: no unknown keys, no silent conversion, no NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _fits_a_counter(cls, value: Any) -> Any:
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise ValueError("has to have fewer than 19 digits")
+        return value
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:

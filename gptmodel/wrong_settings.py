@@ -2,6 +2,7 @@
 
 import difflib
 import reprlib
+from datetime import date
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -15,38 +16,42 @@ WANTED = {  # pydantic's type of an error: what would be right
     "finite_number": "a finite number",
     "bool_type": "true or false",
     "string_type": "a text; one that looks like something else needs quotes",
-    "string_too_long": "a text of at most {max_length} characters",
     "string_too_short": "a text that is not empty",
     "tuple_type": "a list, in square brackets",
-    "too_long": "a list of at most {max_length}",
-    "model_type": "an object",
     "literal_error": "{expected}",
     "greater_than": "above {gt}",
     "greater_than_equal": "at least {ge}",
     "less_than": "below {lt}",
     "less_than_equal": "at most {le}",
 }
+OF_OUR_OWN = "Value error, "
+"""What pydantic puts before the words of a check of ours."""
+AS_IN_YAML = {"None": "null", "True": "true", "False": "false", "inf": ".inf", "-inf": "-.inf", "nan": ".nan"}
 
 
 def faults_of(name: str, section: type[BaseModel], error: ValidationError) -> list[str]:
-    """Return a line for each fault: the key, behind the section's name unless that is "", its value, what is right."""
+    """Return a line for each fault: the key, its value, and what would be right.
+
+    `name` is the section's, which stands before its keys; "" where a key is by itself.
+    """
     lines = []
     for fault in error.errors():
-        key = ".".join(str(part) for part in (name, *fault["loc"]) if part != "")
+        place = ".".join(filter(None, (name, *map(str, fault["loc"][:1]))))
         if not fault["loc"]:  # a check of several keys, which words its own line
-            lines.append(fault["msg"].removeprefix("Value error, "))
+            lines.append(fault["msg"].removeprefix(OF_OUR_OWN))
         elif fault["type"] == "extra_forbidden":
-            lines.append(f"{key}: unknown key{closest(str(fault['loc'][0]), section)}")
+            lines.append(f"{place}: unknown key{closest(str(fault['loc'][0]), section)}")
         elif fault["type"] == "missing":
-            lines.append(f"{key}: missing (presets/ holds complete files)")
+            lines.append(f"{place}: missing")
         else:
-            lines.append(f"{key} = {shown(fault['input'])}: {_requirement(fault)}")
+            item = f": item {int(fault['loc'][1]) + 1}" if len(fault["loc"]) > 1 else ""  # of a list
+            lines.append(f"{place}{item} = {shown(fault['input'])}: {_requirement(fault)}")
     return lines
 
 
 def _requirement(fault: ErrorDetails) -> str:
     if fault["type"] not in WANTED:
-        return fault["msg"]
+        return fault["msg"].removeprefix(OF_OUR_OWN)
     limits = {name: _short(limit) for name, limit in fault.get("ctx", {}).items()}
     return f"has to be {WANTED[fault['type']].format(**limits)}"
 
@@ -57,8 +62,9 @@ def _short(limit: Any) -> Any:
 
 def closest(word: str, section: type[BaseModel]) -> str:
     """Return a hint at the name that was meant, or at all that there are."""
-    close = difflib.get_close_matches(word, section.model_fields, n=1)
-    return f", did you mean {close[0]}?" if close else f"; known are {', '.join(section.model_fields)}"
+    short_forms = {"".join(part[0] for part in name.split("_")): name for name in section.model_fields}  # lr
+    close = difflib.get_close_matches(word.lower(), section.model_fields, n=1) or [short_forms.get(word.lower(), "")]
+    return f", did you mean {close[0]}?" if close[0] else f"; known are {', '.join(section.model_fields)}"
 
 
 def shown(value: Any) -> str:
@@ -68,6 +74,10 @@ def shown(value: Any) -> str:
     try:
         text = short.repr(without_password(value) if isinstance(value, str) else value)
     except ValueError:  # an integer of thousands of digits
-        text = f"a very large {type(value).__name__}"
-    text = {"None": "null", "True": "true", "False": "false"}.get(text, text)
+        text = "a very large number"
+    text = AS_IN_YAML.get(text, text)
+    if isinstance(value, bytes):
+        text = "binary data"
+    elif isinstance(value, date):
+        text = value.isoformat()
     return text if len(text) <= 60 else f"{text[:57]}..."

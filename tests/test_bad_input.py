@@ -161,6 +161,22 @@ def model(change: Callable[[dict[str, Any]], Any], *, digest: bool = False) -> B
     return work
 
 
+def link(name: str, target: str) -> Break:
+    def change(folder: Path) -> None:
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(target)
+
+    return change
+
+
+def pipe(name: str) -> Break:
+    def change(folder: Path) -> None:
+        (folder / name).unlink(missing_ok=True)
+        os.mkfifo(folder / name)
+
+    return change
+
+
 def nothing(_: Path) -> None: ...
 
 
@@ -213,7 +229,7 @@ PARAMS = {
     ),
     "null for a number": Case("train", "train.seed = null", params(train={"seed": None})),
     "NaN": Case(
-        "train", "train.learning_rate = nan: has to be a finite number", params(train={"learning_rate": float("nan")})
+        "train", "train.learning_rate = .nan: has to be a finite number", params(train={"learning_rate": float("nan")})
     ),
     "negative learning rate": Case(
         "train", "train.learning_rate = -1.0: has to be above 0", params(train={"learning_rate": -1.0})
@@ -260,6 +276,74 @@ PARAMS = {
     "samples without end": Case("sample", "sample.num_samples = 1000000000000", params(sample={"num_samples": 10**12})),
 }
 
+PARAMS |= {
+    "params file a loop of links": Case(
+        "train", "params.yaml: cannot be read: Too many", link("params.yaml", "params.yaml")
+    ),
+    "params file a device": Case(
+        "train", "/dev/zero: has more than 1,000,000 bytes", nothing, ("--params", "/dev/zero")
+    ),
+    "params file a text by mistake": Case(
+        "train", "has more than 1,000,000 bytes", put(T, b"x" * 1_000_001), ("--params", T)
+    ),
+    "params file of two documents": Case(
+        "train", "expected a single document", put("params.yaml", b"a: 1\n---\nb: 1\n")
+    ),
+    "params file cut in a key": Case(
+        "train",
+        "not valid YAML: line 3, column 7: could not find expected ':'",
+        put("params.yaml", b"train:\n  seed: 1\n  max_"),
+    ),
+    "params file with a character that YAML forbids": Case(
+        "train", "character 3 (counted from 0) is U+0000", put("params.yaml", b"a: \0")
+    ),
+    "params file with a tag": Case("train", "the tag !Thing is not allowed here", put("params.yaml", b"a: !Thing 1")),
+    "params file with a key that is a number": Case(
+        "train", "the key 1 has to be a word", put("params.yaml", b"1: a\n")
+    ),
+    "params file nested without end": Case("train", "it is nested too deeply", put("params.yaml", b"[" * 9000)),
+    "params file with a day that is none": Case(
+        "train", "a date that does not exist", put("params.yaml", b"a: 2026-02-30\n")
+    ),
+    "a section twice": Case("train", "the key train appears twice", put("params.yaml", b"train: {}\ntrain: {}\n")),
+    "a section that is a list": Case(
+        "train", "train = [1]: has to be a section of keys and values", put("params.yaml", b"train: [1]\n")
+    ),
+    "a list for a number": Case("train", "train.seed = [1]: has to be a whole number", params(train={"seed": [1]})),
+    "a number for a list": Case(
+        "train",
+        "model.ngram_orders = 2: has to be a list of whole numbers, such as [2, 3]",
+        params(model={"ngram_orders": 2}),
+    ),
+    "a word in a list of numbers": Case(
+        "train",
+        "model.ngram_orders: item 2 = 'three': has to be a whole number",
+        params(model={"ngram_orders": [2, "three"]}),
+    ),
+    "a date for a number": Case(
+        "train", "train.seed = 2026-01-02: has to be a whole number", nothing, ("-S", "train.seed=2026-01-02")
+    ),
+    "a number for true or false": Case(
+        "train", "train.compile = 1: has to be true or false", params(train={"compile": 1})
+    ),
+    "yes, which DVC reads as a word": Case("train", "train.compile = 'yes'", nothing, ("-S", "train.compile=yes")),
+    "a time, which DVC reads as a word": Case("train", "train.seed = '1:30'", nothing, ("-S", "train.seed=1:30")),
+    "a decimal comma": Case(
+        "train", "train.learning_rate = '0,001': has to be a number", nothing, ("-S", "train.learning_rate=0,001")
+    ),
+    "a count with a unit": Case(
+        "train", "train.max_iters = '5k': has to be a whole number", nothing, ("-S", "train.max_iters=5k")
+    ),
+    "a count of thirty digits": Case("train", "has to have fewer than 19 digits", params(train={"max_iters": 10**30})),
+    "a short form of a key": Case(
+        "train", "train.lr: unknown key, did you mean learning_rate?", params(train={"lr": 1e-3})
+    ),
+    "a key in capitals": Case("train", "did you mean seed?", params(train={"SEED": 1})),
+    "a setting that DVC's words fit, but not ours": Case(
+        "train", "train.seed = 'a\\nb'", params(train={"seed": "a\nb"})
+    ),
+}
+
 TEXTS = {
     "no text": Case("prepare", "data/input.txt: no such text; run `dvc repro fetch`", gone(T)),
     "text empty": Case("prepare", "data/input.txt: is empty", put(T, b"")),
@@ -285,6 +369,17 @@ TEXTS = {
     "train split below a block": Case(
         "train", "the train split has 5 tokens", both(prepared_anew("ab" * 25, "-S", "prepare.train_fraction=0.1"))
     ),
+}
+
+TEXTS |= {
+    "text in UTF-16 without its mark": Case("prepare", "UTF-16", put(T, "hello world, again".encode("utf-16-le"))),
+    "text in UTF-16, the other way round": Case("prepare", "UTF-16", put(T, "hello world, again".encode("utf-16-be"))),
+    "text in UTF-32": Case("prepare", "UTF-32", put(T, "hello world, again".encode("utf-32"))),
+    "text in Windows-1252": Case("prepare", "1252", put(T, "Überall naïve Cafés, über alles".encode("cp1252"))),
+    "text of a mark alone": Case("prepare", T, put(T, b"\xef\xbb\xbf")),
+    "text a loop of links": Case("prepare", "data/input.txt: ", link(T, "input.txt")),
+    "text a link to nothing": Case("prepare", "data/input.txt: no such text", link(T, "nowhere.txt")),
+    "text a pipe": Case("prepare", "data/input.txt: ", pipe(T)),
 }
 
 PREPARED = {
@@ -338,7 +433,9 @@ MODELS = {
     "evaluate without a model": Case("evaluate", "models/model.pth: no such model", gone(M)),
     "another model that is missing": Case("sample", "x.pth: no such model", nothing, ("--model", "x.pth")),
     "model a folder": Case("sample", "models: cannot be read: Is a directory", nothing, ("--model", "models")),
-    "model a device": Case("sample", "/dev/zero: cannot be read: it is a device", nothing, ("--model", "/dev/zero")),
+    "model a device": Case(
+        "sample", "/dev/zero: cannot be read: it is a pipe, a device or a socket", nothing, ("--model", "/dev/zero")
+    ),
     "model a name without end": Case("sample", "File name too long", nothing, ("--model", "x" * 300)),
     "model empty": Case("sample", "models/model.pth: not a model file, or damaged", put(M, b"")),
     "model a text": Case("sample", "not a model file, or damaged", put(M, TEXT.encode())),
@@ -441,6 +538,41 @@ FETCHES = {
     "a folder where the text goes": Case("fetch", "data/input.txt: is a folder", as_folder(T)),
 }
 
+FETCHES |= {
+    "a pipe as the source": Case(
+        "fetch",
+        "pipe.txt: is a pipe, a device or a socket",
+        both(gone(T), pipe("pipe.txt")),
+        ("-S", "fetch.source=pipe.txt"),
+    ),
+    "a device as the source": Case(
+        "fetch", "/dev/zero: is a pipe, a device or a socket", gone(T), ("-S", "fetch.source=/dev/zero")
+    ),
+    "a loop of links as the source": Case(
+        "fetch", "cannot be read", both(gone(T), link("l.txt", "l.txt")), ("-S", "fetch.source=l.txt")
+    ),
+    "a password in the source": Case(
+        "fetch",
+        "error: http://127.0.0.1:9/t: cannot be fetched",
+        gone(T),
+        ("-S", "fetch.source=http://user:secret@127.0.0.1:9/t", "-S", "fetch.sha256=" + "a" * 64),
+    ),
+}
+
+DAMAGE = {
+    "token file a pipe": Case("train", "train.bin: ", pipe(TOKENS)),
+    "token file a loop of links": Case("train", "train.bin: ", link(TOKENS, "train.bin")),
+    "tokenizer not UTF-8": Case("train", "tokenizer.json", put(TOKENIZER, b'{"kind": "\xff"}')),
+    "tokenizer nested without end": Case("train", "tokenizer.json", put(TOKENIZER, b"[" * 100_000)),
+    "model a pipe": Case("sample", "models/model.pth: ", pipe(M)),
+    "model a loop of links": Case("sample", "models/model.pth: ", link(M, "model.pth")),
+    "history not UTF-8": Case("evaluate", "metrics/history.csv", put("metrics/history.csv", b"\xff\xfe")),
+    "history empty": Case("evaluate", "metrics/history.csv", put("metrics/history.csv", b"")),
+    "a pipeline that is no YAML": Case("train", "dvc.yaml: not valid YAML", put("dvc.yaml", b"stages: [")),
+    "a pipeline without the stage": Case("train", "dvc.yaml: has no stage train", put("dvc.yaml", b"stages: {}\n")),
+    "a pipeline with other deps": Case("train", "dvc.yaml: ", put("dvc.yaml", b"stages: {train: {cmd: x, deps: 3}}\n")),
+}
+
 LINES = {
     "no command": Case("", "Missing command; see --help"),
     "an unknown command": Case("tarin", "No such command 'tarin'"),
@@ -479,7 +611,7 @@ LINES = {
     "out without end": Case("prepare", "File name too long; give it a shorter name", nothing, ("--out", "x" * 300)),
 }
 
-TABLE = {**PARAMS, **TEXTS, **PREPARED, **MODELS, **PROMPTS, **FETCHES, **LINES}
+TABLE = {**PARAMS, **TEXTS, **PREPARED, **MODELS, **PROMPTS, **FETCHES, **DAMAGE, **LINES}
 
 
 @pytest.fixture
@@ -493,8 +625,8 @@ def copy(project: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 def test_the_table_is_long() -> None:
-    assert len(TABLE) == sum(map(len, (PARAMS, TEXTS, PREPARED, MODELS, PROMPTS, FETCHES, LINES)))
-    assert len(TABLE) >= 120
+    assert len(TABLE) == sum(map(len, (PARAMS, TEXTS, PREPARED, MODELS, PROMPTS, FETCHES, DAMAGE, LINES)))
+    assert len(TABLE) >= 171
 
 
 @pytest.mark.parametrize("name", TABLE)

@@ -1,5 +1,7 @@
 """params files: every mistake is an error of one line that names the key, the value and what would be right."""
 
+import re
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +10,10 @@ import yaml
 from model_helpers import ROOT, model_params, small_params, small_values
 from pydantic import BaseModel, ValidationError
 
-from gptmodel.config import TUTORIAL, ModelParams, Params, Sizes, Switches
+from gptmodel.config import SECTIONS, TUTORIAL, ModelParams, Params, Sizes, Switches
 from gptmodel.errors import ConfigError
 from gptmodel.ignored_settings import ignored_settings
-from gptmodel.params_file import load_params
+from gptmodel.params_file import checked, load_params
 from gptmodel.wrong_settings import WANTED
 
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
@@ -109,8 +111,8 @@ FAULTS = [
     ("train", "learning_rate", 0.0, "train.learning_rate = 0.0: has to be above 0"),
     ("train", "learning_rate", True, "train.learning_rate = true: has to be a number"),
     ("train", "learning_rate", "fast", "train.learning_rate = 'fast': has to be a number"),
-    ("train", "learning_rate", float("nan"), "train.learning_rate = nan: has to be a finite number"),
-    ("train", "learning_rate", float("inf"), "train.learning_rate = inf: has to be a finite number"),
+    ("train", "learning_rate", float("nan"), "train.learning_rate = .nan: has to be a finite number"),
+    ("train", "learning_rate", float("inf"), "train.learning_rate = .inf: has to be a finite number"),
     ("train", "lr_schedule", "step", "train.lr_schedule = 'step'"),
     ("train", "min_lr", -0.1, "train.min_lr = -0.1: has to be at least 0"),
     ("train", "min_lr", 0.02, "train.min_lr = 0.02: has to be at most train.learning_rate = 0.01"),
@@ -123,7 +125,13 @@ FAULTS = [
     ("train", "beta2", None, "train.beta2 is null: optimizer adamw needs it"),
     ("train", "grad_clip", -1.0, "train.grad_clip = -1.0"),
     ("train", "seed", -1, "train.seed = -1"),
-    ("train", "seed", 2**63, f"train.seed = {2**63}"),
+    ("train", "seed", 2**63, f"train.seed = {2**63}: has to have fewer than 19 digits"),
+    (
+        "train",
+        "max_iters",
+        10**30,
+        "train.max_iters = 1000000000000000000000000000000: has to have fewer than 19 digits",
+    ),
     ("train", "threads", 0, "train.threads = 0"),
     ("train", "threads", 1025, "train.threads = 1025"),
     ("train", "device", "gpu", "train.device = 'gpu': has to be 'auto', 'cpu', 'cuda' or 'mps'"),
@@ -148,9 +156,9 @@ FAULTS = [
     ("model", "ngram_orders", [2, 2], "model.ngram_orders = [2, 2]: needs distinct orders"),
     ("model", "ngram_orders", 2, "model.ngram_orders = 2: has to be a list, in square brackets"),
     ("model", "ngram_orders", None, "model.ngram_orders = null"),
-    ("model", "ngram_orders", ["2"], "model.ngram_orders.0 = '2': has to be a whole number"),
-    ("model", "ngram_orders", [True], "model.ngram_orders.0 = true: has to be a whole number"),
-    ("model", "ngram_orders", [2.0], "model.ngram_orders.0 = 2.0: has to be a whole number"),
+    ("model", "ngram_orders", ["2"], "model.ngram_orders: item 1 = '2': has to be a whole number"),
+    ("model", "ngram_orders", [True], "model.ngram_orders: item 1 = true: has to be a whole number"),
+    ("model", "ngram_orders", [2.0], "model.ngram_orders: item 1 = 2.0: has to be a whole number"),
     ("model", "ngram_orders", "23", "model.ngram_orders = '23'"),
     ("model", "kneser_ney", 2, "model.kneser_ney_share = 0: leaves no weight for model.kneser_ney = 2"),
     ("model", "kneser_ney", 17, "model.kneser_ney = 17: has to be at most 16"),
@@ -177,8 +185,8 @@ FAULTS = [
     ("sample", "top_p", 0.0, "sample.top_p = 0.0"),
     ("sample", "top_p", 1.1, "sample.top_p = 1.1"),
     ("sample", "stop", "the end", "sample.stop = 'the end': has to be a list, in square brackets"),
-    ("sample", "stop", ["\n", ""], "sample.stop.1 = '': has to be a text that is not empty"),
-    ("sample", "stop", [5], "sample.stop.0 = 5: has to be a text"),
+    ("sample", "stop", ["\n", ""], "sample.stop: item 2 = '': has to be a text that is not empty"),
+    ("sample", "stop", [5], "sample.stop: item 1 = 5: has to be a text"),
     ("sample", "seed", -1, "sample.seed = -1"),
     ("sample", "on_unknown", "skip", "sample.on_unknown = 'skip'"),
     ("sample", "threads", 0, "sample.threads = 0"),
@@ -200,6 +208,33 @@ def test_a_wrong_value_is_named_with_what_would_be_right(
     message = fault(tmp_path, changed(section, **{key: value}))
     assert expected in message
     assert not {"should", "Input", "valid"} & set(message.split())  # pydantic's words
+
+
+WRONG = [None, "word", "", "a\nb", "\x1b[31m", "3", "x" * 10_000, True, -1, 0, 3.0, 10**400, float("inf"), float("nan")]
+WRONG += [[], [1], ["a"], [[1]], {}, {"a": 1}, b"ab", date(2026, 1, 2), datetime(2026, 1, 2, 3)]
+INSIDE = re.compile(
+    r"\b(tuple|float|int|dict|bool|str|None|NoneType|True|False|inputs?|fields?|instances?|should|valid|literals?"
+    r"|datetime|pydantic|ctx|isinstance|argument)\b|b'|\n"
+)
+"""Words of the program, which a user need not know."""
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_no_value_of_any_key_is_answered_in_the_words_of_the_program(section: str) -> None:
+    lines = []
+    for key in SECTIONS[section].model_fields:
+        for value in WRONG:
+            try:
+                checked(changed(section, **{key: value}), "params.yaml")
+            except ConfigError as error:
+                lines.append(str(error))
+                if f"{section}.{key}" not in lines[-1]:
+                    pytest.fail(f"{lines[-1]} does not name {section}.{key}")
+    assert len(lines) > 10 * len(SECTIONS[section].model_fields)
+    for line in lines:
+        words = re.sub(rf"\b{section}\.\w+|'[^']*'", "", line)  # but for keys, and for values as they were written
+        assert not INSIDE.search(words), line
+        assert len(line) < 400
 
 
 def test_every_wording_of_a_fault_is_seen_above() -> None:
@@ -280,8 +315,13 @@ TEXTS: list[tuple[str | bytes, str]] = [
     ("# nothing", "has to hold sections"),
     ("just text", "has to hold sections"),
     ("- a\n- b", "has to hold sections"),
-    ("train: {seed: 0x" + "f" * 9000 + "}", "train.seed = a very large int"),
-    ("[" * 500, "not valid YAML"),
+    ("train: {seed: 0x" + "f" * 9000 + "}", "train.seed = a very large number"),
+    ("[" * 5000, "not valid YAML: it is nested too deeply"),
+    ("a: 1\nb: [1,\nc: 2", "not valid YAML: line 3, column 5: expected ',' or ']', but got the end of the text"),
+    ("x: !!bool perhaps", "not valid YAML"),
+    ("x: !thing 1", "the tag !thing is not allowed here"),
+    ("null: {}", "the key null has to be a word"),
+    ("x: 1" + " " * 1_000_000, "has more than 1,000,000 bytes, so it is no params file"),
     ("{a: " * 500 + "1" + "}" * 500, "not valid YAML"),
     ("a: &a [*a]", "a: unknown section"),
     ("train: &a {batch_size: *a}", "train.batch_size = "),
@@ -349,7 +389,9 @@ def test_the_last_override_of_a_key_stands_and_supplies_what_is_missing(tmp_path
     ("override", "expected"),
     [
         ("train", "-S train: has to be section.key=value"),
-        ("seed=1", "-S seed=1: has to be section.key=value"),
+        ("seed=1", "-S seed=1: has to be section.key=value, such as -S train.seed=1"),
+        ("train.lr=1", "train.lr: unknown key, did you mean learning_rate?"),
+        ("TRAIN.seed=1", "TRAIN: unknown section, did you mean train?"),
         ("train.seed", "has to be section.key=value"),
         ("train.seed.x=1", "has to be section.key=value"),
         (" train.seed=1", "has to be section.key=value"),
@@ -359,7 +401,7 @@ def test_the_last_override_of_a_key_stands_and_supplies_what_is_missing(tmp_path
         ("train.seed=x", "train.seed = 'x'"),
         ("train.seed=", "train.seed = ''"),
         ("train.seed=null", "train.seed = null"),
-        ("train.seed=[1", "the value is not valid YAML"),
+        ("train.seed=[1", "the value is not valid YAML: expected ',' or ']', but got the end of the text"),
         ("train.seed={a: 1, a: 2}", "the key a appears twice"),
         ("train.seed=" + "9" * 5000, "not valid YAML"),
         ("train.seed=" + "[" * 500, "not valid YAML"),

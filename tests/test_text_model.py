@@ -16,6 +16,7 @@ import gptmodel
 from gptmodel.checkpoint.model_file import save_model
 from gptmodel.config import SampleParams
 from gptmodel.errors import CheckpointError, ConfigError, DataError, GptModelError
+from gptmodel.language_model import LanguageModel
 from gptmodel.nn.transformer import TransformerModel
 from gptmodel.text_model import TextModel
 from gptmodel.tokenizers.base import Tokenizer
@@ -96,7 +97,7 @@ def test_what_a_model_says_of_itself(model: TextModel) -> None:
         ({"temperature": "hot"}, "temperature = 'hot': has to be a number"),
         ({"top_p": 2.0}, "top_p = 2.0: has to be at most 1"),
         ({"max_new_tokens": 0}, "max_new_tokens = 0: has to be above 0"),
-        ({"stop": [""]}, "stop.0 = '': has to be a text that is not empty"),
+        ({"stop": [""]}, "stop: item 1 = '': has to be a text that is not empty"),
         ({"stop": 5}, "stop = 5: has to be a list, in square brackets"),
         ({"prompt": ""}, "prompt = '': has to be a text that is not empty"),
         ({"prompt": 5}, "prompt = 5: has to be a text; one that looks like something else needs quotes"),
@@ -150,3 +151,27 @@ def test_importing_the_package_takes_no_library_and_no_time() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+def test_the_lines_of_the_documents_run_where_a_model_is(tmp_path: Path) -> None:
+    save_model(tmp_path / "models" / "model.pth", ascii_model(), {})
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    blocks = [
+        block
+        for page in pages
+        for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+        if "gptmodel.load(" in block
+    ]
+    assert blocks
+    for code in set(blocks):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        result = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.startswith("ROMEO:")
+
+
+def ascii_model() -> LanguageModel:
+    tokenizer = CharTokenizer("\n" + "".join(map(chr, range(32, 127))))
+    return language_model(scramble(small_model(vocab_size=tokenizer.vocab_size)), tokenizer=tokenizer)

@@ -19,7 +19,7 @@ from torch import Tensor
 from gptmodel.checkpoint.archive import ArchiveError, load_archive
 from gptmodel.config import ModelParams
 from gptmodel.errors import CheckpointError, DataError
-from gptmodel.files import atomic_write, json_bytes
+from gptmodel.files import atomic_write, check_ends, json_bytes
 from gptmodel.kneser_ney import KneserNey, longest_order
 from gptmodel.language_model import LanguageModel
 from gptmodel.nn.transformer import TransformerModel
@@ -77,8 +77,7 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> LanguageModel:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        if path.exists() and not path.is_file() and not path.is_dir():
-            raise CheckpointError(f"{path}: cannot be read: it is a device or a pipe, and not a file")
+        check_ends(path)
         with path.open("rb") as stream:
             content = load_archive(stream)
     except FileNotFoundError:

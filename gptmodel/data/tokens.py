@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gptmodel.errors import DataError
-from gptmodel.files import atomic_writer, naming
+from gptmodel.files import atomic_writer, check_ends, naming
 
 MAGIC = b"GPTTOKEN"
 VERSION = 1
@@ -97,6 +97,7 @@ def open_tokens(path: Path) -> TokenFile:
     Raises DataError, naming the file and the mend.
     """
     try:
+        check_ends(path)
         with path.open("rb") as stream:
             header = stream.read(HEADER_BYTES)
             size = stream.seek(0, 2)

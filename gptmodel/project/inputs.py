@@ -57,10 +57,15 @@ def _definition(pipeline: Path, stage: str) -> dict[str, Any]:
     if not pipeline.is_file():
         return {}
     try:
-        return dict(dvc_yaml.parse(pipeline.read_text(encoding="utf-8"))["stages"][stage])
+        definition = dict(dvc_yaml.parse(pipeline.read_text(encoding="utf-8"))["stages"][stage])
+        for key in ("deps", "params"):
+            items = definition.get(key, [])
+            if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+                raise ValueError(f"{stage}: {key} has to be a list of names")
     except (OSError, ValueError, LookupError, TypeError) as error:
         reason = f"has no stage {stage}" if isinstance(error, LookupError | TypeError) else str(error)
         raise DataError(f"{pipeline}: {reason}; `git restore dvc.yaml` brings the committed one back") from None
+    return definition
 
 
 def _digests(paths: list[str]) -> dict[str, str]:

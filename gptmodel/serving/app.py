@@ -98,7 +98,7 @@ class Api:
             "seed": task.params.seed,
         }
         if body.stream:
-            usage_asked = body.stream_options is not None and body.stream_options.include_usage
+            usage_asked = body.stream_options == {"include_usage": True}
             return _Stream(job, _events(job, head, task, usage_asked=usage_asked))
         pieces = joined([piece for turn in await _all(job, request) for piece in turn])
         choices = [choice(piece, task.logprobs) for piece in pieces]

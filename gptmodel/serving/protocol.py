@@ -6,11 +6,11 @@ Source: OpenAI's API reference, "Completions", as the `openai` package 3.57 spea
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
 
-from gptmodel.config import SampleParams, Text
+from gptmodel.config import SampleParams
 from gptmodel.errors import DataError
 from gptmodel.sampling.generate import default_prompt
 from gptmodel.section import Section
@@ -21,7 +21,7 @@ from gptmodel.wrong_settings import faults_of
 BODY_BYTES = 1_000_000
 PROMPT_TOKENS = 1 << 16
 """Of all prompts of a request; and as many tokens may be drawn for it, over all its choices."""
-StopText = Annotated[Text, Field(max_length=100)]
+STOPS, STOP_CHARACTERS = 4, 100
 Body = TypeVar("Body", bound=Section)
 
 
@@ -40,12 +40,6 @@ class ApiError(Exception):
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
 
-class StreamOptions(Section):
-    """Settings of a stream."""
-
-    include_usage: bool = False
-
-
 class CompletionBody(Section):
     """A request for a completion. The last keys are OpenAI's that have to be as if they were absent."""
 
@@ -57,11 +51,11 @@ class CompletionBody(Section):
     top_k: int = Field(0, ge=0)
     n: int = Field(1, gt=0, le=16)
     stream: bool = False
-    stream_options: StreamOptions | None = None
+    stream_options: Any = None
     logprobs: int | None = Field(None, ge=0, le=20)
     echo: bool = False
-    stop: tuple[StopText, ...] = Field((), max_length=4, strict=False)
-    seed: int | None = Field(None, ge=0, lt=2**63)
+    stop: Any = None
+    seed: int | None = Field(None, ge=0)
     user: str | None = None
     suffix: Any = None
     best_of: Any = None
@@ -89,8 +83,6 @@ def parsed(content: bytes, kind: type[Body]) -> Body:
     """Return a request's body; ApiError says what is wrong with it. A key whose value is null counts as absent."""
     values = _json_object(content)
     values = {key: value for key, value in values.items() if value is not None}
-    if isinstance(values.get("stop"), str):
-        values["stop"] = [values["stop"]]
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -140,7 +132,7 @@ def wanted(body: CompletionBody, tokenizer: Tokenizer) -> Wanted:
         "temperature": body.temperature,
         "top_k": body.top_k,
         "top_p": body.top_p,
-        "stop": body.stop,
+        "stop": _stops(body.stop),
         "seed": secrets.randbelow(1 << 32) if body.seed is None else body.seed,
     }
     params = SampleParams.model_validate(SampleParams.defaults() | settings)
@@ -158,8 +150,20 @@ def _check_supported(body: CompletionBody) -> None:
     for name, values in absent.items():
         if getattr(body, name) not in values:
             raise ApiError(400, f"{name} is not supported; leave it out", name, "unsupported_parameter")
-    if body.stream_options is not None and not body.stream:
+    if body.stream_options is None:
+        return
+    if not body.stream:
         raise ApiError(400, "stream_options: needs stream = true", "stream_options")
+    if body.stream_options not in ({}, {"include_usage": True}, {"include_usage": False}):
+        raise ApiError(400, 'stream_options: has to be {"include_usage": true} or left out', "stream_options")
+
+
+def _stops(value: Any) -> list[str]:
+    stops = [] if value is None else value if isinstance(value, list) else [value]
+    if len(stops) > STOPS or not all(isinstance(stop, str) and 0 < len(stop) <= STOP_CHARACTERS for stop in stops):
+        texts = f"a text or a list of at most {STOPS} texts, each of 1 to {STOP_CHARACTERS} characters"
+        raise ApiError(400, f"stop: has to be {texts}", "stop")
+    return stops
 
 
 def _prompts(value: Any, tokenizer: Tokenizer) -> Sequence[Any]:

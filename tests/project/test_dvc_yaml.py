@@ -55,7 +55,7 @@ def test_nan_is_a_number() -> None:
         ("a: 1\na: 2", "the key a appears twice"),
         ("b: {a: 1, a: 1}", "the key a appears twice"),
         ("1: a", "the key 1 has to be a word"),
-        ("null: a", "the key None has to be a word"),
+        ("null: a", "the key null has to be a word"),
         ("? [a, b]\n: 1", "has to be a word"),
         (f"{BOMB}\n? *l11\n: 1", "has to be a word"),
         (f"{BOMB}\na: *l11\na: *l11", "the key a appears twice"),

@@ -59,7 +59,7 @@ BODIES: dict[str, tuple[bytes, int, str]] = {
     "not UTF-8": (b'{"prompt": "\xff"}', 400, "the body is not JSON"),
     "deep": (b'{"prompt": ' + b"[" * 200_000 + b"]" * 200_000 + b"}", 400, "nested too deeply"),
     "NaN": (b'{"prompt": "ab", "temperature": NaN}', 400, "NaN is no number"),
-    "infinite": (b'{"prompt": "ab", "temperature": 1e999}', 400, "temperature = inf: has to be a finite number"),
+    "infinite": (b'{"prompt": "ab", "temperature": 1e999}', 400, "temperature = .inf: has to be a finite number"),
     "digits": (b'{"prompt": "ab", "seed": ' + b"9" * 9000 + b"}", 400, "the body is not JSON"),
     "half a character": (b'{"prompt": "\\ud800"}', 400, "half of a character"),
     "half a name": (b'{"model": "\\udc80"}', 400, "half of a character"),
@@ -86,6 +86,10 @@ def test_a_large_body_in_chunks_is_refused_on_the_way(server: Running) -> None:
         assert client.recv(4096).startswith(b"HTTP/1.1 413 ")
 
 
+STOP = "stop: has to be a text or a list of at most 4 texts, each of 1 to 100 characters"
+OPTIONS = 'stream_options: has to be {"include_usage": true} or left out'
+
+
 @pytest.mark.parametrize(
     ("body", "status", "param", "message"),
     [
@@ -102,21 +106,21 @@ def test_a_large_body_in_chunks_is_refused_on_the_way(server: Running) -> None:
         ({"top_p": 0}, 400, "top_p", "top_p = 0: has to be above 0"),
         ({"top_k": -1}, 400, "top_k", "top_k = -1: has to be at least 0"),
         ({"seed": -1}, 400, "seed", "seed = -1: has to be at least 0"),
-        ({"seed": 2**63}, 400, "seed", "seed = 9223372036854775808: has to be below 9223372036854775808"),
+        ({"seed": 2**63}, 400, "seed", "seed = 9223372036854775808: has to have fewer than 19 digits"),
         ({"logprobs": 21}, 400, "logprobs", "logprobs = 21: has to be at most 20"),
         ({"logprobs": True}, 400, "logprobs", "logprobs = true: has to be a whole number"),
-        ({"stop": ["a"] * 5}, 400, "stop", "has to be a list of at most 4"),
-        ({"stop": "a" * 101}, 400, "stop", "has to be a text of at most 100 characters"),
-        ({"stop": ""}, 400, "stop", "stop.0 = '': has to be a text that is not empty"),
-        ({"stop": 5}, 400, "stop", "stop = 5: has to be a list"),
+        ({"stop": ["a"] * 5}, 400, "stop", STOP),
+        ({"stop": "a" * 101}, 400, "stop", STOP),
+        ({"stop": ""}, 400, "stop", STOP),
+        ({"stop": 5}, 400, "stop", STOP),
         ({"suffix": "x"}, 400, "suffix", "suffix is not supported; leave it out"),
         ({"best_of": 3}, 400, "best_of", "best_of is not supported; leave it out"),
         ({"presence_penalty": 0.5}, 400, "presence_penalty", "presence_penalty is not supported; leave it out"),
         ({"frequency_penalty": 1}, 400, "frequency_penalty", "frequency_penalty is not supported; leave it out"),
         ({"logit_bias": {"5": 1}}, 400, "logit_bias", "logit_bias is not supported; leave it out"),
         ({"stream_options": {"include_usage": True}}, 400, "stream_options", "stream_options: needs stream = true"),
-        ({"stream": True, "stream_options": {"x": 1}}, 400, "stream_options", "stream_options.x: unknown key"),
-        ({"stream": True, "stream_options": 5}, 400, "stream_options", "stream_options = 5: has to be an object"),
+        ({"stream": True, "stream_options": {"x": 1}}, 400, "stream_options", OPTIONS),
+        ({"stream": True, "stream_options": 5}, 400, "stream_options", OPTIONS),
         ({"prompt": ""}, 400, "prompt", "the prompt is empty: give at least one character"),
         ({"prompt": []}, 400, "prompt", "the prompt is empty: give at least one character"),
         ({"prompt": [[]]}, 400, "prompt", "the prompt is empty: give at least one character"),
