@@ -1,4 +1,6 @@
-"""Bytes, time spans and lists as people read them."""
+"""Bytes, time spans, lists and settings as people read them."""
+
+from typing import Any
 
 
 def size(count: float) -> str:
@@ -33,3 +35,10 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02} s"
     return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def setting(value: Any) -> str:
+    """Return the value of a setting as one would write it behind -S."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"[{','.join(map(setting, value))}]" if isinstance(value, list | tuple) else str(value)

@@ -7,6 +7,7 @@ import typer
 
 from gptmodel.errors import GptModelError
 from stages import (
+    baselines,
     compare,
     doctor,
     evaluate,
@@ -25,9 +26,9 @@ from stages import (
 from stages.command import main, new_app, say
 
 app = new_app(help="Train, evaluate and sample a GPT on your own text. `dvc repro` runs all stages.")
-for stage in (fetch, prepare, train, evaluate, sample, report, plan):  # as they are by themselves
+for stage in (fetch, prepare, baselines, train, evaluate, sample, report, plan):  # as they are by themselves
     app.registered_commands += stage.app.registered_commands
-for command in (compare.compare, preset.preset, serve.serve, ui.ui, sync.sync, verify.verify, doctor.doctor):
+for command in (serve.serve, compare.compare, preset.preset, ui.ui, sync.sync, verify.verify, doctor.doctor):
     app.command()(command)
 
 

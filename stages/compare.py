@@ -34,13 +34,13 @@ def compare(names: Names, as_json: JsonOption = False, html: HtmlOption = None) 
 
     data = load_prepared(Layout().prepared) if Layout().prepared.is_dir() else None
     with tempfile.TemporaryDirectory() as folder:
-        comparison = Comparison.of(scored([find(name, Path(folder)) for name in names], data))
+        runs, text = scored([find(name, Path(folder)) for name in names], data)
+    comparison = Comparison.of(runs)
     if as_json:
         say(json_bytes(comparison.values()).decode(), end="")
     else:
         for line in comparison.lines():
             say(line)
     if html is not None:
-        text = data.tokenizer.decode(data.val.ids).encode() if data is not None else b""
         atomic_write(html, page(comparison, text).encode())
         note(f"note: {html} shows where they differ most")

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gptmodel.errors import ConfigError, DataError
+from gptmodel.errors import ConfigError, DataError, GptModelError
 from gptmodel.project.layout import Layout, project_root
 from gptmodel.project.trained import Trained, at_path, of_revision
 from stages.command import note
@@ -23,30 +23,35 @@ def find(name: str, folder: Path) -> Trained:
     from gptmodel.tracking.lookup import tracked_model
 
     root = project_root().resolve()
-    trained = at_path(name) or of_revision(root, name)
-    if trained is None and (files := tracked_model(root, name.removeprefix("runs:/"), folder)):
-        trained = Trained(name, *files)
-    if trained is None:
-        raise ConfigError(
-            f"{name}: there is no such model file, no such git revision or DVC experiment in {root}, and no such run "
-            f"in MLflow at {store_address(root)}; `dvc exp show` and `gptmodel ui` show the names"
-        )
-    return trained
+    absent: GptModelError = ConfigError(
+        f"{name}: there is no such model file, no such git revision or DVC experiment in {root}, and no such run "
+        f"in MLflow at {store_address(root)}; `dvc exp show` and `gptmodel ui` show the names"
+    )
+    try:
+        if trained := at_path(name) or of_revision(root, name):
+            return trained
+    except DataError as error:  # a run may be called by a commit
+        absent = error
+    if files := tracked_model(root, name.removeprefix("runs:/"), folder):
+        return Trained(name, *files)
+    raise absent
 
 
-def scored(contenders: list[Trained], data: "PreparedData | None") -> "list[Run]":
-    """Load each model, and score it on the held-out text where evaluate's figures are not there.
+def scored(contenders: list[Trained], data: "PreparedData | None") -> "tuple[list[Run], bytes]":
+    """Load each model, and score it where evaluate did not; return the held-out text too, if it is here.
 
     DataError for models of different texts. `data` is the project's, if it has one.
     """
     from gptmodel.checkpoint.model_file import load_model
-    from gptmodel.evaluation.held_out import held_out_digests
+    from gptmodel.evaluation.baselines import text_bytes
+    from gptmodel.evaluation.held_out import held_out_digests, is_held_out
 
     models = [load_model(trained.model) for trained in contenders]
     if len({held_out_digests(model) for model in models}) > 1 or None in map(held_out_digests, models):
         for trained, model in zip(contenders, models, strict=True):
             _check_text(trained, model, data)
-    return [_run(trained, model, data) for trained, model in zip(contenders, models, strict=True)]
+    runs = [_run(trained, model, data) for trained, model in zip(contenders, models, strict=True)]
+    return runs, text_bytes(data, data.val.ids) if data is not None and is_held_out(models[0], data) else b""
 
 
 def _check_text(trained: Trained, model: "LanguageModel", data: "PreparedData | None") -> None:

@@ -19,7 +19,7 @@ def fetch(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = No
     from gptmodel.data.sources import fetch_text
     from gptmodel.files import digest
     from gptmodel.project.inputs import text_in_lock
-    from stages.progress import DownloadReporter
+    from stages.download_progress import DownloadReporter
 
     layout, root = Layout(out), project_root()
     with closing(DownloadReporter(without_password(params.fetch.source), params.runtime.progress)) as reporter:

@@ -15,13 +15,14 @@ def judge_model(params_file: Path | None, params: "Params", model_file: Path, ou
     """Score both splits, and write what is to be written; without a params file this is a trial."""
     from gptmodel.checkpoint.model_file import load_model
     from gptmodel.compute.place import Place
-    from gptmodel.data.prepared import load_prepared
+    from gptmodel.data.prepared import VAL, load_prepared
+    from gptmodel.evaluation.baselines import read_baselines, standing
     from gptmodel.evaluation.history import history_beside
+    from gptmodel.evaluation.outputs import write_outputs
     from gptmodel.evaluation.plots import plot_evaluation
     from gptmodel.evaluation.report import judge
     from gptmodel.evaluation.score_store import ScoreStore
     from gptmodel.evaluation.scores import score
-    from gptmodel.files import write_json
     from gptmodel.project.inputs import Inputs
     from stages.tracked import log_evaluation, run_tracker
 
@@ -39,12 +40,14 @@ def judge_model(params_file: Path | None, params: "Params", model_file: Path, ou
     with run_tracker(run_json, mlflow=params.runtime.mlflow) as tracker:
         scores = scores or score(model, data, place, params.evaluate.max_tokens)
         report = judge(scores, params.evaluate.overfit_gap, history)
+        bits = read_baselines(Layout().metrics("baselines"), data.digests()[VAL])
+        lines = [*report.lines(), *standing(bits, report.metrics()["val"]["bits_per_byte"])]
         if inputs is not None:
             inputs.check()
         if in_place:
             store.save(scores)
         if in_place or out != Path():
-            write_json(target.metrics("evaluate"), report.metrics(), in_order=True)
+            write_outputs(report, target)
             plot_evaluation(target.plots, history, scores.train.loss.by_position(), scores.val.loss.by_position())
-            log_evaluation(tracker, report.metrics(), history[-1].iteration if history else 0, target)
-    (tell if in_place or out != Path() else say)("\n".join(report.lines()))
+            log_evaluation(tracker, report.metrics(), lines, history[-1].iteration if history else 0, target)
+    (tell if in_place or out != Path() else say)("\n".join(lines))

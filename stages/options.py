@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PARAMS_FILE = Path("params.yaml")
 MODEL_FILE = Layout().model
-FOLDERS = ("data", "data/prepared", "models", "metrics", "plots", "samples", "reports")
+FOLDERS = ("data", "data/prepared", "models", "metrics", "plots", "samples", "reports", "evaluation")
 
 
 def _writable(out: Path) -> Path:

@@ -2,13 +2,14 @@
 
 import sys
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
-from gptmodel.units import size
 from stages.command import note, tell
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.progress import Progress, TaskID
 
     from gptmodel.config import Params
@@ -26,9 +27,16 @@ def chosen_style(progress: str) -> str:
 class Reporter:
     """Tells the user and the tracker how a training goes."""
 
-    def __init__(self, tracker: "Tracker", params: "Params", first_iteration: int) -> None:
+    def __init__(
+        self,
+        tracker: "Tracker",
+        params: "Params",
+        first_iteration: int,
+        write_metrics: "Callable[[], object] | None" = None,
+    ) -> None:
         self.style = chosen_style(params.runtime.progress)
         self.tracker = tracker
+        self.write_metrics = write_metrics  # at each evaluation, for those who watch the files
         self.first_iteration, self.max_iters = first_iteration, params.train.max_iters
         self.iteration = first_iteration
         self.batch_tokens = params.train.batch_size * params.model.block_size
@@ -79,6 +87,9 @@ class Reporter:
             {"train_loss": row.train_loss, "val_loss": row.val_loss, "learning_rate": row.learning_rate},
             step=row.iteration,
         )
+        if self.write_metrics is not None:
+            with suppress(OSError):  # they are written at the end again: a full disk shows then
+                self.write_metrics()
         self.losses = f"train {row.train_loss:.4f} val {row.val_loss:.4f}"
         if self.bar is not None:
             self.bar.update(self.task, losses=self.losses)
@@ -90,43 +101,3 @@ class Reporter:
             left = (self.max_iters - self.iteration) * self.batch_tokens / speed
             line += f"  {speed:,.0f} tokens/s  {left:.0f} s left"
         tell(line)
-
-
-class DownloadReporter:
-    """Tells the user how a download goes, if it takes longer than a few seconds."""
-
-    FIRST_SECONDS, SECONDS = 3.0, 10.0
-    """When the first line comes, and how far apart the others are."""
-
-    def __init__(self, source: str, progress: str) -> None:
-        self.source, self.style = source, chosen_style(progress)
-        self.started = time.perf_counter()
-        self.due = self.FIRST_SECONDS
-        self.bar: Progress | None = None
-        self.task: TaskID
-
-    def __call__(self, received: int, total: int | None) -> None:
-        """Show how much of the download has come."""
-        elapsed = time.perf_counter() - self.started
-        if self.bar is not None:
-            self.bar.update(self.task, completed=received, total=total)
-        elif elapsed >= self.due and self.style == "bar":
-            self._open_bar(received, total)
-        elif elapsed >= self.due and self.style == "lines":
-            self.due = elapsed + self.SECONDS
-            of = f" of {size(total)}" if total else ""
-            note(f"downloading {self.source}: {size(received)}{of}, {size(received / elapsed)}/s")
-
-    def close(self) -> None:
-        """Leave the bar as it is, and the cursor below it."""
-        if self.bar is not None:
-            self.bar.stop()
-
-    def _open_bar(self, received: int, total: int | None) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-        columns = (TextColumn("downloading"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        self.bar = Progress(*columns, console=Console(stderr=True), refresh_per_second=4)
-        self.bar.start()
-        self.task = self.bar.add_task("", completed=received, total=total)

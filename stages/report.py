@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gptmodel.project.layout import Layout
-from stages.command import main, new_app, say
+from stages.command import main, new_app, tell
 from stages.options import PARAMS_FILE, OutOption, ParamsOption, SettingsOption, is_trial, read_params, showing
 
 app = new_app()
@@ -27,7 +27,7 @@ def report(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = N
     atomic_write(target.report, content)
     with run_tracker(None if trial else source.run, mlflow=params.runtime.mlflow) as tracker:
         tracker.log_artifact(target.report, "reports")
-    say(f"{target.report}: open it in a browser")
+    tell(f"{target.report}: open it in a browser")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import getpass
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from gptmodel.project.inputs import text_digest
 from gptmodel.project.layout import Layout, project_root
 from gptmodel.tracking.tracker import NullTracker, Status, Tracker
 from stages.command import note
+from stages.naming import name_by_changes
 
 if TYPE_CHECKING:
     from gptmodel.config import Params
@@ -29,7 +30,8 @@ def training_tracker(run: "TrainingRun", params: "Params", *, mlflow: bool) -> I
     if mlflow:
         from gptmodel.tracking.mlflow_tracker import start_run
 
-        tracker = start_run(project_root(), params.runtime.experiment, run.journal_key, _run_name(run))
+        name = name_by_changes(Path.cwd(), params) or f"train-{run.folder.name[:8]}"  # equal inputs, equal names
+        tracker = start_run(project_root(), params.runtime.experiment, run.journal_key, name)
     status: Status = "FAILED"
     try:
         _log_start(tracker, run, params)
@@ -40,11 +42,6 @@ def training_tracker(run: "TrainingRun", params: "Params", *, mlflow: bool) -> I
         raise
     finally:
         _close(tracker, status)
-
-
-def _run_name(run: "TrainingRun") -> str:
-    """Return DVC's name of the experiment, or a short form of the fingerprint: equal inputs, equal names."""
-    return os.environ.get("DVC_EXP_NAME") or f"train-{run.folder.name[:8]}"
 
 
 def _user() -> str:
@@ -101,8 +98,10 @@ def run_tracker(run_json: Path | None, *, mlflow: bool) -> Iterator[Tracker]:
         _close(tracker, None)
 
 
-def log_evaluation(tracker: Tracker, metrics: Mapping[str, Any], iterations: int, layout: Layout) -> None:
-    """Track the whole-split losses after that many iterations, the verdict and the plots."""
+def log_evaluation(
+    tracker: Tracker, metrics: Mapping[str, Any], lines: Sequence[str], iterations: int, layout: Layout
+) -> None:
+    """Track the whole-split losses after that many iterations, verdict, plots, and `lines` as the run's note."""
     values = {
         f"eval/{split}_{key}": metrics[split][key]
         for split in ("train", "val")
@@ -111,8 +110,10 @@ def log_evaluation(tracker: Tracker, metrics: Mapping[str, Any], iterations: int
     values |= {f"eval/{key}": metrics[key] for key in ("gap", "counting_loss")}
     values |= {f"eval/network_{key}": value for key, value in metrics.get("network", {}).items()}
     tracker.log_metrics(values, step=iterations)
-    tracker.set_tags({"verdict": metrics["verdict"]})
+    tracker.set_tags({"verdict": metrics["verdict"], "mlflow.note.content": "\n\n".join(lines)})
     tracker.log_artifact(layout.plots, "plots")
+    for path in (layout.val_losses, layout.passages):
+        tracker.log_artifact(path, "evaluation")
     tracker.log_artifact(layout.metrics("evaluate"), "metrics")
 
 

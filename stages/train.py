@@ -1,5 +1,7 @@
 """The train stage: data/prepared -> models/model.pth, its metrics, its history and its MLflow run."""
 
+import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +41,9 @@ def train(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = No
             stop.check()  # it may have been Ctrl-C that ended the compiler
             note(f"train.compile = true is ignored: {run.place.not_compiled}")
         with training_tracker(run, params, mlflow=params.runtime.mlflow and not trial) as tracker:
-            reporter = Reporter(tracker, params, run.state.iteration)
+            # Under DVC, `dvc exp show` and `plots show` follow a training; by hand, the files stay those of the model.
+            live = partial(run.write_metrics, target.metrics("train"), target.history)
+            reporter = Reporter(tracker, params, run.state.iteration, live if "DVC_STAGE" in os.environ else None)
             hooks = Hooks(observer=reporter, save=run.save, stopped=lambda: stop.received is not None)
             with reporter.display(), stop.blamed(CompileError):  # Ctrl-C ends a compiler at work too
                 finished = fit(run.state, run.splits, params, run.place, hooks)

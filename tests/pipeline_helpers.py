@@ -22,7 +22,7 @@ from made_once import made_once
 REPOSITORY = Path(__file__).resolve().parents[1]
 SECONDS = 240
 """No command of a tiny project takes longer."""
-MADE = ("dvc.lock", "data/", "metrics/", "models/", "plots/", "samples/")
+MADE = ("dvc.lock", "data/", "metrics/", "models/", "evaluation/", "plots/", "samples/", "reports/")
 """What the pipeline makes: a copy of the project begins without it."""
 NOT_NEEDED = ("tests/", "docs/", "benchmarks/")
 TRACKING = {"runs", "mlflow.db", "mlartifacts"}
@@ -195,7 +195,8 @@ class Project:
 
     def forget_what_was_made(self) -> None:
         """Remove all that a pipeline made, in this folder and in DVC's cache."""
-        self.remove("dvc.lock", "data", "metrics", "models", "plots", "samples", ".dvc/cache", *TRACKING)
+        self.remove("dvc.lock", "data", "metrics", "evaluation", "models", "plots", "reports", "samples")
+        self.remove(".dvc/cache", *TRACKING)
 
     def remove(self, *names: str) -> None:
         """Remove files and folders, where they are there."""

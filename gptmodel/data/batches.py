@@ -58,31 +58,35 @@ def evaluation_batches(
     block_size: int,
     max_blocks: int | None = None,
     device: str | torch.device = "cpu",
+    run: int = 1,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield idx and targets of the blocks at `evaluation_starts`, both (b, T) int64."""
-    for starts, length in evaluation_starts(len(data), batch_size, block_size, max_blocks):
+    for starts, length in evaluation_starts(len(data), batch_size, block_size, max_blocks, run):
         yield _shifted(passages(data, starts, length), device)
 
 
 def evaluation_starts(
-    tokens: int, batch_size: int, block_size: int, max_blocks: int | None = None
+    tokens: int, batch_size: int, block_size: int, max_blocks: int | None = None, run: int = 1
 ) -> Iterator[tuple[NDArray[np.int64], int]]:
     """Yield where consecutive blocks of a split of `tokens` start, (b,) with b <= batch_size, and their length.
 
     All blocks together have each token but the first as a target exactly once; what is left at the end comes alone,
     with a length below `block_size`. Where `max_blocks` is less than the number of full blocks, that many blocks are
-    taken instead, evenly spread over all of them: the head of a split is not the split. Raises DataError for less than
-    2 tokens.
+    taken instead, `run` after one another each, evenly spread over all of them: the head of a split is not the split.
+    Raises DataError for less than 2 tokens.
     """
     targets = tokens - 1
     if targets < 1:
         raise DataError(f"{tokens} tokens hold nothing to evaluate; at least 2 are needed")
     full_blocks, remainder = divmod(targets, block_size)
-    count = full_blocks if max_blocks is None else min(max_blocks, full_blocks)
+    if max_blocks is None or max_blocks >= full_blocks:
+        count, run = full_blocks, 1
+    else:
+        count = max_blocks - max_blocks % run
     for start in range(0, count, batch_size):
-        number = np.arange(start, min(start + batch_size, count))
-        # The middle of each of `count` equal parts of the split; with all blocks, block = number.
-        block = (2 * number + 1) * full_blocks // (2 * count)
+        number, place = np.divmod(np.arange(start, min(start + batch_size, count)), run)
+        # The middle of each of as many equal parts of the split as there are runs; with all blocks, block = number.
+        block = (2 * number + 1) * (full_blocks // run) // (2 * (count // run)) * run + place
         yield block * block_size, block_size
     if count == full_blocks and remainder:
         yield np.array([full_blocks * block_size]), remainder

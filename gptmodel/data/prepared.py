@@ -1,5 +1,6 @@
 """What prepare makes, as the later stages read it: a tokenizer and the token ids of both splits."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,3 +46,8 @@ def scored_bytes(ids: np.ndarray, tokenizer: Tokenizer) -> int:
         counts = np.bincount(ids[start : start + (1 << 22)], minlength=len(lengths))  # (V,)
         total += int(counts @ lengths)
     return total
+
+
+def bits_per_byte(total_nats: float, total_bytes: int) -> float:
+    """Return the code length in bits per byte of text, which compares models of different tokenizers."""
+    return total_nats / math.log(2) / total_bytes

@@ -66,6 +66,6 @@ class Suffixes:
 def _bytes_from(text: NDArray[np.uint8], starts: NDArray[np.int64]) -> NDArray[np.int16]:
     """Return the bytes from each start on, END behind the last one, shape (k, BYTES_AT_ONCE)."""
     index = starts[:, None] + np.arange(BYTES_AT_ONCE)
-    values = text[np.minimum(index, len(text) - 1)].astype(np.int16)
+    values: NDArray[np.int16] = text[np.minimum(index, len(text) - 1)].astype(np.int16)
     values[index >= len(text)] = END
     return values

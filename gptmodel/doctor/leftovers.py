@@ -19,7 +19,7 @@ from gptmodel.project.git import WORKTREES, git
 from gptmodel.tracking.journal import Journal, journals
 from gptmodel.units import age, listed, size
 
-FOLDERS = ("data", "models", "metrics", "plots", "samples", "runs")
+FOLDERS = ("data", "models", "metrics", "evaluation", "plots", "samples", "reports", "runs")
 TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")  # the names that files.atomic_writer gives
 FRESH_SECONDS = 60.0
 

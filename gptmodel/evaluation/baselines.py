@@ -1,103 +1,113 @@
-"""What a text costs when tokens and pairs of tokens are counted: the yardstick for a model. Pure functions.
+"""What predicting a text costs without a neural network, in bits per byte: the company a model is in. Pure functions.
 
-Shapes: b passages, T tokens scored of each, n tokens, V vocab.
+Shapes: B passages, T tokens scored of each, V vocab.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+import bz2
+import lzma
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-CHUNK_TOKENS = 1 << 22
-WEIGHTS = np.linspace(0.0, 1.0, 11)
-"""Shares of a mixture that are tried."""
+from gptmodel.data.prepared import PreparedData, bits_per_byte, scored_bytes
+from gptmodel.evaluation.counting import PairCounts
+from gptmodel.files import read_json
+from gptmodel.kneser_ney import KneserNey, longest_order
 
-Passages = Callable[[], Iterable[NDArray[np.int64]]]
-"""Gives ids (b, T + 1), anew at each call: all but the first of each passage are scored."""
+ORDER = 5
+DIGITS = 4  # after the point: the last bits of a logarithm differ from machine to machine
+DIGEST = "val_sha256"
+"""The key of metrics/baselines.json that says which val split it is of."""
+LARGEST_TEXT = 50_000_000
+"""Bytes: xz and the counts of 5-grams would take minutes or gigabytes for more."""
+CHUNK_TOKENS = 1 << 20
+CHUNK_NUMBERS = 1 << 22  # in a table of whole distributions
+XZ = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 26}]
+"""The default of xz, but with a window that the train split fits into."""
 
 
-class PairCounts:
-    """How often each token and each pair of tokens occurs in the ids (n,), and what that predicts.
+def measure(data: PreparedData) -> tuple[dict[str, float], dict[str, str]]:
+    """Return the bits per byte of the val split by method, and for each method that is left out why.
 
-    The part that is held back for what was not seen is that of Witten and Bell 1991, The Zero-Frequency Problem: as
-    many occurrences as there are different tokens.
+    Guessing, single tokens, pairs and 5-grams are counted in the train split; a compressor is charged for what val adds
+    to train. All score each token but the first, or each byte.
     """
-
-    def __init__(self, ids: NDArray[np.integer], vocab_size: int) -> None:
-        self.vocab_size = vocab_size
-        self._tokens = _count_tokens(ids, vocab_size)  # (V,)
-        self._pairs, self._times = _count_pairs(ids, vocab_size)
-        first = self._pairs // vocab_size
-        self._followers = np.bincount(first, minlength=vocab_size)  # (V,) different tokens after each
-        self._firsts = np.bincount(first, self._times, vocab_size)  # (V,) pairs that begin with each
-
-    def unigram(self, ids: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the probability of each of the ids by the counts of single tokens."""
-        different = np.count_nonzero(self._tokens)
-        chance: NDArray[np.float64] = (self._tokens[ids] + different / self.vocab_size) / (
-            self._tokens.sum() + different
-        )
-        return chance
-
-    def bigram(self, before: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the probability of each of the ids after the token before it by the counts of pairs."""
-        codes = before * self.vocab_size + ids
-        index = np.minimum(np.searchsorted(self._pairs, codes), len(self._pairs) - 1)
-        times = np.where(self._pairs[index] == codes, self._times[index], 0)
-        followers, firsts = self._followers[before], self._firsts[before]
-        chance: NDArray[np.float64] = (times + np.maximum(followers, 1) * self.unigram(ids)) / (
-            firsts + np.maximum(followers, 1)
-        )
-        return chance
+    ids, vocab_size = data.val.ids, data.tokenizer.vocab_size
+    size = scored_bytes(ids, data.tokenizer)
+    counts = PairCounts(data.train.ids, vocab_size)
+    nats = {
+        "uniform": (len(ids) - 1) * math.log(vocab_size),
+        "unigram": -sum(float(np.log(counts.unigram(chunk[1:])).sum()) for chunk in _chunks(ids)),
+        "bigram": -sum(float(np.log(counts.bigram(chunk[:-1], chunk[1:])).sum()) for chunk in _chunks(ids)),
+    }
+    too_long = len(data.train.ids) + len(ids) > LARGEST_TEXT
+    words = f"the text has more than {LARGEST_TEXT // 10**6} million tokens"
+    left_out = dict.fromkeys(("kneser_ney_5", "bz2", "xz"), words) if too_long else {}
+    if longest_order(vocab_size) < ORDER:
+        left_out["kneser_ney_5"] = f"{ORDER}-grams of {vocab_size:,} tokens are too many to be told apart"
+    if "kneser_ney_5" not in left_out:
+        nats["kneser_ney_5"] = kneser_ney_nats(data.train.ids, ids, vocab_size)
+    bits = {name: round(bits_per_byte(value, size), DIGITS) for name, value in nats.items()}
+    if not too_long:
+        train, val = (text_bytes(data, split) for split in (data.train.ids, ids))
+        bits["bz2"] = added_bits(lambda text: len(bz2.compress(text)), train, val)
+        bits["xz"] = added_bits(lambda text: len(lzma.compress(text, lzma.FORMAT_XZ, filters=XZ)), train, val)
+    return bits, left_out
 
 
-def counting_loss(counts: PairCounts, passages: Passages) -> float:
-    """Return the least loss, in nats per token, that guessing and counting tokens and pairs of tokens give together.
-
-    The shares of the three in a mixture are those that suit the passages best. So it is at most the loss of each of
-    them alone, whatever the text and its vocabulary.
-    """
-    guess = 1 / counts.vocab_size
-
-    def tokens() -> Iterator[tuple[NDArray[np.float64], float]]:
-        yield from ((counts.unigram(rows[:, 1:]), guess) for rows in passages())
-
-    weight, _ = _best_mixture(tokens())
-
-    def pairs() -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-        for rows in passages():
-            single = weight * counts.unigram(rows[:, 1:]) + (1 - weight) * guess
-            yield counts.bigram(rows[:, :-1], rows[:, 1:]), single
-
-    return _best_mixture(pairs())[1]
+def kneser_ney_nats(train: NDArray[np.integer], val: NDArray[np.integer], vocab_size: int) -> float:
+    """Return what n-grams of up to 5 tokens, counted in train, make of all tokens of val but the first."""
+    counts = KneserNey.count(ORDER, vocab_size, 0.0, torch.from_numpy(train.astype(np.int64)))
+    context, total = ORDER - 1, 0.0
+    length = max(1, CHUNK_NUMBERS // vocab_size)
+    for start in range(1, len(val), length):
+        first = max(0, start - context)
+        ids = torch.from_numpy(val[first : start + length].astype(np.int64))  # (at most context + T,)
+        p = counts.probabilities(ids[None, :-1])[0]  # of each token but the first, (n - 1, V)
+        chosen = p.gather(1, ids[1:, None])[start - first - 1 :, 0]  # (T,)
+        total -= float(chosen.double().log().sum())
+    return total
 
 
-def _best_mixture(chances: Iterable[tuple[NDArray[np.float64], NDArray[np.float64] | float]]) -> tuple[float, float]:
-    """Return the weight of the first of two probabilities that makes the mean loss of a mixture least, and that loss.
-
-    Neither is 0, so that no loss is infinite.
-    """
-    totals, count = np.zeros(len(WEIGHTS)), 0
-    for one, other in chances:
-        totals -= [float(np.log(weight * one + (1 - weight) * other).sum()) for weight in WEIGHTS]
-        count += one.size
-    best = int(totals.argmin())
-    return float(WEIGHTS[best]), float(totals[best]) / count
+def added_bits(compressed: Callable[[bytes], int], train: bytes, val: bytes) -> float:
+    """Return by how many bits a compressed text grows for each byte of val that follows train."""
+    return round(8 * (compressed(train + val) - compressed(train)) / len(val), DIGITS)
 
 
-def _count_tokens(ids: NDArray[np.integer], vocab_size: int) -> NDArray[np.int64]:
-    counts = np.zeros(vocab_size, np.int64)
-    for start in range(0, len(ids), CHUNK_TOKENS):
-        counts += np.bincount(ids[start : start + CHUNK_TOKENS], minlength=vocab_size)
-    return counts
+def text_bytes(data: PreparedData, ids: NDArray[np.integer]) -> bytes:
+    """Return a split as bytes; of a tokenizer of bytes, which may know some that are no UTF-8, the ids themselves."""
+    if data.tokenizer.unit == "byte" and data.tokenizer.vocab_size == 256:
+        return ids.astype(np.uint8).tobytes()
+    return data.tokenizer.decode(ids.tolist()).encode()
 
 
-def _count_pairs(ids: NDArray[np.integer], vocab_size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the distinct pairs as numbers in base V, ascending, and how often each occurs."""
-    pairs, counts = np.empty(0, np.int64), np.empty(0, np.int64)
+def name_of(method: str) -> str:
+    """Return what a person calls a method."""
+    return f"{ORDER}-gram counts" if method == "kneser_ney_5" else method
+
+
+def read_baselines(path: Path, val_sha256: str) -> dict[str, float]:
+    """Return the bits per byte by method; none where there is no file, it is damaged or it is of another val split."""
+    try:
+        values = read_json(path)
+        if values.get(DIGEST) != val_sha256:
+            return {}
+        return {name: float(value) for name, value in values.items() if name != DIGEST}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def standing(bits: Mapping[str, float], ours: float) -> list[str]:
+    """Return one line on where a model of so many bits per byte stands; none without anything to compare it with."""
+    others = [f"{name_of(name)} {bits[name]:.2f}" for name in ("xz", "kneser_ney_5") if name in bits]
+    return [", ".join([*others, f"this model {ours:.2f} bits per byte"])] if others else []
+
+
+def _chunks(ids: NDArray[np.integer]) -> Iterator[NDArray[np.int64]]:
+    """Yield the ids in parts that overlap by one."""
     for start in range(0, len(ids) - 1, CHUNK_TOKENS):
-        chunk = ids[start : start + CHUNK_TOKENS + 1].astype(np.int64)
-        chunk_pairs, chunk_counts = np.unique(chunk[:-1] * vocab_size + chunk[1:], return_counts=True)
-        pairs, index = np.unique(np.concatenate((pairs, chunk_pairs)), return_inverse=True)
-        counts = np.bincount(index, weights=np.concatenate((counts, chunk_counts))).astype(np.int64)
-    return pairs, counts
+        yield ids[start : start + CHUNK_TOKENS + 1].astype(np.int64)

@@ -21,6 +21,8 @@ PASSAGE_SPANS = 4
 PASSAGE_BYTES = PASSAGE_SPANS * SPAN_BYTES
 LEAST_PASSAGES = 20
 """With fewer there is too little text to say."""
+LEAST_DEGREES = 2
+"""Seeds beyond the first one of each setting: from a single one, a deviation may be off by more than ten times."""
 SEED = "train.seed"
 Word = Literal["better", "worse", "cannot be told", "too little text to say"]
 
@@ -45,7 +47,7 @@ class Difference:
     text: Noise | None
     """Noise of the text; None where there is too little of it."""
     seed: Noise | None
-    """Noise of the seeds; None where no settings were trained with several."""
+    """Noise of the seeds; None where there are too few of them to tell."""
     passages: int
 
     @property
@@ -82,7 +84,8 @@ class Group:
 
     def means(self) -> NDArray[np.float64]:
         """Return the loss of each run, in nats per byte, over the passages that all were scored on."""
-        return passages(self.losses).mean(axis=1)
+        means: NDArray[np.float64] = passages(self.losses).mean(axis=1)
+        return means
 
 
 def groups(runs: Sequence[tuple[str, Mapping[str, Any], NDArray[Any]]]) -> list[Group]:
@@ -156,7 +159,7 @@ def _seed_noise(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> Noise
     """Return the noise of a difference of means over seeds; one deviation is taken to hold for both settings."""
     means = [losses.mean(axis=1) for losses in (ours, theirs)] if ours.size else []
     degrees = sum(len(group) - 1 for group in means)
-    if not degrees:
+    if degrees < LEAST_DEGREES:
         return None
     squares = sum(float(((group - group.mean()) ** 2).sum()) for group in means)
     error = math.sqrt(squares / degrees * sum(1 / len(group) for group in means))

@@ -72,8 +72,8 @@ def diagnose(train_loss: float, val_loss: float, counting_loss: float, overfit_g
     if val_loss >= high and (train_loss >= high or share <= overfit_gap):
         return Diagnosis("underfitting", gap, f"{numbers}: val is no better than {counting} ({counting_loss:.4f})")
     if share > overfit_gap:
-        return Diagnosis("overfitting", gap, f"{numbers}: the gap is more than {overfit_gap:.0%} of the val loss")
-    words = f"the gap is within {overfit_gap:.0%} of the val loss, and {counting} would give {counting_loss:.4f}"
+        return Diagnosis("overfitting", gap, f"{numbers}: the gap is more than {100 * overfit_gap:g}% of the val loss")
+    words = f"the gap is within {100 * overfit_gap:g}% of the val loss, and {counting} would give {counting_loss:.4f}"
     return Diagnosis("healthy", gap, f"{numbers}: {words}")
 
 

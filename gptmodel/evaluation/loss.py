@@ -3,9 +3,9 @@
 Shapes: B batch, T time, V vocab.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TypeVar
 
 import numpy as np
@@ -17,6 +17,8 @@ from gptmodel.data.batches import evaluation_batches
 from gptmodel.language_model import LanguageModel
 
 TOKENS_AT_ONCE = 4096  # tokens in a forward pass; fixed, since the last bits of logits depend on it
+
+RUNS = 32
 
 LossFn = Callable[[Tensor, Tensor], Tensor]
 Result = TypeVar("Result")
@@ -51,9 +53,14 @@ class SplitLoss:
         return means
 
 
-def bits_per_byte(total_nats: float, total_bytes: int) -> float:
-    """Return the code length in bits per byte of text, which compares models of different tokenizers."""
-    return total_nats / math.log(2) / total_bytes
+def by_position_csv(train: SplitLoss, val: SplitLoss) -> str:
+    """Return metrics/loss_by_position.csv: how many tokens were read, and nats per token of both splits.
+
+    A split that is shorter than a block has no loss at its last positions.
+    """
+    columns = [[repr(float(loss)) for loss in split.by_position()] for split in (train, val)]
+    rows = enumerate(zip_longest(*columns, fillvalue=""), start=1)
+    return "position,train,val\n" + "".join(f"{position},{','.join(losses)}\n" for position, losses in rows)
 
 
 def split_loss(
@@ -93,9 +100,17 @@ def at_once(block_size: int) -> int:
     return max(1, TOKENS_AT_ONCE // block_size)
 
 
-def scored_blocks(max_tokens: int | None, block_size: int) -> int | None:
-    """Return how many blocks hold at most that many tokens, but one at least; None for no bound."""
-    return None if max_tokens is None else max(1, max_tokens // block_size)
+def scored_blocks(max_tokens: int | None, block_size: int) -> tuple[int | None, int]:
+    """Return how many blocks hold at most that many tokens, but one at least, and how many of them are a run.
+
+    Runs are as long as a forward pass, so that whole passages of the text are scored, but there are RUNS at least, if
+    there are so many blocks. None and runs of one for no bound.
+    """
+    if max_tokens is None:
+        return None, 1
+    blocks = max(1, max_tokens // block_size)
+    run = max(1, min(at_once(block_size), blocks // RUNS))
+    return blocks - blocks % run, run
 
 
 def over_blocks(
@@ -105,8 +120,12 @@ def over_blocks(
     block_size: int,
     place: Place,
     max_blocks: int | None,
+    run: int = 1,
 ) -> list[Result]:
-    """Return what `work` makes of idx and targets (B, T) of each batch of blocks, in order, in evaluation mode."""
+    """Return what `work` makes of idx and targets (B, T) of each batch of blocks, in order.
+
+    Which blocks they are, `evaluation_starts` says. The network is in evaluation mode meanwhile.
+    """
 
     @torch.no_grad()
     def scored(batch: tuple[Tensor, Tensor]) -> Result:
@@ -115,7 +134,7 @@ def over_blocks(
     was_training = network.training
     network.eval()
     try:
-        batches = evaluation_batches(data, at_once(block_size), block_size, max_blocks, place.device)
+        batches = evaluation_batches(data, at_once(block_size), block_size, max_blocks, place.device, run)
         return place.crew.map(scored, batches)
     finally:
         network.train(was_training)

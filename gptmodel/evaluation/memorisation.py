@@ -58,7 +58,8 @@ class Copies:
 
     def _share(self, count: int) -> float | None:
         """Return the share of the passages of `count` bytes that stand in the training text."""
-        fitting = np.concatenate([lengths[: max(0, len(lengths) - count + 1)] for lengths in self.matches] or [[]])
+        parts = [lengths[: max(0, len(lengths) - count + 1)] for lengths in self.matches]
+        fitting = np.concatenate([*parts, np.empty(0, np.int64)])
         return float((fitting >= count).mean()) if len(fitting) else None
 
 

@@ -1,6 +1,7 @@
 """Scores that were computed before: another rule for the verdict is no reason to score every token again."""
 
 import contextlib
+import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from gptmodel.compute.place import Place
 from gptmodel.data.prepared import PreparedData
 from gptmodel.evaluation.loss import SplitLoss
 from gptmodel.evaluation.scores import Scores, SplitScore
-from gptmodel.files import atomic_writer, digest, fingerprint
+from gptmodel.files import atomic_writer, digest, fingerprint, json_bytes
 from gptmodel.project.inputs import code_digest
 
 KEPT = 16  # files in a folder, the newest; one is as large as a small picture
@@ -57,7 +58,8 @@ class ScoreStore:
 
 
 def _arrays(scores: Scores) -> dict[str, Any]:
-    arrays: dict[str, Any] = {"counting_loss": scores.counting_loss, "counted": scores.counted}
+    arrays: dict[str, Any] = {"counting_loss": scores.counting_loss, "counted": scores.counted, "spans": scores.spans}
+    arrays["passages"] = np.frombuffer(json_bytes(scores.passages), np.uint8)
     for name, split in (("train", scores.train), ("val", scores.val)):
         arrays[f"{name}_losses"] = np.stack([split.loss.totals, split.network.totals])  # (2, block_size)
         arrays[f"{name}_counts"] = split.loss.counts
@@ -69,7 +71,9 @@ def _scores(arrays: Mapping[str, Any]) -> Scores:
     """Return what `_arrays` was given; ValueError or KeyError for anything else."""
     parts = "losses", "counts", "sizes"
     train, val = (_split(*(arrays[f"{name}_{part}"] for part in parts)) for name in ("train", "val"))
-    return Scores(train, val, float(arrays["counting_loss"]), bool(arrays["counted"]))
+    passages = json.loads(arrays["passages"].tobytes())
+    counting_loss, counted = float(arrays["counting_loss"]), bool(arrays["counted"])
+    return Scores(train, val, arrays["spans"], passages, counting_loss, counted)
 
 
 def _split(losses: np.ndarray, counts: np.ndarray, sizes: np.ndarray) -> SplitScore:

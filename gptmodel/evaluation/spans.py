@@ -6,35 +6,34 @@ NaN; the first token of a split, which has nothing before it, costs nothing.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from gptmodel.compute.place import Place
-from gptmodel.data.batches import evaluation_batches
+from gptmodel.data.prepared import bits_per_byte
 from gptmodel.errors import DataError
-from gptmodel.evaluation.loss import TOKENS_AT_ONCE
+from gptmodel.evaluation.loss import over_blocks
+from gptmodel.files import atomic_writer
 from gptmodel.language_model import LanguageModel
+from gptmodel.tokenizers.base import Tokenizer
 
 SPAN_BYTES = 256
+PASSAGES = 10  # that are shown of each kind
 
 
 def token_losses(model: LanguageModel, ids: NDArray[np.integer], place: Place) -> NDArray[np.float32]:
     """Return the nats of each token but the first, (n - 1,), in consecutive blocks of the model's block_size."""
-    block_size = model.params.block_size
 
-    @torch.no_grad()
-    def scored(batch: tuple[Tensor, Tensor]) -> NDArray[np.float32]:
-        idx, targets = batch
+    def work(idx: Tensor, targets: Tensor) -> NDArray[np.float32]:
         logits = model.predict(idx).flatten(0, 1)  # (B * T, V)
         nats: NDArray[np.float32] = F.cross_entropy(logits, targets.flatten(), reduction="none").cpu().numpy()
         return nats
 
-    batches = evaluation_batches(ids, max(1, TOKENS_AT_ONCE // block_size), block_size, None, place.device)
-    return np.concatenate(list(place.crew.map(scored, batches)))
+    return np.concatenate(over_blocks(model.transformer, work, ids, model.params.block_size, place, None))
 
 
 def span_losses(nats: NDArray[np.floating], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -48,6 +47,39 @@ def val_losses(model: LanguageModel, ids: NDArray[np.integer], place: Place) -> 
     """Score a split and return the nats of each of its spans."""
     nats = np.concatenate((np.zeros(1, np.float32), token_losses(model, ids, place)))  # (n,)
     return span_losses(nats, model.tokenizer.byte_lengths()[ids])
+
+
+def passages(
+    nats: NDArray[np.floating], ids: NDArray[np.integer], tokenizer: Tokenizer
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the spans of least and of most loss, of those that were scored whole: evaluation/passages.json.
+
+    `nats` are those of each of the ids, (n,). A passage has its first byte, its bits per byte, and its tokens as text
+    with the nats of each. The first span has a token that costs nothing, and the last may be short: neither counts.
+    """
+    lengths = tokenizer.byte_lengths()[ids]  # (n,)
+    starts = np.cumsum(lengths) - lengths  # (n,)
+    losses = span_losses(nats, lengths)[1:-1]
+    order = np.argsort(losses, kind="stable")[: np.isfinite(losses).sum()] + 1  # what is not a number comes last
+
+    def passage(span: int) -> dict[str, Any]:
+        first, end = np.searchsorted(starts, (SPAN_BYTES * span, SPAN_BYTES * (span + 1)))
+        stream = tokenizer.stream()
+        return {
+            "byte": int(starts[first]),
+            "bits_per_byte": round(bits_per_byte(float(nats[first:end].sum()), int(lengths[first:end].sum())), 4),
+            "tokens": [stream.push(int(idx)) for idx in ids[first:end]],
+            "nats": [round(float(loss), 4) for loss in nats[first:end]],
+        }
+
+    easiest, hardest = order[:PASSAGES], order[::-1][:PASSAGES]
+    return {"hardest": [passage(span) for span in hardest], "easiest": [passage(span) for span in easiest]}
+
+
+def write_losses(path: Path, losses: NDArray[np.float32]) -> None:
+    """Write val_losses.npy, whole or not at all."""
+    with atomic_writer(path) as stream:
+        np.save(stream, losses, allow_pickle=False)
 
 
 def read_losses(path: Path) -> NDArray[np.float32]:

@@ -61,7 +61,7 @@ def make_plan(params: Params, text: PlannedText, measured: Measured, start: floa
     train, block_size = params.train, params.model.block_size
     splits = text.train_tokens, text.val_tokens
     evaluated = sum(evaluated_tokens(tokens, block_size, train.eval_iters * train.batch_size) for tokens in splits)
-    blocks = scored_blocks(params.evaluate.max_tokens, block_size)
+    blocks, _ = scored_blocks(params.evaluate.max_tokens, block_size)
     scored = sum(evaluated_tokens(tokens, block_size, blocks) for tokens in splits)
     iterations = train.max_iters * measured.iteration_seconds
     evaluations = _evaluation_seconds(train, evaluated / block_size * measured.block_seconds, measured)

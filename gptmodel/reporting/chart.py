@@ -1,11 +1,11 @@
 """Curves as the numbers that an SVG needs: ticks, lines and labels, in the units of its view box. Pure functions."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 720, 300
-LEFT, RIGHT, TOP, BOTTOM = 52, 16, 12, 40
+LEFT, RIGHT, TOP, BOTTOM = 52, 28, 12, 40
 MOST_POINTS = 400
 """Of a curve: a screen shows no more, and a page should stay small."""
 
@@ -39,7 +39,7 @@ class Chart:
     bottom: int = HEIGHT - BOTTOM
 
 
-def chart(title: str, x_label: str, x: Sequence[float], curves: dict[str, Sequence[float]]) -> Chart:
+def chart(title: str, x_label: str, x: Sequence[float], curves: Mapping[str, Sequence[float]]) -> Chart:
     """Draw curves, by name, of as many values as x has: one at least."""
     step = -(-len(x) // MOST_POINTS)
     chosen = sorted({*range(0, len(x), step), len(x) - 1})

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gptmodel.errors import DataError
 from gptmodel.evaluation.comparison import (
+    LEAST_PASSAGES,
     PASSAGE_BYTES,
     SEED,
     Difference,
@@ -21,6 +23,7 @@ from gptmodel.evaluation.comparison import (
 )
 from gptmodel.reporting.page import render
 from gptmodel.reporting.settings import differing
+from gptmodel.units import setting
 
 BITS = 1 / math.log(2)
 MOST_PASSAGES = 10
@@ -50,7 +53,8 @@ class Pair:
         """Return the word with its figures."""
         difference = self.difference
         if difference.text is None:
-            return f"too little text to say: {difference.passages} passages of 1 kB were scored, and 20 are needed"
+            scored = f"{difference.passages} passages of 1 kB were scored, and {LEAST_PASSAGES} are needed"
+            return f"too little text to say whether {self.second.name} is better than {self.first.name}: {scored}"
         low, high = (BITS * end for end in difference.interval or ())
         figures = (
             f"{BITS * difference.mean:+.4f} bits per byte (95 % interval {low:+.4f} to {high:+.4f}, standard error "
@@ -66,7 +70,9 @@ class Pair:
             return "they differ in train.seed alone, so the difference is noise of the seed"
         seed = self.difference.seed
         if seed is None:
-            return "how much another train.seed would change is not known: train one of them with other seeds too"
+            return (
+                "how much another train.seed would change cannot be told from so few: train two more with other seeds"
+            )
         return (
             f"the noise of train.seed, by itself: standard error {BITS * seed.error:.4f}, "
             f"95 % within {BITS * seed.margin:.4f} bits per byte"
@@ -101,7 +107,10 @@ class Comparison:
 
     @classmethod
     def of(cls, runs: Sequence[Run]) -> "Comparison":
-        """Compare runs on the spans that are scored of all of them; `runs` are two or more of one text."""
+        """Compare two runs or more of one text; DataError where their losses cannot be of one."""
+        if len({len(run.losses) for run in runs}) > 1:
+            lengths = ", ".join(f"{run.name} {len(run.losses)}" for run in runs)
+            raise DataError(f"the losses are of different texts (spans: {lengths}); run `dvc repro evaluate` again")
         together = groups([(run.name, run.settings, run.losses) for run in runs])
         settings = {run.name: run.settings for run in runs}
         pairs = [
@@ -125,7 +134,9 @@ class Comparison:
             if (deviation := group.seed_deviation()) is not None
         ]
         for pair in self.pairs:
-            changes = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in pair.settings.items())
+            changes = ", ".join(
+                f"{name} {setting(old)} -> {setting(new)}" for name, (old, new) in pair.settings.items()
+            )
             lines += ["", f"settings that differ: {changes or 'none'}", pair.line(), pair.seed_line()]
         return lines
 

@@ -9,6 +9,7 @@ from typing import Any
 from gptmodel.checkpoint.model_file import load_model
 from gptmodel.data.prepared import TOKENIZER, TRAIN, VAL
 from gptmodel.errors import DataError
+from gptmodel.evaluation.baselines import name_of, read_baselines
 from gptmodel.evaluation.history import Evaluation, read_history
 from gptmodel.files import digest, read_json
 from gptmodel.language_model import LanguageModel
@@ -27,8 +28,8 @@ class Findings:
     history: Sequence[Evaluation]
     positions: Mapping[str, Sequence[float]] | None
     """metrics/loss_by_position.csv: nats per token at each position in the block, of both splits."""
-    baselines: Mapping[str, float] | None
-    """metrics/baselines.json: bits per byte of the val split, by method."""
+    baselines: Mapping[str, float]
+    """metrics/baselines.json: bits per byte of the val split, by the name of a method; empty where it is not there."""
     passages: Mapping[str, Any] | None
     """evaluation/passages.json"""
     digests: Mapping[str, str]
@@ -46,7 +47,7 @@ def read_findings(layout: Layout) -> Findings:
         memorisation=_read(layout.metrics("memorisation"), "sample"),
         history=read_history(layout.history),
         positions=_positions(layout.positions),
-        baselines=_baselines(layout.metrics("baselines")),
+        baselines=_named(read_baselines(layout.metrics("baselines"), str(data.get(VAL)))),
         passages=_read(layout.passages, "evaluate") if layout.passages.is_file() else None,
         digests={layout.model.name: digest(layout.model)}
         | {name: str(data[name]) for name in (TOKENIZER, TRAIN, VAL) if name in data},
@@ -67,12 +68,8 @@ def _read(path: Path, stage: str) -> dict[str, Any]:
     return value
 
 
-def _baselines(path: Path) -> dict[str, float] | None:
-    """Return the methods that have a figure: a text may be too long for one of them."""
-    if not path.is_file():
-        return None
-    values = _read(path, "baselines").items()
-    return {name: float(value) for name, value in values if isinstance(value, int | float) and value > 0}
+def _named(bits: Mapping[str, float]) -> dict[str, float]:
+    return {name_of(method): value for method, value in bits.items()}
 
 
 def _positions(path: Path) -> dict[str, list[float]] | None:

@@ -6,6 +6,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedError
 
 from gptmodel.errors import DataError
+from gptmodel.units import setting
 
 
 def render(template: str, **values: Any) -> str:
@@ -18,6 +19,7 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["setting"] = setting
     try:
         return environment.get_template(template).render(**values)
     except (UndefinedError, TypeError, LookupError) as error:

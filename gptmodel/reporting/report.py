@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gptmodel.config import SECTIONS
+from gptmodel.evaluation.diagnosis import ADVICE, advice, trend
 from gptmodel.language_model import LanguageModel
 from gptmodel.presets import PRESETS
 from gptmodel.reporting.chart import Chart, bar, chart
@@ -16,6 +17,8 @@ from gptmodel.reporting.settings import differing, settings_of
 OURS = "this model"
 MOST_SAMPLES, MOST_CHARACTERS = 10, 4000
 """What is shown of samples: a page of any settings stays below 500 kB."""
+MOST_PASSAGES = 5
+"""What is shown of the hardest passages, and of the easiest."""
 
 
 def report(findings: Findings) -> str:
@@ -26,6 +29,7 @@ def report(findings: Findings) -> str:
     return render(
         "report.html",
         evaluation=findings.evaluation,
+        outlook=_outlook(findings),
         parameters=sum(parameter.numel() for parameter in model.transformer.parameters()),
         tokenizer=model.tokenizer,
         baselines=_baselines(findings),
@@ -39,6 +43,15 @@ def report(findings: Findings) -> str:
         platform=platform if isinstance(platform, Mapping) else {},
         digests=findings.digests,
     )
+
+
+def _outlook(findings: Findings) -> str:
+    """Return where the val loss was going and what to do next, as evaluate says it; "" where there is no verdict."""
+    verdict, course = findings.evaluation.get("verdict"), trend(findings.history)
+    if verdict not in ADVICE:
+        return ""
+    what_to_do = advice(verdict, course.direction if course else None)
+    return f"{course.explanation}; {what_to_do}" if course else what_to_do
 
 
 @dataclass(frozen=True)
@@ -61,7 +74,9 @@ def _baselines(findings: Findings) -> list[Row]:
 
 
 def _charts(findings: Findings) -> list[Chart]:
-    history, positions, charts = findings.history, findings.positions, []
+    history, positions, charts = list(findings.history), findings.positions, []
+    if len(history) > 2 and history[0].iteration == 0:
+        del history[0]  # the loss before training is so high that the rest would be a level line
     if history:
         losses = {"train": [row.train_loss for row in history], "val": [row.val_loss for row in history]}
         charts.append(chart("Loss during training", "iteration", [row.iteration for row in history], losses))
@@ -78,7 +93,7 @@ def _passages(findings: Findings) -> dict[str, list[tuple[float, list[Piece]]]]:
     return {
         kind: [
             (sum(passage["nats"]) / len(passage["nats"]), by_surprise(passage["tokens"], passage["nats"]))
-            for passage in passages[kind]
+            for passage in passages[kind][:MOST_PASSAGES]
         ]
         for kind in ("hardest", "easiest")
         if passages.get(kind)

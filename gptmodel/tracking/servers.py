@@ -1,8 +1,11 @@
 """What holds for servers: which addresses are some, and that those on this machine are spoken to without a proxy."""
 
 import ipaddress
+import json
 import os
 import urllib.request
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 SCHEMES = {"http", "https", "databricks", "databricks-uc", "uc"}
@@ -34,10 +37,15 @@ def pass_proxy_by(uri: str) -> None:
             os.environ[name] = ",".join([*listed, *sorted(hosts - {*listed})])
 
 
-def read_directly(url: str, seconds: float) -> bytes:
-    """Read a page of a server on this machine, without a proxy; OSError when it does not answer in time."""
+def read_directly(url: str, seconds: float, content: Mapping[str, Any] | None = None) -> bytes:
+    """Read what a server on this machine answers, without a proxy; OSError when it does not answer in time.
+
+    `content` is sent to it as JSON.
+    """
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(url, timeout=seconds) as answer:
+    body = None if content is None else json.dumps(content).encode()
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"} if body else {})
+    with opener.open(request, timeout=seconds) as answer:
         return bytes(answer.read())
 
 

@@ -13,17 +13,22 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from gptmodel.errors import GptModelError
+from gptmodel.tracking import stored_view
 from gptmodel.tracking.database import artifacts_folder, database_file, is_empty, settle, store_address, store_uri
 from gptmodel.tracking.servers import is_web, read_directly
 
 PROGRAM = "gptmodel.tracking.ui_server"
 HOST = "127.0.0.1"
 STOP_SECONDS = 2.0
+ANSWER_SECONDS = 10.0
+MOST_RUNS = 1000
+"""Of which the columns are made."""
 
 
 class UiServer:
@@ -77,20 +82,27 @@ class UiServer:
             _stop(process)
 
     def page(self, process: "subprocess.Popen[bytes]") -> str:
-        """Wait until the server answers, and return the address of the newest experiment's runs.
+        """Wait until the server answers, and return the address of the newest experiment's runs, in our view of them.
 
         The front page opens on another kind of work. GptModelError when the server ends instead.
         """
         self._wait_until_up(process)
         front = f"http://{HOST}:{self._port}"
-        question = f"{front}/api/2.0/mlflow/experiments/search?max_results=100"
         try:
-            answer = json.loads(read_directly(question, seconds=10.0))
-            numbers = [item["experiment_id"] for item in answer.get("experiments", [])]
-        except (OSError, ValueError, LookupError):
+            experiments = self._ask("experiments/search?max_results=100").get("experiments", [])
+            newest = max((item["experiment_id"] for item in experiments if item["experiment_id"] != "0"), key=int)
+            question = {"experiment_ids": [newest], "max_results": MOST_RUNS}
+            view = stored_view.view(self._ask("runs/search", question).get("runs", []))
+            tag = {"experiment_id": newest, "key": stored_view.TAG, "value": view}
+            self._ask("experiments/set-experiment-tag", tag)
+        except (OSError, ValueError, LookupError):  # no experiment yet, or a server of another kind
             return front
-        newest = max((number for number in numbers if number != "0"), key=int, default="0")
-        return f"{front}/#/experiments/{newest}/runs?workflowType=machine_learning"
+        return stored_view.address(front, newest)
+
+    def _ask(self, question: str, content: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        url = f"http://{HOST}:{self._port}/api/2.0/mlflow/{question}"
+        answer: dict[str, Any] = json.loads(read_directly(url, ANSWER_SECONDS, content))
+        return answer
 
     def _command(self) -> list[str]:
         options = {

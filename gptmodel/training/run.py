@@ -135,20 +135,24 @@ class TrainingRun:
 
     def finish(self, model: Path, metrics: Path, history: Path) -> TrainResult:
         """Write model.pth, the metrics and the history."""
+        for path in (model, metrics, history):
+            remove_leftovers(path)
+        save_model(model, self.state.model, self.provenance())
+        return self.write_metrics(metrics, history)
+
+    def write_metrics(self, metrics: Path, history: Path) -> TrainResult:
+        """Write the metrics and the history as they are after the last evaluation."""
         state, last = self.state, self.state.history[-1]
         tokens = state.iteration * self.tokens_per_iteration
         result = TrainResult(
             iterations=state.iteration,
             tokens=tokens,
             seconds=round(state.seconds, 3),
-            tokens_per_second=round(tokens / state.seconds, 1),
+            tokens_per_second=round(tokens / max(state.seconds, 1e-9), 1),
             train_loss=last.train_loss,
             val_loss=last.val_loss,
             parameters=self.parameters,
         )
-        for path in (model, metrics, history):
-            remove_leftovers(path)
-        save_model(model, state.model, self.provenance())
         write_json(metrics, asdict(result))
         atomic_write(history, history_csv(state.history).encode())
         return result

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gptmodel.data.batches import evaluation_batches, get_batch, training_batch
+from gptmodel.data.batches import evaluation_batches, evaluation_starts, get_batch, training_batch
 from gptmodel.errors import DataError
 
 DTYPES = [np.uint8, np.uint16, np.uint32, np.int64]
@@ -146,3 +146,22 @@ def test_a_bound_above_the_split_gives_the_whole_split() -> None:
 def test_nothing_to_evaluate_is_an_error(n: int) -> None:
     with pytest.raises(DataError, match="at least 2"):
         list(evaluation_batches(np.arange(n, dtype=np.uint8), 1, 1))
+
+
+@pytest.mark.parametrize("run", [1, 2, 3, 5])
+@pytest.mark.parametrize("max_blocks", [5, 12, 39, 40, 1000])
+def test_blocks_in_runs_follow_one_another_and_are_spread_evenly(run: int, max_blocks: int) -> None:
+    parts = list(evaluation_starts(40 * 8 + 4, 3, 8, max_blocks, run))
+    starts = np.concatenate([of_one for of_one, length in parts if length == 8])
+    if max_blocks >= 40:
+        assert starts.tolist() == [8 * block for block in range(40)]
+        assert parts[-1][1] == 3
+        return
+    assert len(starts) == max_blocks - max_blocks % run
+    runs = starts.reshape(-1, run) // 8
+    assert (np.diff(runs, axis=1) == 1).all()
+    first = runs[:, 0]
+    assert len(set(first.tolist())) == len(first)
+    steps = np.diff(first)
+    assert steps.max(initial=0) - steps.min(initial=1000) <= run
+    assert starts.max() < 40 * 8

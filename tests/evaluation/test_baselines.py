@@ -1,110 +1,104 @@
-"""Counting against tables in plain Python, and what the yardstick promises whatever the text."""
+"""What simpler methods make of a text, against counts by hand and the sizes of Python's own compressors."""
 
+import bz2
+import json
+import lzma
 import math
 import random
-from collections import Counter
-from collections.abc import Callable
-from itertools import pairwise
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
-from model_helpers import token_ids
+import torch
 
+from gptmodel.config import PrepareParams
+from gptmodel.data.corpus import prepare
+from gptmodel.data.prepared import PreparedData, load_prepared
 from gptmodel.evaluation import baselines
-from gptmodel.evaluation.baselines import PairCounts, counting_loss
+from gptmodel.evaluation.baselines import DIGEST, XZ, kneser_ney_nats, measure, read_baselines, standing
+from gptmodel.kneser_ney import KneserNey
 
 
-def whole(ids: np.ndarray) -> Callable[[], list[np.ndarray]]:
-    """A text as the only passage."""
-    return lambda: [ids[None, :].astype(np.int64)]
+def text() -> str:
+    draw = random.Random(1)
+    words = ["".join(draw.choices("abcdefé", k=draw.randint(1, 6))) for _ in range(60)]
+    return " ".join(draw.choices(words, k=2500))
 
 
-def unigram_by_hand(train: list[int], vocab_size: int) -> Callable[[int], float]:
-    counts = Counter(train)
-    return lambda token: (counts[token] + len(counts) / vocab_size) / (len(train) + len(counts))
+def prepared(folder: Path, kind: Literal["char", "byte"] = "char", content: bytes | None = None) -> PreparedData:
+    (folder / "input.txt").write_bytes(text().encode() if content is None else content)
+    prepare(folder / "input.txt", folder / "prepared", PrepareParams(tokenizer=kind, train_fraction=0.8))
+    return load_prepared(folder / "prepared")
 
 
-def bigram_by_hand(train: list[int], vocab_size: int) -> Callable[[int, int], float]:
-    pairs, firsts, unigram = Counter(pairwise(train)), Counter(train[:-1]), unigram_by_hand(train, vocab_size)
-    followers = Counter(first for first, _ in pairs)
-
-    def chance(first: int, second: int) -> float:
-        if not firsts[first]:
-            return unigram(second)
-        return (pairs[first, second] + followers[first] * unigram(second)) / (firsts[first] + followers[first])
-
-    return chance
-
-
-@pytest.mark.parametrize("chunk", [1, 2, 7, 100, 1 << 22])
-@pytest.mark.parametrize(("train", "val"), [(300, 50), (2, 2), (3, 200), (50, 3)])
-def test_the_chances_are_those_of_tables(monkeypatch: pytest.MonkeyPatch, chunk: int, train: int, val: int) -> None:
-    monkeypatch.setattr(baselines, "CHUNK_TOKENS", chunk)
-    one, other = token_ids(train, seed=1), token_ids(val, seed=2).astype(np.int64)
-    counts = PairCounts(one, 11)
-    unigram, bigram = unigram_by_hand(one.tolist(), 11), bigram_by_hand(one.tolist(), 11)
-    np.testing.assert_allclose(counts.unigram(other), [unigram(token) for token in other.tolist()], rtol=1e-12)
-    expected = [bigram(*pair) for pair in pairwise(other.tolist())]
-    np.testing.assert_allclose(counts.bigram(other[:-1], other[1:]), expected, rtol=1e-12)
+def test_each_figure_is_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baselines, "CHUNK_TOKENS", 100)
+    data = prepared(tmp_path)
+    bits, left_out = measure(data)
+    assert list(bits) == ["uniform", "unigram", "bigram", "kneser_ney_5", "bz2", "xz"]
+    assert left_out == {}
+    train, val = (data.tokenizer.decode(split.ids.tolist()) for split in (data.train, data.val))
+    whole, head, size = (train + val).encode(), train.encode(), len(val.encode())
+    assert bits["bz2"] == pytest.approx(8 * (len(bz2.compress(whole)) - len(bz2.compress(head))) / size, abs=1e-4)
+    lengths = [len(lzma.compress(part, lzma.FORMAT_XZ, filters=XZ)) for part in (whole, head)]
+    assert bits["xz"] == pytest.approx(8 * (lengths[0] - lengths[1]) / size, abs=1e-4)
+    scored = len(val[1:].encode())
+    uniform = (len(val) - 1) * math.log2(data.tokenizer.vocab_size) / scored
+    assert bits["uniform"] == pytest.approx(uniform, abs=1e-4)
+    seen = {character: train.count(character) for character in set(train)}
+    chances = [(seen[c] + len(seen) / data.tokenizer.vocab_size) / (len(train) + len(seen)) for c in val[1:]]
+    assert bits["unigram"] == pytest.approx(-sum(map(math.log2, chances)) / scored, abs=1e-4)
+    assert bits["uniform"] > bits["unigram"] > bits["bigram"] > bits["kneser_ney_5"]
 
 
-def test_the_chances_after_any_token_add_up_to_one() -> None:
-    counts, tokens = PairCounts(token_ids(40, seed=3) % 7, 11), np.arange(11)
-    assert counts.unigram(tokens).sum() == pytest.approx(1.0)
-    for first in range(11):
-        assert counts.bigram(np.full(11, first), tokens).sum() == pytest.approx(1.0)
+@pytest.mark.parametrize("numbers", [1, 700, 1 << 22])
+def test_the_counts_see_the_four_tokens_before_each_across_every_border(
+    numbers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(baselines, "CHUNK_NUMBERS", numbers)
+    draw = np.random.default_rng(2)
+    train, val = draw.integers(7, size=900), draw.integers(7, size=60)
+    p = KneserNey.count(5, 7, 0.0, torch.from_numpy(train)).probabilities(torch.from_numpy(val[None, :-1]))
+    whole = -p[0].gather(1, torch.from_numpy(val[1:, None])).double().log().sum()
+    assert kneser_ney_nats(train, val, 7) == pytest.approx(float(whole), rel=1e-6)
 
 
-def test_pairs_of_large_ids_do_not_overflow() -> None:
-    ids = np.array([69_999, 69_998, 69_999, 69_998, 0], dtype=np.uint32)
-    expected = bigram_by_hand(ids.tolist(), 70_000)(69_999, 69_998)
-    assert PairCounts(ids, 70_000).bigram(np.array([69_999]), np.array([69_998]))[0] == pytest.approx(expected)
+def test_bytes_that_are_no_text_are_compressed_as_they_are(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 20
+    data = prepared(tmp_path, "byte", content)
+    cut = len(content) * 8 // 10
+    added = len(bz2.compress(content)) - len(bz2.compress(content[:cut]))
+    assert measure(data)[0]["bz2"] == pytest.approx(8 * added / (len(content) - cut), abs=1e-4)
 
 
-def test_a_bigram_worked_by_hand() -> None:
-    """Train a b a b a: after "a" came "b", twice of twice; one of three is held back for what single tokens say.
-
-    Those are 3 a and 2 b, and of two different ones: (2 + 1) / (5 + 2) for "b".
-    """
-    counts = PairCounts(np.array([0, 1, 0, 1, 0], dtype=np.uint8), 2)
-    assert counts.bigram(np.array([0]), np.array([1]))[0] == pytest.approx((2 + 3 / 7) / 3, rel=1e-12)
-
-
-def texts() -> dict[str, list[int]]:
-    draw = random.Random(5)
-    zipf = [1 / (rank + 1) for rank in range(350)]
-    return {
-        "many characters, few of each": draw.choices(range(350), zipf, k=4000),
-        "no structure": draw.choices(range(10), k=4000),
-        "pairs only": [0, 1, 2, 3] * 1000,
-        "short": draw.choices(range(50), k=120),
-        "tokens that are new in val": [0] * 900 + [1, 2] * 50,
-    }
+def test_what_would_take_too_long_or_cannot_be_counted_is_left_out_with_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = prepared(tmp_path)
+    monkeypatch.setattr(baselines, "longest_order", lambda _: 4)
+    bits, left_out = measure(data)
+    assert "kneser_ney_5" not in bits
+    assert "too many to be told apart" in left_out["kneser_ney_5"]
+    monkeypatch.setattr(baselines, "LARGEST_TEXT", 1000)
+    bits, left_out = measure(data)
+    assert list(bits) == ["uniform", "unigram", "bigram"]
+    assert left_out.keys() == {"kneser_ney_5", "bz2", "xz"}
 
 
-@pytest.mark.parametrize("name", texts())
-def test_the_yardstick_is_no_worse_than_guessing_than_tokens_and_than_pairs(name: str) -> None:
-    ids = np.array(texts()[name])
-    train, val, vocab_size = ids[: len(ids) * 9 // 10], ids[len(ids) * 9 // 10 :], int(ids.max()) + 1
-    counts = PairCounts(train, vocab_size)
-    losses = [math.log(vocab_size)]
-    losses.append(-float(np.log(counts.unigram(val[1:])).mean()))
-    losses.append(-float(np.log(counts.bigram(val[:-1], val[1:])).mean()))
-    assert counting_loss(counts, whole(val)) <= min(losses) + 1e-12
+def test_the_line_on_where_a_model_stands() -> None:
+    bits = {"uniform": 6.285, "kneser_ney_5": 2.2334, "bz2": 2.4091, "xz": 2.4144}
+    assert standing(bits, 2.6416) == ["xz 2.41, 5-gram counts 2.23, this model 2.64 bits per byte"]
+    assert standing({"uniform": 6.285, "xz": 2.4144}, 2.6416) == ["xz 2.41, this model 2.64 bits per byte"]
+    assert standing({"uniform": 6.285}, 2.6416) == []
 
 
-def test_it_is_that_of_pairs_where_these_decide_and_of_guessing_where_nothing_does() -> None:
-    pairs, noise = np.array(texts()["pairs only"]), np.array(texts()["no structure"])
-    assert counting_loss(PairCounts(pairs, 4), whole(pairs)) < 0.01
-    assert counting_loss(PairCounts(noise[:3000], 10), whole(noise[3000:])) == pytest.approx(math.log(10), rel=0.01)
-
-
-def test_it_is_the_loss_of_what_is_scored_alone() -> None:
-    ids = token_ids(400, seed=4)
-    counts = PairCounts(ids, 11)
-    parts = [ids[None, :101].astype(np.int64), ids[None, 200:301].astype(np.int64)]
-    joined = np.concatenate([part[:, 1:] for part in parts], axis=1)
-    alone = counting_loss(counts, lambda: parts)
-    assert alone != counting_loss(counts, whole(ids))
-    assert joined.size == 200
-    assert alone == pytest.approx(counting_loss(counts, lambda: [np.concatenate(parts)]), rel=1e-12)
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"xz": "a", "val_sha256": "1"}', b'{"xz": 2.0}', b"null"])
+def test_a_file_of_another_text_or_none_says_nothing(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "baselines.json"
+    assert read_baselines(path, "1") == {}
+    path.write_bytes(content)
+    assert read_baselines(path, "1") == {}
+    path.write_text(json.dumps({"xz": 2.5, DIGEST: "1"}), encoding="utf-8")
+    assert read_baselines(path, "1") == {"xz": 2.5}
+    assert read_baselines(path, "2") == {}

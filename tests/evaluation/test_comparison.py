@@ -111,6 +111,8 @@ def test_seeds_are_a_noise_of_their_own() -> None:
     assert noisy.seed.error == pytest.approx(0.02 * math.sqrt(1 + 1 / 3))
     assert noisy.seed.margin == pytest.approx(4.3027 * noisy.seed.error)
     assert noisy.word == "cannot be told"  # the seed alone may have done it
+    few = compare(group(plain), group(spans(loss + apart), spans(loss + apart + 0.02)))
+    assert (few.seed, few.word) == (None, "worse")  # two seeds do not tell how far a third one would be
     both = compare(group(*(plain + shift for shift in (0.0, 1.0))), seeds)
     assert both.seed is not None
     assert both.seed.margin < noisy.seed.margin  # three degrees of freedom

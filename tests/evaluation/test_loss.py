@@ -13,9 +13,10 @@ from torch.nn import functional as F
 
 from gptmodel.compute.crew import ALONE, Crew
 from gptmodel.compute.place import Place
+from gptmodel.data.prepared import bits_per_byte
 from gptmodel.errors import DataError
 from gptmodel.evaluation import loss as loss_module
-from gptmodel.evaluation.loss import SplitLoss, bits_per_byte, estimate_loss, split_loss
+from gptmodel.evaluation.loss import SplitLoss, estimate_loss, split_loss
 from gptmodel.nn.transformer import TransformerModel
 
 CPU = Place.on("cpu")

@@ -17,7 +17,7 @@ from gptmodel.config import PrepareParams
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import PreparedData, load_prepared
 from gptmodel.errors import DataError
-from gptmodel.evaluation.baselines import PairCounts, counting_loss
+from gptmodel.evaluation.counting import PairCounts, counting_loss
 from gptmodel.evaluation.history import Evaluation
 from gptmodel.evaluation.loss import split_loss
 from gptmodel.evaluation.report import evaluate_model

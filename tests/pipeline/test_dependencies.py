@@ -16,7 +16,9 @@ WATCHING = {
     "gptmodel/project/inputs.py",
     "gptmodel/units.py",
     "gptmodel/wrong_settings.py",
+    "stages/naming.py",
     "stages/tracked.py",
+    "stages/download_progress.py",
     "stages/progress.py",
     "gptmodel/tracking",
 }

@@ -16,7 +16,14 @@ WRITES = {
         "metrics/prepare.json",
     },
     "train": {"models/model.pth", "models/run.json", "metrics/train.json", "metrics/history.csv"},
-    "evaluate": {"metrics/evaluate.json", "plots/loss_curves.png", "plots/loss_by_position.png"},
+    "evaluate": {
+        "metrics/evaluate.json",
+        "metrics/loss_by_position.csv",
+        "evaluation/passages.json",
+        "evaluation/val_losses.npy",
+        "plots/loss_curves.png",
+        "plots/loss_by_position.png",
+    },
     "sample": {"samples/samples.txt"},
 }
 

@@ -42,7 +42,7 @@ def test_with_own_it_is_used_and_each_change_of_it_seen(overwritten: Project) ->
 def test_with_own_a_changed_text_trains_anew(overwritten: Project) -> None:
     overwritten.configure({"fetch.source": "own"})
     former = overwritten.sha256("models/model.pth")
-    assert ran(overwritten.dvc("repro"))[-3:] == ["train", "evaluate", "sample"]
+    assert ran(overwritten.dvc("repro"))[-4:] == ["train", "evaluate", "sample", "report"]
     assert overwritten.sha256("models/model.pth") != former
     assert len(overwritten.mlflow_runs()) == 2
     assert overwritten.mlflow_runs()[1].data.tags["fetch.source"] == "own"

@@ -165,9 +165,13 @@ def test_the_run_has_the_final_numbers(finished: Project, run: Any) -> None:
         ("model", "model.pth", "models"),
         ("metrics", "history.csv", "metrics"),
         ("metrics", "evaluate.json", "metrics"),
+        ("evaluation", "val_losses.npy", "evaluation"),
+        ("evaluation", "passages.json", "evaluation"),
         ("plots", "loss_curves.png", "plots"),
         ("plots", "loss_by_position.png", "plots"),
         ("samples", "samples.txt", "samples"),
+        ("metrics", "memorisation.json", "metrics"),
+        ("reports", "report.html", "reports"),
     ],
 )
 def test_the_run_has_the_files(finished: Project, run: Any, folder: str, file: str, same_as: str) -> None:
@@ -188,6 +192,9 @@ def test_the_run_names_code_data_and_model(finished: Project, run: Any) -> None:
         assert tags[f"data.{split}.md5"] == digest(finished.root / f"data/prepared/{split}.bin", "md5")
     assert tags["model.md5"] == digest(finished.root / "models/model.pth", "md5")
     assert tags["verdict"] == finished.read_json("metrics/evaluate.json")["verdict"]
+    assert tags["mlflow.note.content"].count(tags["verdict"]) == 1
+    assert "this model" in tags["mlflow.note.content"]
+    assert run.info.run_name == finished.git("rev-parse", "--short", "HEAD").strip()  # no setting differs
 
 
 def test_the_run_names_the_dataset(run: Any) -> None:

@@ -13,11 +13,11 @@ EXACT = ["models/model.pth", "data/prepared/tokenizer.json", "data/prepared/trai
 @pytest.mark.parametrize(
     ("settings", "stages"),
     [
-        ({"sample.seed": 2, "sample.max_new_tokens": 5}, ["sample"]),
-        ({"evaluate.overfit_gap": 0.3}, ["evaluate"]),
+        ({"sample.seed": 2, "sample.max_new_tokens": 5}, ["sample", "report"]),
+        ({"evaluate.overfit_gap": 0.3}, ["evaluate", "report"]),
     ],
 )
-def test_a_later_stage_reruns_alone_and_adds_to_the_same_run(
+def test_a_later_stage_reruns_alone_but_for_the_report_and_adds_to_the_same_run(
     project: Project, settings: dict[str, Any], stages: list[str]
 ) -> None:
     (before,) = project.mlflow_runs()
@@ -35,7 +35,7 @@ def test_another_seed_trains_anew_and_the_former_one_comes_back_with_its_run(pro
     assert len(project.mlflow_runs()) == 1
     model, run_json = project.sha256("models/model.pth"), project.read_json("models/run.json")
     project.configure({"train.seed": 2})
-    assert ran(project.dvc("repro")) == ["train", "evaluate", "sample"]
+    assert ran(project.dvc("repro")) == ["train", "evaluate", "sample", "report"]
     assert project.sha256("models/model.pth") != model
     runs = project.mlflow_runs()
     assert len(runs) == 2
@@ -45,13 +45,13 @@ def test_another_seed_trains_anew_and_the_former_one_comes_back_with_its_run(pro
 
     project.configure({"train.seed": 1337})
     output = project.dvc("repro")
-    assert (ran(output), restored(output)) == ([], ["train", "evaluate", "sample"])
+    assert (ran(output), restored(output)) == ([], ["train", "evaluate", "sample", "report"])
     assert project.sha256("models/model.pth") == model
     assert project.read_json("models/run.json") == run_json
     assert len(project.mlflow_runs()) == 2
 
     project.configure({"sample.max_new_tokens": 5})  # what is added now goes to the run the model was trained in
-    assert ran(project.dvc("repro")) == ["sample"]
+    assert ran(project.dvc("repro")) == ["sample", "report"]
     samples = [project.root / "mlartifacts" / run.info.run_id / "artifacts/samples/samples.txt" for run in runs]
     new = (project.root / "samples/samples.txt").read_bytes()
     assert [path.read_bytes() == new for path in samples] == [True, False]

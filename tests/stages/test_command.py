@@ -18,7 +18,7 @@ from gptmodel.section import described
 from stages import cli, command
 
 ROOT = Path(__file__).parents[2]
-STAGES = ["fetch", "prepare", "train", "evaluate", "sample"]
+STAGES = ["fetch", "prepare", "train", "evaluate", "sample"]  # that have settings of their own
 SECTIONS = {"train": ["model", "train", "runtime"]} | {name: [name] for name in STAGES if name != "train"}
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "DVC_STAGE": "a stage", "COLUMNS": "200"}
 SECONDS = 60
@@ -106,6 +106,8 @@ def test_a_wrong_command_line_is_one_line_and_status_2(gptmodel, stage: str, arg
         (["sample", "--prompt", ""], ["prompt is empty"]),
         (["sample", "--prompt-file", "none.txt"], ["none.txt: cannot be read"]),
         (["sample", "--prompt", "a", "--prompt-file", "b"], ["give only one of them"]),
+        (["report"], ["models/model.pth"]),
+        (["compare", "a.pth", "b.pth"], ["a.pth: there is no such model file"]),
         (["fetch", "-S", "fetch.source=none.txt"], ["none.txt: cannot be read"]),
         (["fetch", "-S", "fetch.source=own"], ["data/input.txt: no such file"]),
     ],
@@ -167,7 +169,7 @@ def test_gptmodel_lists_its_commands(gptmodel):
     outcome = gptmodel("--help")
     assert outcome.status == 0
     listed = {line.split()[0] for line in outcome.out.partition("Commands:")[2].splitlines() if line.strip()}
-    assert {*STAGES, "ui", "sync"} <= listed
+    assert {*STAGES, "report", "compare", "ui", "sync"} <= listed
 
 
 @pytest.mark.parametrize("columns", ["80", "100"])
@@ -256,7 +258,7 @@ DELETED = "import os, shutil; shutil.rmtree(os.getcwd())"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there a folder that is in use stays")
-@pytest.mark.parametrize("command", [*STAGES, "plan", "ui", "sync", "verify", "doctor"])
+@pytest.mark.parametrize("command", [*STAGES, "report", "compare", "plan", "ui", "sync", "verify", "doctor"])
 def test_in_a_folder_that_was_deleted_a_command_is_one_line_and_status_2(tmp_path: Path, command: str):
     code = f"{DELETED}; import sys; sys.argv = ['gptmodel', {command!r}]; from stages.cli import run; run()"
     result = process(tmp_path, "-c", code)

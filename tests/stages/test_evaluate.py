@@ -4,7 +4,9 @@ import json
 import shutil
 from pathlib import Path
 
-from projects import Project
+from projects import Project, new_project
+
+from gptmodel.evaluation.history import read_history
 
 
 def metrics(folder: Path) -> dict[str, object]:
@@ -54,3 +56,20 @@ def test_a_model_without_its_history_is_judged_too(alone: Project, tmp_path: Pat
     )
     assert "val" in result.output
     assert not (tmp_path / "c" / "plots" / "loss_curves.png").exists()
+
+
+def test_under_dvc_the_metrics_and_the_history_follow_the_training(tmp_path: Path) -> None:
+    """A training that is killed in its third evaluation has written both files at the second; by hand neither."""
+    project = new_project(tmp_path / "project")
+    injury = {"kill_inside": {"place": "gptmodel.evaluation.loss:estimate_loss", "call": 3, "after": 0}}
+    history, metrics_file = project.folder / "metrics" / "history.csv", project.folder / "metrics" / "train.json"
+    assert project.run("train", "-S", "runtime.mlflow=false", injuries=injury).killed
+    assert not history.exists()
+    shutil.rmtree(project.folder / "runs")
+    assert project.run("train", "-S", "runtime.mlflow=false", injuries=injury, DVC_STAGE="train").killed
+    rows = read_history(history)
+    assert [row.iteration for row in rows] == [0, 4]
+    written = json.loads(metrics_file.read_text(encoding="utf-8"))
+    assert (written["val_loss"], written["train_loss"]) == (rows[-1].val_loss, rows[-1].train_loss)
+    project.succeed("train", "-S", "runtime.mlflow=false")
+    assert [row.iteration for row in read_history(history)] == list(range(0, 25, 4))

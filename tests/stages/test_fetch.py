@@ -12,7 +12,7 @@ import pytest
 import yaml
 from http_text import drip, hang, only_headers, server
 
-from stages.progress import DownloadReporter
+from stages.download_progress import DownloadReporter
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "DVC_STAGE": "fetch"}

@@ -12,6 +12,7 @@ from mlflow_server import free_port
 from tracking_helpers import client, finish_journal, new_key, python, start_journal, sync
 
 from gptmodel.errors import GptModelError
+from gptmodel.tracking import stored_view
 from gptmodel.tracking.ui_server import UiServer
 
 
@@ -34,6 +35,8 @@ def test_it_shows_the_runs_and_leaves_no_process(root: Path, monkeypatch: pytest
     with server.running() as process:
         page = server.page(process)
         assert "/#/experiments/1/runs" in page
+        assert "viewStateShareKey=gptmodel" in page
+        assert "eval/val_loss" in client(root).get_experiment("1").tags[stored_view.TAG]
         monkeypatch.delenv("http_proxy")
         with urllib.request.urlopen(page, timeout=10) as answer:
             assert b"MLflow" in answer.read()

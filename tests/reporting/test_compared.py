@@ -1,0 +1,61 @@
+"""Comparisons in words, as values and as a page."""
+
+import json
+
+import numpy as np
+import pytest
+
+from gptmodel.errors import DataError
+from gptmodel.files import json_bytes
+from gptmodel.reporting.comparison import Comparison, Run, page, telling_passages
+
+SPANS = 4 * 30
+TEXT = ("<b>what</b> stands there\n" * 2000).encode()[: 256 * SPANS]
+
+
+def run(name: str, shift: float, spans: int = SPANS, **settings: object) -> Run:
+    """A run whose losses are above others' by about so many nats a span."""
+    noise = np.random.default_rng(len(name)).normal(0, 5, spans)
+    hard = np.random.default_rng(0).normal(400, 80, spans)
+    return Run(name, settings, (hard + shift + noise).astype(np.float32))
+
+
+def test_each_group_is_set_beside_the_first() -> None:
+    runs = [run("first", 0.0, a=1), run("worse one", 30.0, a=2), run("equal", 0.0, a=1, b=None)]
+    comparison = Comparison.of(runs)
+    text = "\n".join(comparison.lines())
+    assert "settings that differ: a 1 -> 2" in text
+    assert "worse one is worse than first: +0.1" in text
+    assert "settings that differ: b - -> null" in text
+    assert "which is better, equal or first, cannot be told: " in text
+    values = json.loads(json_bytes(comparison.values()))
+    assert [pair["word"] for pair in values["comparisons"]] == ["worse", "cannot be told"]
+    assert values["comparisons"][0]["nats_per_byte"] == pytest.approx(30 / 256, rel=0.2)
+
+
+def test_with_too_little_text_there_are_words_and_no_numbers_that_json_has_not() -> None:
+    comparison = Comparison.of([run("first", 0.0, spans=3, a=1), run("second", 9.0, spans=3, a=2)])
+    assert "too little text to say whether second is better than first: 0 passages of 1 kB" in comparison.lines()[-2]
+    values = json.loads(json_bytes(comparison.values()))
+    assert values["runs"][0]["bits_per_byte"] is None
+    assert values["comparisons"][0]["nats_per_byte"] is None
+
+
+def test_losses_of_different_lengths_are_refused() -> None:
+    with pytest.raises(DataError, match=r"different texts \(spans: first 120, second 119\)"):
+        Comparison.of([run("first", 0.0), run("second", 0.0, spans=119)])
+
+
+def test_a_page_shows_the_passages_that_differ_most_and_no_markup_of_them() -> None:
+    runs = [run("<i>first</i>", 0.0, a=1), run("second", 5.0, a=2)]
+    runs[1].losses[40:44] += 900
+    comparison = Comparison.of(runs)
+    (pair,) = comparison.pairs
+    most = telling_passages(pair, TEXT)[0]
+    assert most.start == 10 * 1024
+    assert most.text == TEXT[most.start : most.start + 1024].decode()
+    shown = page(comparison, TEXT)
+    assert "&lt;b&gt;what&lt;/b&gt;" in shown
+    assert "&lt;i&gt;first&lt;/i&gt;" in shown
+    assert "<b>" not in shown
+    assert "is not here" in page(comparison, b"")

@@ -1,0 +1,114 @@
+"""The report: what it shows, that it runs nothing, and that the same findings give the same bytes."""
+
+import dataclasses
+import re
+from typing import Any
+
+import pytest
+from model_helpers import language_model, small_model
+
+from gptmodel.config import SECTIONS
+from gptmodel.errors import DataError
+from gptmodel.evaluation.history import Evaluation
+from gptmodel.language_model import LanguageModel
+from gptmodel.presets import PRESETS
+from gptmodel.reporting.findings import Findings
+from gptmodel.reporting.report import MOST_CHARACTERS, MOST_SAMPLES, report
+
+MARKUP = "<script>alert(1)</script><img src=x onerror=alert(2)>&'\""
+SPLIT = {"loss": 1.8310, "perplexity": 6.24, "bits_per_byte": 2.6416, "tokens": 499_815}
+COPIES = {"bytes": 60, "longest": 15, "mean": 7.0, "share_8": 0.42, "share_16": 0.0, "share_32": None}
+
+
+def findings(**changes: Any) -> Findings:
+    """Made-up findings with a foreign text in them."""
+    model = language_model(small_model())
+    provenance = {"platform": {"torch": "2.13.0", "cpu_capability": MARKUP}, "train": SECTIONS["train"].defaults()}
+    passage = {"tokens": ["a", MARKUP, "b"], "nats": [0.1, 6.0, 8.0]}
+    values: dict[str, Any] = {
+        "model": LanguageModel(model.transformer, model.tokenizer, None, provenance),
+        "evaluation": {"train": SPLIT, "val": SPLIT, "gap": 0.0803, "verdict": "healthy", "counting_loss": 2.5074},
+        "memorisation": {
+            "sentence": "the longest passage copied is 15 characters",
+            "samples": COPIES,
+            "held_out": COPIES,
+            "texts": [{"text": f"once upon {MARKUP}", "copied": [[0, 9]]}],
+        },
+        "history": [
+            Evaluation(iteration=step, tokens=step, seconds=7.25, learning_rate=0.1, train_loss=3.0, val_loss=3.5)
+            for step in (0, 10)
+        ],
+        "positions": {"train": [3.0, 2.0], "val": [3.5, 2.5]},
+        "baselines": {"uniform": 6.285, "xz": 2.415, "unigram": 4.807},
+        "passages": {"hardest": [passage], "easiest": [passage]},
+        "digests": {"model.pth": "0" * 64},
+    }
+    return Findings(**(values | changes))
+
+
+def test_all_that_was_found_out_is_shown() -> None:
+    page = report(findings())
+    for words in (
+        "<strong>Healthy</strong>:",
+        "would give 2.5074",
+        "Flat: ",
+        "2.6416",
+        "1.8310",
+        "The hardest passages",
+        "cpu_capability",
+        "0" * 64,
+        "42.0 %",
+    ):
+        assert words in page
+    assert "The longest passage copied is 15 characters." in page
+    assert '<i class="c1">once upon</i>' in page
+    assert page.count("<polyline") == 4
+    rows = re.findall(r"<td>([^<]+)</td><td class=\"number\">([\d.]+)</td>\n<td class=\"bar\">", page)
+    assert rows == [("uniform", "6.285"), ("unigram", "4.807"), ("this model", "2.642"), ("xz", "2.415")]
+
+
+def test_a_text_is_never_markup_and_nothing_comes_from_elsewhere() -> None:
+    page = report(findings())
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 4
+    assert "<script" not in page
+    assert "<img" not in page
+    assert not re.search(r"https?:|url\(|@import|\bsrc=(?!x)", page)
+    assert "default-src 'none'" in page
+
+
+def test_the_same_findings_give_the_same_bytes_whatever_time_they_took() -> None:
+    slower = [dataclasses.replace(row, seconds=99.0) for row in findings().history]
+    assert report(findings()) == report(findings(history=slower))
+
+
+def test_what_is_not_there_is_left_out() -> None:
+    page = report(findings(baselines={}, positions=None, passages=None, history=[]))
+    for words in ("simpler methods", "passages</h2>", "<polyline", "Loss during training"):
+        assert words not in page
+    assert "Samples" in page
+
+
+def test_the_page_stays_small_whatever_is_sampled_and_evaluated() -> None:
+    text = {"text": "a<" * MOST_CHARACTERS, "copied": [[place, place + 9] for place in range(0, 2000, 12)]}
+    passage = {"tokens": ["a", "<"] * 128, "nats": [0.0, 9.0] * 128}
+    memorisation = findings().memorisation | {"texts": [text] * 40}  # type: ignore[operator]
+    passages = {"hardest": [passage] * 10, "easiest": [passage] * 10}
+    rows = [dataclasses.replace(findings().history[0], iteration=step) for step in range(5000)]
+    page = report(findings(memorisation=memorisation, passages=passages, history=rows))
+    assert len(page.encode()) < 500_000
+    assert f"{40 - MOST_SAMPLES} more in samples/samples.txt" in page
+
+
+def test_settings_that_differ_and_a_preset() -> None:
+    assert "<code>model.n_embd</code></td><td>64</td><td>8</td>" in report(findings())
+    values = PRESETS["nanogpt"].values()
+    trained = language_model(small_model(**values["model"]))
+    provenance = {"train": values["train"] | {"seed": 5}}
+    page = report(findings(model=LanguageModel(trained.transformer, trained.tokenizer, None, provenance)))
+    assert "those of the preset <code>nanogpt</code>" in page
+    assert "preset <code>" not in report(findings())
+
+
+def test_a_file_that_lacks_something_is_a_line() -> None:
+    with pytest.raises(DataError, match=r"report\.html: what it shows is not complete"):
+        report(findings(evaluation={"val": SPLIT}))

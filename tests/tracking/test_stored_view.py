@@ -1,0 +1,29 @@
+"""The view of the runs that `gptmodel ui` opens: its columns are what tells the runs apart."""
+
+import json
+from typing import Any
+
+from gptmodel.tracking.stored_view import COLUMNS, MOST_PARAMS, ORDER, differing_params, view
+
+
+def run(**params: str) -> dict[str, Any]:
+    """A run as MLflow's API gives it."""
+    return {"data": {"params": [{"key": name.replace("__", "."), "value": value} for name, value in params.items()]}}
+
+
+def test_only_what_differs_is_a_column() -> None:
+    runs = [run(train__seed="1", model__position="learned"), run(train__seed="1", model__position="rotary")]
+    state = json.loads(view(runs))
+    assert state["selectedColumns"] == [*COLUMNS, "params.`model.position`"]
+    assert (state["orderByKey"], state["orderByAsc"]) == (ORDER, True)
+
+
+def test_a_setting_that_some_runs_do_not_have_differs_and_a_run_that_has_just_begun_has_none() -> None:
+    assert differing_params([run(a="1", b="2"), run(a="1"), {"data": {}}, {}]) == ["b"]
+    assert differing_params([run(a="1", b="2"), {}]) == []
+    assert differing_params([]) == []
+
+
+def test_there_are_not_too_many_columns() -> None:
+    runs = [run(**{f"p{number}": value for number in range(40)}) for value in "ab"]
+    assert len(json.loads(view(runs))["selectedColumns"]) == len(COLUMNS) + MOST_PARAMS
