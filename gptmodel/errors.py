@@ -37,9 +37,9 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     """Tell whether an error, or one that it came up in the handling of, is a failed allocation, by Python or a library.
 
     `torch.save` closes its archive then, and that fails with an error of its own. A library that cannot be loaded for
-    want of memory counts too.
+    want of memory counts too. A GptModelError says so in its own words already.
     """
-    if error is None:
+    if error is None or isinstance(error, GptModelError):
         return False
     text, names = str(error).lower(), {kind.__name__ for kind in type(error).__mro__}
     by_library = "allocate memory" in text or "failed to map segment" in text

@@ -23,7 +23,7 @@ from training_helpers import new_state, trained
 from gptmodel.checkpoint.archive import ArchiveError, load_archive
 from gptmodel.checkpoint.model_file import load_model
 from gptmodel.data.prepared import load_prepared
-from gptmodel.data.sources import PLAYS, read_plays
+from gptmodel.data.shakespeare import PLAYS, read_plays
 from gptmodel.data.tokens import TokenWriter, open_tokens
 from gptmodel.errors import GptModelError
 from gptmodel.evaluation.history import Evaluation, history_csv, read_history

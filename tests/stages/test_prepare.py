@@ -62,9 +62,7 @@ def test_a_byte_order_mark_that_is_left_out_is_stated(project: Path, kind: str, 
     text.write_bytes(b"\xef\xbb\xbf" + TEXT.encode())
     result = run(project, "-S", f"prepare.tokenizer={kind}")
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.endswith(
-        "data/input.txt; its byte order mark is left out\n" if is_stated else "data/input.txt\n"
-    )
+    assert ("its byte order mark is left out" in result.stdout) == is_stated
     assert result.stdout.count("\n") == 1
     metrics = json.loads((project / "metrics" / "prepare.json").read_text(encoding="utf-8"))
     assert metrics["bytes"] == len(TEXT.encode()) + 3
