@@ -55,8 +55,9 @@ def test_the_texts_are_those_of_the_sample_stage(
     values["sample"] = SampleParams.defaults() | settings | {"device": "cpu"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    sample(params_file=Path("params.yaml"), settings=None, out=Path(), model_file=path, prompt="ab", prompt_file=None)
-    written = (tmp_path / "samples" / "samples.txt").read_bytes().decode()
+    out = tmp_path / "out"
+    sample(params_file=Path("params.yaml"), settings=None, out=out, model_file=path, prompt="ab", prompt_file=None)
+    written = (out / "samples" / "samples.txt").read_bytes().decode()
     texts = gptmodel.load(path).generate("ab", **settings)
     several = texts if isinstance(texts, list) else [texts]
     assert written == "\n\n".join(f"--- sample {n} of {len(several)} ---\n{t}" for n, t in enumerate(several, 1)) + "\n"
