@@ -80,7 +80,15 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
 
 def test_the_stages_come_in_the_order_they_depend_on_each_other() -> None:
     stages = read_pipeline(ROOT / "dvc.yaml")
-    assert [stage.name for stage in stages] == ["fetch", "prepare", "baselines", "train", "evaluate", "sample", "report"]
+    assert [stage.name for stage in stages] == [
+        "fetch",
+        "prepare",
+        "baselines",
+        "train",
+        "evaluate",
+        "sample",
+        "report",
+    ]
     text = stages[0].outs["data/input.txt"]
     assert (text.cached, text.persist, text.kind) == (False, True, "outs")
     assert stages[3].params == {"params.yaml": ("model", "train")}
