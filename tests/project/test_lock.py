@@ -48,7 +48,8 @@ def test_a_lock_is_read(tmp_path: Path) -> None:
         ("", "has to be a mapping"),
         ("- a", "has to be a mapping"),
         ("{" * 3000, "not valid YAML"),
-        ("stages:\n        ("schema: '2.0'\nstages: [a]", "stages has to be a mapping"),
+        ("stages:\n<<<<<<< HEAD\n  a: b\n", "not valid YAML"),
+        ("schema: '2.0'\nstages: [a]", "stages has to be a mapping"),
         ("schema: '9'\nstages: {}", "schema"),
         ("schema: '2.0'\nstages: {one: {cmd: 3}}", "cmd has to be a text"),
         ("schema: '2.0'\nstages: {one: {cmd: x, more: 1}}", "more is not known"),
@@ -79,7 +80,6 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
 
 def test_the_stages_come_in_the_order_they_depend_on_each_other() -> None:
     stages = read_pipeline(ROOT / "dvc.yaml")
-<<<<<<< HEAD
     names = ["fetch", "prepare", "baselines", "train", "evaluate", "sample", "report"]
     assert [stage.name for stage in stages] == names
     text = stages[0].outs["data/input.txt"]
