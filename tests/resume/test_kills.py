@@ -25,7 +25,7 @@ SEED = int(os.environ.get("KILL_SEED", "20240607"))
 WHILE = [  # what a training does over and over
     "gptmodel.training.run:TrainingRun.__init__",
     "gptmodel.tracking.mlflow_tracker:start_run",
-    "gptmodel.tracking.journal:JournalWriter._append",
+    "gptmodel.tracking.journal_writer:JournalWriter._append",
     "gptmodel.evaluation.loss:estimate_loss",
     "gptmodel.training.step:training_step",
     "gptmodel.training.snapshot:SnapshotStore.save",
@@ -35,7 +35,7 @@ ONCE = [  # what it does at its start, and at its end
     "gptmodel.training.run:TrainingRun._journal_key",
     "gptmodel.checkpoint.model_file:save_model",
     "gptmodel.training.run:TrainingRun.finish",
-    "gptmodel.tracking.journal:JournalWriter.file",
+    "gptmodel.tracking.journal_writer:JournalWriter.file",
     "stages.tracked:log_training",
     "gptmodel.tracking.mlflow_tracker:MlflowTracker.close",
     "gptmodel.training.run:TrainingRun.forget",
