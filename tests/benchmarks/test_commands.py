@@ -165,7 +165,7 @@ def test_plan_by_processor_time() -> None:
     assert all(seconds > 0 for row in rows for seconds in (row["seconds"], *row["planned"]))
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_memory_in_processes_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "contestants", lambda: ["gptmodel", "gptmodel, compiled"])
     words = ["--sizes", "tutorial", "--rounds", "1", "--iterations", "1", "--threads", "1", "--megabytes", "1"]
