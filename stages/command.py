@@ -79,7 +79,7 @@ def main(app: Callable[..., Any]) -> None:
         _fail(str(error), 2)
     except TyperException as error:
         hint = "; see --help" if error.exit_code == 2 else ""
-        _fail(error.format_message().rstrip(".") + hint, 2)
+        _fail(error.format_message().rstrip(".").replace("Input should be", "it has to be") + hint, 2)
     except typer.Abort:
         sys.exit(1)
     except Interrupted as stop:

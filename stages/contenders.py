@@ -5,20 +5,21 @@ from typing import TYPE_CHECKING
 
 from gptmodel.errors import ConfigError, DataError, GptModelError
 from gptmodel.project.layout import Layout, project_root
-from gptmodel.project.trained import Trained, at_path, of_revision
 from stages.command import note
 
 if TYPE_CHECKING:
     from gptmodel.data.prepared import PreparedData
     from gptmodel.language_model import LanguageModel
+    from gptmodel.project.trained import Trained
     from gptmodel.reporting.comparison import Run
 
 
-def find(name: str, folder: Path) -> Trained:
+def find(name: str, folder: Path) -> "Trained":
     """Return the files of a model file or folder, a git revision, a DVC experiment or an MLflow run.
 
     What comes from MLflow is put into `folder`. ConfigError says where it was looked for.
     """
+    from gptmodel.project.trained import Trained, at_path, of_revision
     from gptmodel.tracking.database import store_address
     from gptmodel.tracking.lookup import tracked_model
 
@@ -37,7 +38,7 @@ def find(name: str, folder: Path) -> Trained:
     raise absent
 
 
-def scored(contenders: list[Trained], data: "PreparedData | None") -> "tuple[list[Run], bytes]":
+def scored(contenders: "list[Trained]", data: "PreparedData | None") -> "tuple[list[Run], bytes]":
     """Load each model, and score it where evaluate did not; return the held-out text too, if it is here.
 
     DataError for models of different texts. `data` is the project's, if it has one.
@@ -54,7 +55,7 @@ def scored(contenders: list[Trained], data: "PreparedData | None") -> "tuple[lis
     return runs, text_bytes(data, data.val.ids) if data is not None and is_held_out(models[0], data) else b""
 
 
-def _check_text(trained: Trained, model: "LanguageModel", data: "PreparedData | None") -> None:
+def _check_text(trained: "Trained", model: "LanguageModel", data: "PreparedData | None") -> None:
     from gptmodel.evaluation.held_out import is_held_out
 
     if data is None or not is_held_out(model, data):
@@ -64,7 +65,7 @@ def _check_text(trained: Trained, model: "LanguageModel", data: "PreparedData | 
         )
 
 
-def _run(trained: Trained, model: "LanguageModel", data: "PreparedData | None") -> "Run":
+def _run(trained: "Trained", model: "LanguageModel", data: "PreparedData | None") -> "Run":
     from gptmodel.compute.place import Place
     from gptmodel.evaluation.held_out import held_out_ids
     from gptmodel.evaluation.spans import read_losses, val_losses

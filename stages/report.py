@@ -7,6 +7,8 @@ from stages.command import main, new_app, tell
 from stages.options import PARAMS_FILE, OutOption, ParamsOption, SettingsOption, is_trial, read_params, showing
 
 app = new_app()
+NEXT = """next: `gptmodel sample "some text"` asks the model, `gptmodel serve` opens it in the browser, `gptmodel ui`
+shows the runs, and `dvc exp run -S model.position=rotary` changes one thing (README.md has more)"""
 
 
 @app.command(cls=showing())
@@ -22,12 +24,16 @@ def report(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = N
     from stages.tracked import run_tracker
 
     inputs, source, target = Inputs("report", params_file), Layout(), Layout(out)
-    content = page(read_findings(source)).encode()
+    findings = read_findings(source)
+    content = page(findings).encode()
     inputs.check()
     atomic_write(target.report, content)
     with run_tracker(None if trial else source.run, mlflow=params.runtime.mlflow) as tracker:
         tracker.log_artifact(target.report, "reports")
+    val = findings.evaluation["val"]
+    tell(f"{findings.evaluation['verdict']}: val loss {val['loss']:.4f}, {val['bits_per_byte']:.2f} bits per byte")
     tell(f"{target.report}: open it in a browser")
+    tell(NEXT)
 
 
 if __name__ == "__main__":

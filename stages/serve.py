@@ -19,7 +19,7 @@ PortOption = Annotated[int, typer.Option("--port", min=1, max=65535, help="Port 
 
 
 def serve(models: ModelsArgument = None, port: PortOption = 8000) -> None:
-    """Serve models on this machine: a playground in the browser, and OpenAI's completions. Ctrl-C ends it."""
+    """Serve models to a browser and to OpenAI's clients. Runs on this machine only, until Ctrl-C."""
     from gptmodel.serving.app import Api
     from gptmodel.serving.models import Shelf
     from gptmodel.serving.server import HOST, Server, listening

@@ -603,8 +603,8 @@ LINES = {
     "-S that is not YAML": Case("train", "the value is not valid YAML", nothing, ("-S", "train.seed=[1")),
     "-S of another type": Case("train", "train.seed = 'x': has to be a whole number", nothing, ("-S", "train.seed=x")),
     "a port that is no number": Case("ui", "Invalid value for '--port'", nothing, ("--port", "x")),
-    "port 0": Case("ui", "greater than or equal to 1", nothing, ("--port", "0")),
-    "port 70000": Case("ui", "less than or equal to 65535", nothing, ("--port", "70000")),
+    "port 0": Case("ui", "it has to be greater than or equal to 1", nothing, ("--port", "0")),
+    "port 70000": Case("ui", "it has to be less than or equal to 65535", nothing, ("--port", "70000")),
     "out is a file, prepare": Case(
         "prepare", "--out params.yaml: params.yaml is not a folder; move it away", nothing, ("--out", "params.yaml")
     ),

@@ -48,6 +48,7 @@ SECTIONS = (
     Section("train"),
     Section("evaluations"),
     Section("loss", "loss_over_time.png", plots.loss_over_time, together),
+    Section("ablation"),
     Section("sample"),
     Section("prepare"),
     Section("startup"),

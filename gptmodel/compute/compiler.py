@@ -30,7 +30,8 @@ WITHOUT = {  # variables of the environment under which nothing is compiled, and
     "TORCH_COMPILE_DISABLE=1": "turns torch's compiler off",
     "OMP_DYNAMIC=true": "leaves open how many threads compute compiled code, and so its bytes",
 }
-FOLDERS = {"base_dir", "debug_dir_root"}  # settings of the compiler that differ between folders, and change no code
+SET_HERE = {"base_dir", "debug_dir_root", "deterministic"}
+"""Settings of the compiler that say nothing of another machine: folders, and what every training sets."""
 
 
 def find_compiler(params: Params, device: torch.device) -> tuple[str, str]:
@@ -76,7 +77,7 @@ def _settings() -> str:
         (config.__name__, name, sorted(map(str, value)) if isinstance(value, (set, frozenset)) else value)
         for config in (dynamo, functorch, inductor)
         for name, value in sorted(config.save_config_portable().items())
-        if name not in FOLDERS
+        if name not in SET_HERE
     ]
     return hashlib.sha256(repr(values).encode()).hexdigest()[:12]
 

@@ -13,12 +13,13 @@ import yaml
 from benchmark_examples import EXAMPLES, TINY
 from model_helpers import small_values
 
+from benchmarks import ablation, evaluations, loss, memory, plan, prepare, sample, scaling, startup, train
 from benchmarks import all as everything
-from benchmarks import evaluations, loss, memory, plan, prepare, sample, scaling, startup, train
 from benchmarks.contestants import samplers
 from benchmarks.contestants.sizes import SIZES
 from benchmarks.figures.losses import together
 from benchmarks.figures.sections import SECTIONS
+from gptmodel.config import Switches
 
 NAMES = [section.name for section in SECTIONS]
 
@@ -42,7 +43,7 @@ def shape(value: Any) -> Any:
 def test_each_says_its_command_and_takes_json(name: str) -> None:
     module = importlib.import_module(f"benchmarks.{name}")
     assert f"python -m benchmarks.{name}" in module.options().format_help()
-    needed = ["laptop.yaml", "--text", "input.txt"] if name == "loss" else []
+    needed = {"loss": ["laptop.yaml", "--text", "input.txt"], "ablation": ["--text", "input.txt"]}.get(name, [])
     arguments = module.options().parse_args([*needed, "--json", "out.json"])
     assert arguments.json == Path("out.json")
 
@@ -55,7 +56,7 @@ def test_evaluations_are_compared_with_none() -> None:
 
 
 def test_all_runs_each_but_the_long_trainings() -> None:
-    assert set(NAMES) - set(everything.NAMES) == {"loss"}
+    assert set(NAMES) - set(everything.NAMES) == {"loss", "ablation"}
     for name in everything.NAMES:
         importlib.import_module(f"benchmarks.{name}").options().parse_args([])  # by its defaults
     assert everything.options().parse_args([]).names == []
@@ -116,6 +117,27 @@ def test_loss(tmp_path: Path) -> None:
     assert both["levels"] == sorted({9.0, *loss.LEVELS}, reverse=True)
 
 
+def test_ablation(tmp_path: Path) -> None:
+    params, text = tmp_path / "small.yaml", tmp_path / "input.txt"
+    params.write_text(yaml.safe_dump(small_values()))
+    text.write_text("abcdefghij\n" * 2100)  # 20 passages of 1 kB to score, at a tenth held out
+    words = ["--text", str(text), "--params", str(params), "--iterations", "3", "--seeds", "1", "2"]
+    asked = ["--changes", "model.position=rotary", "train.optimizer=muon", "-S", "prepare.train_fraction=0.1"]
+    results = measured(ablation, [*words, *asked])
+    assert results["changes"]["train.optimizer=muon"]["with"] == ["train.muon_lr=0.02", "train.muon_momentum=0.95"]
+    for row in results["changes"].values():
+        assert row["passages"] == 20
+        assert row["text_margin"] > 0
+        assert row["seed_margin"] > 0
+        assert len(row["seconds"]) == 2
+
+
+def test_an_ablation_changes_every_switch() -> None:
+    changed = {change[0].partition("=")[0] for change in ablation.changes(small_values())}
+    assert {f"model.{name}" for name in Switches.model_fields} - {"model.ngram_dropout"} <= changed
+    assert {"train.optimizer", "train.lr_schedule"} <= changed
+
+
 @pytest.mark.slow
 def test_train_in_processes_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "contestants", lambda: ["gptmodel", "plain loop"])
@@ -143,7 +165,7 @@ def test_plan_by_processor_time() -> None:
     assert all(seconds > 0 for row in rows for seconds in (row["seconds"], *row["planned"]))
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_memory_in_processes_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "contestants", lambda: ["gptmodel", "gptmodel, compiled"])
     words = ["--sizes", "tutorial", "--rounds", "1", "--iterations", "1", "--threads", "1", "--megabytes", "1"]

@@ -59,7 +59,7 @@ def test_memory_that_runs_out_is_one_line_and_keeps_the_state(
 @pytest.mark.parametrize(
     ("command", "place"),
     [
-        (["evaluate", "-S", "runtime.mlflow=false"], "gptmodel.evaluation.report:evaluate_model"),
+        (["evaluate", "-S", "runtime.mlflow=false"], "gptmodel.evaluation.scores:score"),
         (
             ["sample", "-S", "sample.num_samples=60000", "--out", "elsewhere"],
             "gptmodel.sampling.generate:sample_pieces",
@@ -73,6 +73,7 @@ def test_memory_that_runs_out_is_one_line_in_every_command(
 ) -> None:
     project = Project(tmp_path / "project")
     shutil.copytree(alone.folder, project.folder)
+    shutil.rmtree(project.folder / "runs" / "scores", ignore_errors=True)
     injury = {"place": place, "call": 1, "more": 1 << 18}
     attempt = project.run(*command, injuries={**JOURNAL_ONLY, "limit_memory_inside": injury})
     assert attempt.status == 2, attempt.error

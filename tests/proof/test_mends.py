@@ -29,11 +29,11 @@ def proven(project: Path, *stages: str) -> bool:
 
 
 def test_what_was_changed_by_hand_comes_back(project: Path) -> None:
-    metrics, prepared = project / "metrics" / "prepare.json", project / "data" / "prepared"
+    metrics, prepared = project / "metrics" / "train.json", project / "data" / "prepared"
     metrics.write_text("{}")
-    good(project, "git", "add", "metrics/prepare.json")  # staged or not
-    mend = mend_of(project, "metrics/prepare.json")
-    assert ": commit it if `dvc repro` wrote it; `git checkout HEAD -- metrics/prepare.json` brings that one" in mend
+    good(project, "git", "add", "metrics/train.json")  # staged or not
+    mend = mend_of(project, "metrics/train.json", stages=("train",))
+    assert ": commit it if `dvc repro` wrote it; `git checkout HEAD -- metrics/train.json` brings that one" in mend
     carry_out(project, mend)
     assert metrics.read_text() != "{}"
     for command in ("dvc checkout --force data/prepared", "dvc repro prepare"):

@@ -105,9 +105,11 @@ def test_logits_and_gradients_are_those_of_the_model(switches: dict[str, Any]) -
     assert not torch.equal(compiled_logits, logits)  # so it was other code that computed
 
 
-@pytest.mark.thorough
 @pytest.mark.usefixtures("_fresh_compiler")
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "dtype",
+    [pytest.param("float32", marks=pytest.mark.thorough), pytest.param("bfloat16", marks=pytest.mark.slow)],
+)
 def test_bytes_are_the_same_compiled_anew_or_resumed(tmp_path: Path, data: PreparedData, dtype: str) -> None:
     from torch._inductor.utils import fresh_cache
 
