@@ -15,6 +15,7 @@ from stages import (
     plan,
     prepare,
     preset,
+    register,
     report,
     sample,
     serve,
@@ -28,8 +29,9 @@ from stages.command import main, new_app, say
 app = new_app(help="Train, evaluate and sample a GPT on your own text. `dvc repro` runs all stages.")
 for stage in (fetch, prepare, baselines, train, evaluate, sample, report, plan):  # as they are by themselves
     app.registered_commands += stage.app.registered_commands
-for command in (serve.serve, compare.compare, preset.preset, ui.ui, sync.sync, verify.verify, doctor.doctor):
+for command in (serve.serve, compare.compare, register.register, preset.preset, ui.ui, sync.sync, verify.verify):
     app.command()(command)
+app.command()(doctor.doctor)
 
 
 def _say_version(wanted: bool) -> None:

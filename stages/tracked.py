@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gptmodel.address import without_password
-from gptmodel.errors import CheckpointError, Interrupted
+from gptmodel.errors import Interrupted
 from gptmodel.files import digest, remove_leftovers, write_json
 from gptmodel.project.git import git_tags
 from gptmodel.project.inputs import text_digest
@@ -118,17 +118,10 @@ def log_evaluation(
 
 
 def _attached(run_json: Path) -> Tracker:
-    try:
-        description: Any = json.loads(run_json.read_bytes())
-    except (ValueError, RecursionError):
-        description = None
-    if not isinstance(description, Mapping):
-        raise CheckpointError(f"{run_json}: does not name a run; train the model again")
-    if description.get("journal") is None:
-        return NullTracker()
-    from gptmodel.tracking.mlflow_tracker import attach
+    from gptmodel.tracking.mlflow_tracker import attach, read_description
 
-    return attach(project_root(), description)
+    description = read_description(run_json)
+    return NullTracker() if description.get("journal") is None else attach(project_root(), description)
 
 
 def _close(tracker: Tracker, status: Status | None) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gptmodel.errors import GptModelError
+from gptmodel.errors import GptModelError, Interrupted
 from gptmodel.tracking.mlflow_store import MlflowStore, plain
 
 RUN_ID = re.compile(r"[0-9a-f]{32}")
@@ -19,8 +19,8 @@ def download_model(root: Path, run_id: str, folder: Path) -> Path:
     GptModelError for a run that is not in the store, for one without a model, and where the store is out of reach.
     """
     store = MlflowStore(root)
-    with _in_reach(store, f"runs:/{run_id}"):
-        return _download(store, run_id, MODEL_ARTIFACT, folder)
+    with in_reach(store, f"runs:/{run_id}"):
+        return download(store, run_id, MODEL_ARTIFACT, folder)
 
 
 def tracked_model(root: Path, name: str, folder: Path) -> tuple[Path, Path | None] | None:
@@ -29,32 +29,41 @@ def tracked_model(root: Path, name: str, folder: Path) -> tuple[Path, Path | Non
     Raises GptModelError for a name of several runs, for a run without a model, and where the store is out of reach.
     """
     store = MlflowStore(root)
-    with _in_reach(store, name):
-        ids = [name] if RUN_ID.fullmatch(name) else _runs_named(store, name)
-        if len(ids) > 1:
-            some = ", ".join(ids[:5])
-            raise GptModelError(f"{name}: {len(ids)} runs in MLflow have this name; give the id of one: {some}")
-        if not ids:
+    with in_reach(store, name):
+        run_id = run_named(store, name)
+        if run_id is None:
             return None
-        below = folder / ids[0]
+        below = folder / run_id
         below.mkdir(exist_ok=True)
-        model = _download(store, ids[0], MODEL_ARTIFACT, below)
-        losses = _download(store, ids[0], VAL_LOSSES_ARTIFACT, below) if _has_losses(store, ids[0]) else None
+        model = download(store, run_id, MODEL_ARTIFACT, below)
+        losses = download(store, run_id, VAL_LOSSES_ARTIFACT, below) if _has_losses(store, run_id) else None
         return model, losses
 
 
+def run_named(store: MlflowStore, name: str) -> str | None:
+    """Return the id of a run that is called by its id, which may be of none, or by its name; None for no such name.
+
+    Raises GptModelError for a name of several runs, and any error of a store out of reach.
+    """
+    ids = [name] if RUN_ID.fullmatch(name) else _runs_named(store, name)
+    if len(ids) > 1:
+        some = ", ".join(ids[:5])
+        raise GptModelError(f"{name}: {len(ids)} runs in MLflow have this name; give the id of one: {some}")
+    return ids[0] if ids else None
+
+
 @contextmanager
-def _in_reach(store: MlflowStore, name: str) -> Iterator[None]:
+def in_reach(store: MlflowStore, name: str, doing: str = "read") -> Iterator[None]:
     """Make one line of whatever a store that is out of reach raises."""
     try:
         yield
-    except GptModelError:
+    except (GptModelError, Interrupted):
         raise
     except Exception as error:
-        raise GptModelError(f"{name}: {store.address} cannot be read: {plain(error)}") from None
+        raise GptModelError(f"{name}: {store.address} cannot be {doing}: {plain(error)}") from None
 
 
-def _download(store: MlflowStore, run_id: str, artifact: str, folder: Path) -> Path:
+def download(store: MlflowStore, run_id: str, artifact: str, folder: Path) -> Path:
     """Download an artifact of a run; GptModelError where there is none, and any error of a store out of reach."""
     client = store.reading()
     if client is None:

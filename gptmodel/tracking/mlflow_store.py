@@ -1,4 +1,4 @@
-"""MLflow as the store that runs are sent to. The only file that imports mlflow, and only where a store is used."""
+"""MLflow as the store that runs are sent to. It imports mlflow where a store is used; only `registry` does too."""
 
 import contextlib
 import json
@@ -44,6 +44,7 @@ MLFLOW_ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "GIT_PYTHON_REFRESH": "quiet",
     "OMP_NUM_THREADS": "1",
 }

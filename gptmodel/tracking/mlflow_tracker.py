@@ -3,6 +3,7 @@
 The stage's own process never imports mlflow and never waits for it, but for some seconds at the end.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from gptmodel.errors import CheckpointError
 from gptmodel.tracking.database import store_address
 from gptmodel.tracking.journal import Journal, now_ms
 from gptmodel.tracking.journal_writer import JournalWriter
@@ -154,6 +156,17 @@ def start_run(root: Path, experiment: str, key: str, name: str | None = None) ->
         return _not_tracked(error, key)
     sender = Sender(journal, experiment, send_others=True)
     return MlflowTracker(writer, sender, experiment, store_address(root), trouble, alive)
+
+
+def read_description(run_json: Path) -> Mapping[str, Any]:
+    """Return what a tracker's `describe` returned when the model was trained; CheckpointError for anything else."""
+    try:
+        description: Any = json.loads(run_json.read_bytes())
+    except (ValueError, RecursionError):
+        description = None
+    if not isinstance(description, Mapping):
+        raise CheckpointError(f"{run_json}: does not name a run; train the model again")
+    return description
 
 
 def attach(root: Path, run_json: Mapping[str, Any]) -> Tracker:

@@ -1,4 +1,6 @@
-"""The list of runs as `gptmodel ui` opens it: sorted by the val loss, with what tells the runs apart.
+"""The runs as `gptmodel ui` opens them: a list sorted by the val loss, with what tells them apart, and the charts.
+
+Among the charts the loss curves come first. What has one point a run, a dot without a curve, is folded away below.
 
 MLflow keeps such a view in a tag of the experiment, whose form is not documented (seen in MLflow 3.17). One that it
 does not understand opens the plain list.
@@ -16,15 +18,39 @@ COLUMNS = (
     "metrics.`eval/val_bits_per_byte`",
     "metrics.`eval/gap`",
     "tags.`verdict`",
-    "metrics.`final/seconds`",
 )
+CURVES = ("val_loss", "train_loss")
+"""The first charts; MLflow adds those of the other metrics, each to the section that its name begins with."""
+CURVES_SECTION = "Model metrics"
+"""MLflow's own name of the section of metrics without a slash."""
+FOLDED_SECTIONS = ("eval", "final")
 MOST_PARAMS = 12
+MOST_CURVES = 10
 
 
 def view(runs: Sequence[Mapping[str, Any]]) -> str:
     """Return the value of the tag for these runs, as MLflow's API gives them."""
     columns = [*COLUMNS, *(f"params.`{name}`" for name in differing_params(runs)[:MOST_PARAMS])]
-    return json.dumps({"selectedColumns": columns, "orderByKey": ORDER, "orderByAsc": True})
+    order = {"orderByKey": ORDER, "orderByAsc": True}
+    charts = {"compareRunCharts": [_curve(metric) for metric in CURVES], "compareRunSections": _sections()}
+    return json.dumps({"selectedColumns": columns, **order, **charts, "isAccordionReordered": True})
+
+
+def _sections() -> list[dict[str, Any]]:
+    """Return the sections of the charts in their order; `isReordered` lets MLflow add charts at the end of one."""
+    return [
+        {"uuid": name, "name": name, "display": name not in FOLDED_SECTIONS, "isReordered": True, "isGenerated": True}
+        for name in (CURVES_SECTION, *FOLDED_SECTIONS)
+    ]
+
+
+def _curve(metric: str) -> dict[str, Any]:
+    """Return the chart of a metric over the iterations, as MLflow makes one itself."""
+    lines = {"lineSmoothness": 0, "xAxisScaleType": "linear", "scaleType": "linear", "range": {}, "xAxisKey": "step"}
+    lines |= {"selectedXAxisMetricKey": "", "yAxisKey": "metric", "yAxisExpressions": [], "ignoreOutliers": False}
+    place = {"uuid": metric, "metricSectionId": CURVES_SECTION, "deleted": False, "isGenerated": True}
+    names = {"type": "LINE", "metricKey": metric, "displayName": metric, "runsCountToCompare": MOST_CURVES}
+    return place | names | lines | {"useGlobalXaxisKey": True, "useGlobalLineSmoothing": True}
 
 
 def differing_params(runs: Sequence[Mapping[str, Any]]) -> list[str]:

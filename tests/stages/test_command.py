@@ -258,7 +258,9 @@ DELETED = "import os, shutil; shutil.rmtree(os.getcwd())"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there a folder that is in use stays")
-@pytest.mark.parametrize("command", [*STAGES, "report", "compare", "plan", "ui", "sync", "verify", "doctor"])
+@pytest.mark.parametrize(
+    "command", [*STAGES, "report", "compare", "register", "plan", "ui", "sync", "verify", "doctor"]
+)
 def test_in_a_folder_that_was_deleted_a_command_is_one_line_and_status_2(tmp_path: Path, command: str):
     code = f"{DELETED}; import sys; sys.argv = ['gptmodel', {command!r}]; from stages.cli import run; run()"
     result = process(tmp_path, "-c", code)

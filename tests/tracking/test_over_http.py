@@ -46,6 +46,12 @@ def test_a_training_tracked_over_http(tmp_path: Path, alone: Project) -> None:
         model = Path(client.download_artifacts(run_id, "model/model.pth", str(tmp_path)))
         assert sha256(model) == sha256(project.model)
 
+        line = project.succeed("register", MLFLOW_TRACKING_URI=uri).output.splitlines()[-1]
+        assert line == 'import mlflow; model = mlflow.pyfunc.load_model("models:/gptmodel@champion")'
+        number = client.get_model_version_by_alias("gptmodel", "champion").source.removeprefix("models:/")
+        folder = tmp_path / "artifacts" / "1" / "models" / number / "artifacts"
+        assert sha256(folder / "data" / "model.pth") == sha256(project.model)
+
 
 AUTH = """[mlflow]
 default_permission = READ

@@ -18,6 +18,14 @@ def test_only_what_differs_is_a_column() -> None:
     assert (state["orderByKey"], state["orderByAsc"]) == (ORDER, True)
 
 
+def test_the_loss_curves_are_the_first_charts_and_single_points_are_folded_away() -> None:
+    state = json.loads(view([]))
+    assert [chart["metricKey"] for chart in state["compareRunCharts"]] == ["val_loss", "train_loss"]
+    sections = state["compareRunSections"]
+    assert [section["display"] for section in sections] == [True, False, False]
+    assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} == {sections[0]["uuid"]}
+
+
 def test_a_setting_that_some_runs_do_not_have_differs_and_a_run_that_has_just_begun_has_none() -> None:
     assert differing_params([run(a="1", b="2"), run(a="1"), {"data": {}}, {}]) == ["b"]
     assert differing_params([run(a="1", b="2"), {}]) == []

@@ -1,6 +1,7 @@
 """`gptmodel ui`: a real server on this machine, which ends with the command and takes its children along."""
 
 import os
+import shutil
 import signal
 import socket
 import time
@@ -25,11 +26,38 @@ def members(group: int) -> bool:
     return True
 
 
+def see_the_view(address: str, chromium: str) -> None:
+    """The best run is in the first row, beside the setting that differs; the first charts are the loss curves."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--headless", "--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1800, "height": 900})
+        page.goto(address)
+        page.wait_for_selector(".ag-center-cols-container .ag-row[row-index='0']", timeout=60_000)
+        columns = page.inner_text(".ag-header")
+        assert "model.position" in columns
+        assert "model.n_embd" not in columns
+        first = page.locator(".ag-center-cols-container .ag-row[row-index='0']").first.inner_text()
+        assert "rotary" in first
+        page.goto(f"{page.url}&compareRunsMode=CHART")
+        page.wait_for_function("document.body.innerText.includes('final')", timeout=60_000)
+        lines = page.inner_text("body").splitlines()
+        headings = ["val_loss", "train_loss", "learning_rate", "eval", "final"]
+        assert [line for line in lines if line in headings] == headings
+        browser.close()
+
+
 @pytest.mark.thorough
 def test_it_shows_the_runs_and_leaves_no_process(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where a proxy is set, which knows nothing of the servers on this machine."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    finish_journal(start_journal(root, new_key()))
+    for loss, position in ((2.0, "learned"), (1.5, "rotary")):
+        writer = start_journal(root, new_key())
+        writer.params({"model.position": position, "model.n_embd": "8"})
+        writer.metrics({"val_loss": 4.0, "train_loss": 4.0, "learning_rate": 0.1}, 0, 1)
+        writer.metrics({"val_loss": loss, "train_loss": loss, "eval/val_loss": loss, "final/seconds": 1.0}, 9, 2)
+        finish_journal(writer)
     sync(root)
     server = UiServer(root, free_port())
     with server.running() as process:
@@ -40,6 +68,8 @@ def test_it_shows_the_runs_and_leaves_no_process(root: Path, monkeypatch: pytest
         monkeypatch.delenv("http_proxy")
         with urllib.request.urlopen(page, timeout=10) as answer:
             assert b"MLflow" in answer.read()
+        if chromium := shutil.which("chromium"):
+            see_the_view(page, chromium)
     end = time.monotonic() + 20
     while members(process.pid):
         assert time.monotonic() < end
