@@ -59,10 +59,8 @@ def _check_text(trained: "Trained", model: "LanguageModel", data: "PreparedData 
     from gptmodel.evaluation.held_out import is_held_out
 
     if data is None or not is_held_out(model, data):
-        raise DataError(
-            f"{trained.name}: its held-out text is not the one in {Layout().prepared.as_posix()}, so its losses cannot "
-            "be compared; compare models that were trained on one text with one prepare.train_fraction"
-        )
+        reason = f"its held-out text is not the one in {Layout().prepared.as_posix()}, so its losses cannot be compared"
+        raise DataError(f"{trained.name}: {reason}; take models of one text and one prepare.train_fraction")
 
 
 def _run(trained: "Trained", model: "LanguageModel", data: "PreparedData | None") -> "Run":
