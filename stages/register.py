@@ -17,7 +17,7 @@ RunOption = Annotated[
 
 
 def register(name: NameOption = "gptmodel", alias: AliasOption = "champion", run: RunOption = None) -> None:
-    """Register a trained model in MLflow, to be loaded and served where this project is not."""
+    """Give a trained model a name in MLflow. It can be loaded and served where this project is not."""
     from gptmodel import served_model
     from gptmodel.tracking.database import store_address
     from gptmodel.tracking.registry import Served, check_names, register, run_called, run_of_model
