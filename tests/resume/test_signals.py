@@ -24,7 +24,7 @@ def test_stopped_at_random_moments(project: Project, alone: Project) -> None:
     while True:
         number = chooser.choice(list(STATUS))
         place = chooser.choice(["gptmodel.training.step:training_step", "gptmodel.evaluation.loss:estimate_loss"])
-        moment = {"place": place, "call": chooser.randint(1, 3), "after": chooser.randint(0, 400), "number": number}
+        moment = {"place": place, "call": chooser.randint(1, 2), "after": chooser.randint(0, 400), "number": number}
         attempt = project.run("train", injuries={**JOURNAL_ONLY, "kill_inside": moment})
         if attempt.status == 0:
             break
@@ -33,7 +33,7 @@ def test_stopped_at_random_moments(project: Project, alone: Project) -> None:
         assert "stopped at iteration" in attempt.error.splitlines()[-1]
         assert "Traceback" not in attempt.error
         assert project.journals[0].last_status() == "KILLED"
-    assert stops >= 4
+    assert stops >= 5
     assert project.outcome() == alone.outcome()
     (journal,) = project.journals
     assert points(journal) == points(alone.journals[0])
