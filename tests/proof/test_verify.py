@@ -251,7 +251,7 @@ def test_an_older_revision_is_proven_by_its_own_code(project: Path) -> None:
         (["--upload-pack=x"], "--upload-pack"),
         (
             ["--stage", "tain"],
-            "--stage tain: no such stage; there are fetch, prepare, baselines, train, ",
+            "--stage tain: no such stage; there are fetch, prepare, baselines, train, evaluate, sample, report",
         ),
     ],
 )

@@ -36,7 +36,9 @@ def test_a_training_goes_on_when_its_output_is_lost(project: Project, alone: Pro
     assert not project.snapshots
     assert project.journals[0].last_status() == "FINISHED"
     sampled = project.succeed("sample", injuries={**JOURNAL_ONLY, "lose_output": {"how": how}})
-    assert sampled.error.splitlines()[-1] == line
+    copied, warning = sampled.error.splitlines()
+    assert copied.startswith("note: the longest passage copied from the training text is ")
+    assert warning == line
     assert (project.folder / "samples" / "samples.txt").read_text(encoding="utf-8").count("--- sample") == 3
 
 
