@@ -50,6 +50,7 @@ SECTIONS = (
     Section("loss", "loss_over_time.png", plots.loss_over_time, together),
     Section("ablation"),
     Section("sample"),
+    Section("past_block"),
     Section("prepare"),
     Section("startup"),
     Section("memory"),
