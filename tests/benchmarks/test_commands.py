@@ -13,7 +13,20 @@ import yaml
 from benchmark_examples import EXAMPLES, TINY
 from model_helpers import batch, language_model, scramble, small_model, small_values
 
-from benchmarks import ablation, evaluations, loss, memory, past_block, plan, prepare, sample, scaling, startup, train
+from benchmarks import (
+    ablation,
+    evaluations,
+    lecture,
+    loss,
+    memory,
+    past_block,
+    plan,
+    prepare,
+    sample,
+    scaling,
+    startup,
+    train,
+)
 from benchmarks import all as everything
 from benchmarks.contestants import samplers
 from benchmarks.contestants.sizes import SIZES
@@ -171,6 +184,23 @@ def test_train_in_processes_of_their_own(monkeypatch: pytest.MonkeyPatch) -> Non
     words = ["--sizes", "tutorial", "--threads", "1", "--rounds", "1", "--iterations", "1"]
     results, example = (whole["sizes"]["tutorial"] for whole in (measured(train, words), EXAMPLES["train"]))
     assert {**shape(results), "breakdown": None} == {**shape(example), "breakdown": None}
+
+
+@pytest.mark.slow
+def test_lecture_as_whole_programs(tmp_path: Path) -> None:
+    text = tmp_path / "input.txt"
+    text.write_text("To be, or not to be, that is the question.\n" * 300)
+    words = ["--text", str(text), "--rounds", "1", "--iterations", "2", "--eval-iters", "1", "--tokens", "5"]
+    results = measured(lecture, words)
+    assert shape(results) == shape(EXAMPLES["lecture"])
+    for figures in results["programs"].values():
+        assert 0 < figures["training"]["median"] < figures["whole"]["median"]
+        assert 0 < figures["val_loss"]["median"] < 10
+
+
+def test_lecture_without_a_text_says_where_one_is(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="no such text; run `dvc repro fetch` first, or give --text FILE"):
+        lecture.measure(lecture.options().parse_args(["--text", str(tmp_path / "none.txt")]))
 
 
 @pytest.mark.slow
