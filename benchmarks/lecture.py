@@ -96,7 +96,8 @@ def markdown(results: Results) -> str:
         (title, cell(figures["whole"]), cell(figures["training"]), cell(figures["val_loss"], 4))
         for title, figures in results["programs"].items()
     ]
-    rows.append(("times as fast", *(cell(results["times_as_fast"][what], 2) for what in ("whole", "training")), ""))
+    faster = results["times_as_fast"]
+    rows.append(("times as fast", cell(faster["whole"], 2), cell(faster["training"], 2), ""))
     text = results["text"]
     return (
         f"Text: `{text['name']}`, {text['bytes']:,} bytes, sha256 {text['sha256'][:16]}…; rounds: {results['rounds']}; "
