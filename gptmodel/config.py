@@ -15,6 +15,7 @@ from gptmodel.section import Section, key
 
 Text = Annotated[str, Field(min_length=1)]
 Device = Literal["auto", "cpu", "cuda", "mps"]
+PastBlock = Literal["crop", "shift"]
 DEVICE_WORDS = "where to compute; auto = cuda if there is one, else cpu"
 SETTINGS_OF = {"sgd": (), "adamw": ("beta1", "beta2"), "muon": ("beta1", "beta2", "muon_lr", "muon_momentum")}
 
@@ -196,6 +197,7 @@ class SampleParams(Section):
     stop: tuple[Text, ...] = key(
         [], 'texts that end a sample and are no part of it, such as ["\\n\\n"]; [] = none', strict=False
     )
+    past_block: PastBlock = key("crop", "a full block forgets its oldest token, or its older half, which is faster")
     seed: int = key(1337, "seed of all random numbers", ge=0)
     on_unknown: Literal["error", "replace"] = key(
         "error", "what to do with a prompt character that the model does not know"

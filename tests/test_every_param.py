@@ -86,6 +86,7 @@ CASES: dict[str, tuple[Changes, Any, Any]] = {
     "sample.top_k": ({"temperature": 5.0}, 0, 1),
     "sample.top_p": ({"temperature": 5.0}, 1.0, 0.2),
     "sample.stop": ({}, [], ["e"]),
+    "sample.past_block": ({"temperature": 5.0, "max_new_tokens": 60}, "crop", "shift"),
     "sample.seed": ({}, 7, 8),
     "sample.on_unknown": ({"prompt": "a!"}, "error", "replace"),
     "sample.threads": ({}, 1, 2),

@@ -48,9 +48,11 @@ compared takes turns in one run and does equal work, so ratios hold better than 
 SECTIONS = (
     Section("train"),
     Section("evaluations"),
+    Section("lecture"),
     Section("loss", "loss_over_time.png", plots.loss_over_time, together),
     Section("ablation"),
     Section("sample"),
+    Section("past_block"),
     Section("prepare"),
     Section("startup"),
     Section("memory"),
