@@ -135,4 +135,5 @@ def _answer(folder: Path, context: int, texts: list[list[int]], first: int, text
     return answer
 
 
-FORM = Form(LIBRARIES, 'llama-cli -m {folder}/model.gguf -no-cnv -p "..."', write, logits, token_ids)
+USE = 'import xllamacpp as x; p = x.CommonParams(); p.model.path = "{folder}/model.gguf"; server = x.Server(p)'
+FORM = Form(LIBRARIES, USE, write, logits, token_ids)

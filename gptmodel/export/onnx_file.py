@@ -1,6 +1,9 @@
 """The network as an ONNX graph, for any runtime: token ids (batch, time) in, logits (batch, time, vocabulary) out."""
 
+import logging
+import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,24 +31,36 @@ def write(model: LanguageModel, folder: Path) -> str:
     if sum(weight.nbytes for weight in model.transformer.parameters()) > LARGEST:
         raise ExportError("the weights are more than the 2 GB that an ONNX file can hold; export safetensors")
     require(LIBRARIES)
-    example = torch.zeros(2, min(2, model.params.block_size), dtype=torch.int64)
-    any_size = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-    program = torch.onnx.export(
-        model.transformer,
-        (example,),
-        dynamo=True,
-        verbose=False,
-        input_names=["input_ids"],
-        output_names=["logits"],
-        dynamic_shapes=(any_size,),
-    )
-    assert program is not None
-    graph = program.model_proto
+    graph = _graph(model)
     for node in graph.graph.node:  # where in this machine's files each came from
         del node.metadata_props[:]
     atomic_write(folder / MODEL, graph.SerializeToString(deterministic=True))
     save_tokenizer(folder / TOKENIZER, model.tokenizer)
     return f"ONNX opset {graph.opset_import[0].version}"
+
+
+def _graph(model: LanguageModel) -> Any:
+    """Return the graph by torch's exporter, whose warnings are about other libraries and its own future."""
+    example = torch.zeros(2, min(2, model.params.block_size), dtype=torch.int64)
+    any_size = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            program = torch.onnx.export(
+                model.transformer,
+                (example,),
+                dynamo=True,
+                verbose=False,
+                input_names=["input_ids"],
+                output_names=["logits"],
+                dynamic_shapes=(any_size,),
+            )
+    finally:
+        logger.setLevel(level)
+    assert program is not None
+    return program.model_proto
 
 
 def logits(folder: Path, idx: Tensor) -> tuple[Tensor, int]:
