@@ -38,7 +38,7 @@ def test_a_folder_for_transformers_comes_with_its_certificate(tmp_path: Path) ->
     )
     assert (result.returncode, result.stderr) == (0, "exporting takes up to a minute ...\n")
     first, second = result.stdout.splitlines()
-    assert first.startswith("a/b: GPT2LMHeadModel, 11 kB; as read back, logits differ by at most ")
+    assert first.startswith("a/b: GPT2LMHeadModel, 12 kB; as read back, logits differ by at most ")
     assert first.endswith("40 of 40 greedy tokens are the same")
     assert second.endswith('AutoModelForCausalLM.from_pretrained("a/b")')
     certificate = json.loads((tmp_path / "a/b/certificate.json").read_bytes())
