@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 SIDE_BY_SIDE := -n logical --maxprocesses 4
 
-.PHONY: repro install dev test test-thorough test-slow lint benchmarks ui clean
+.PHONY: repro install dev test test-thorough test-slow test-export lint benchmarks ui clean
 # an unpacked archive has no git, which DVC asks for unless it is told
 repro: install
 	@git rev-parse --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true
@@ -44,6 +44,11 @@ test-thorough: dev
 
 test-slow: dev
 	python -m pytest -m slow
+
+# what only exports need stays out of the install
+test-export: dev
+	python -m pip install --quiet --no-compile --requirement requirements-export.txt
+	python -m pytest -m export
 
 lint: dev
 	ruff check .

@@ -1,8 +1,8 @@
 """Run all benchmarks with their defaults, one after the other, then write docs/BENCHMARKS.md. It takes half an hour.
 
 The machine should have nothing else to do. Results go to benchmarks/results. `python -m benchmarks.loss`,
-`python -m benchmarks.ablation`, `python -m benchmarks.past_block` and `python -m benchmarks.gpu` are not run: they need a
-text, a long time or a GPU.
+`python -m benchmarks.ablation`, `python -m benchmarks.past_block` and `python -m benchmarks.gpu` are not run: they need
+a text, a long time or a GPU.
 """
 
 import argparse

@@ -74,6 +74,7 @@ class Switches(Section):
     zero_init: bool = key(False, "start each block as the identity")
     logit_softcap: float = key(0.0, "limit logits smoothly to this size; 15 is usual, 0 = off", ge=0.0)
     scale_embedding: bool = key(True, "multiply the token embedding by sqrt(n_embd)")
+    decoder_bias: bool = key(True, "add a bias to the logits; false can be exported more widely (docs/EXPORT.md)")
     ngram_orders: tuple[int, ...] = key(
         [], "lengths of the n-grams with hashed input embeddings, such as [2, 3]; [] = none", strict=False
     )

@@ -21,6 +21,10 @@ class TrainingError(GptModelError):
     """Training cannot go on, by the numbers and not by a fault of the code."""
 
 
+class ExportError(GptModelError):
+    """A model cannot be written in the form of another program, or does not compute the same there."""
+
+
 class CompileError(TrainingError):
     """The model does not compile, although a compiler was found."""
 

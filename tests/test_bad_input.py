@@ -625,7 +625,43 @@ LINES = {
     "out without end": Case("prepare", "File name too long; give it a shorter name", nothing, ("--out", "x" * 300)),
 }
 
-TABLE = {**PARAMS, **TEXTS, **PREPARED, **MODELS, **PROMPTS, **FETCHES, **DAMAGE, **LINES}
+EXPORTS = {
+    "export without a format": Case("export", "Missing argument 'FORMAT'", nothing, ("--out", "x")),
+    "export without a folder": Case("export", "Missing option '--out'", nothing, ("onnx",)),
+    "export to an unknown format": Case(
+        "export", "pdf: no such format; there are huggingface, safetensors, onnx, gguf", nothing, ("pdf", "--out", "x")
+    ),
+    "export into a folder in use": Case(
+        "export", "--out data: is there already; name a folder that is not", nothing, ("onnx", "--out", "data")
+    ),
+    "export onto a file": Case(
+        "export", "--out params.yaml: is there already", nothing, ("onnx", "--out", "params.yaml")
+    ),
+    "export below a file": Case(
+        "export", "move away the file that stands where a folder has to be", nothing, ("gguf", "--out", "params.yaml/x")
+    ),
+    "export of no model": Case(
+        "export", "models/model.pth: no such model; train one", gone(M), ("safetensors", "--out", "x")
+    ),
+    "export of another model that is missing": Case(
+        "export", "x.pth: no such model", nothing, ("huggingface", "--model", "x.pth", "--out", "x")
+    ),
+    "export of a damaged model": Case("export", "not a model file, or damaged", cut(M, 5000), ("onnx", "--out", "x")),
+    "export of a decoder bias": Case(
+        "export",
+        "do not fit the 8 of the last norm; train with -S model.decoder_bias=false, or export onnx or safetensors",
+        nothing,
+        ("huggingface", "--out", "x/y"),
+    ),
+    "export of settings that llama.cpp has not": Case(
+        "export", "model.norm = post, model.position = learned, model.activation", nothing, ("gguf", "--out", "x")
+    ),
+    "export of a text in the weights' place": Case(
+        "export", "not a model file", put(M, TEXT.encode()), ("gguf", "--out", "x")
+    ),
+}
+
+TABLE = {**PARAMS, **TEXTS, **PREPARED, **MODELS, **PROMPTS, **FETCHES, **DAMAGE, **LINES, **EXPORTS}
 
 
 @pytest.fixture
@@ -639,8 +675,8 @@ def copy(project: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 def test_the_table_is_long() -> None:
-    assert len(TABLE) == sum(map(len, (PARAMS, TEXTS, PREPARED, MODELS, PROMPTS, FETCHES, DAMAGE, LINES)))
-    assert len(TABLE) >= 171
+    assert len(TABLE) == sum(map(len, (PARAMS, TEXTS, PREPARED, MODELS, PROMPTS, FETCHES, DAMAGE, LINES, EXPORTS)))
+    assert len(TABLE) >= 183
 
 
 @pytest.mark.parametrize("name", TABLE)

@@ -46,6 +46,7 @@ CASES: dict[str, tuple[Changes, Any, Any]] = {
     "model.position": ({}, "none", "rotary"),  # learned has other weights, so it need not be shown
     "model.activation": ({}, "relu", "gelu"),
     "model.scale_embedding": ({}, True, False),
+    "model.decoder_bias": ({}, True, False),
     "model.qk_norm": ({}, False, True),
     "model.zero_init": ({}, False, True),
     "model.logit_softcap": ({}, 0.0, 3.0),

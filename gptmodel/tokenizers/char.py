@@ -55,6 +55,11 @@ class CharTokenizer:
     def vocab_size(self) -> int:
         return len(self.characters)
 
+    @property
+    def unknown(self) -> int:
+        """The id that stands for an unknown character where that is to be replaced."""
+        return self.stoi.get(" ", 0)
+
     @cached_property
     def digest(self) -> str:
         return json_digest(self.to_json())
@@ -121,7 +126,7 @@ class CharTokenizer:
                 f"the {self.vocab_size} characters of the tokenizer; leave it out"
             )
         ids = ids.copy()
-        ids[wrong] = self.stoi.get(" ", 0)
+        ids[wrong] = self.unknown
         return ids
 
     @cached_property

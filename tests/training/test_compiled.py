@@ -25,6 +25,7 @@ ALL_SWITCHES = {
     "activation": "relu2",
     "qk_norm": True,
     "logit_softcap": 5.0,
+    "decoder_bias": False,
     "ngram_orders": [2],
     "ngram_dropout": 0.3,
 }

@@ -36,6 +36,12 @@ def test_it_grows_with_each_size(params: Params, changes: dict[str, int]) -> Non
     assert estimate(params, **changes) > estimate(params) + (10 << 20)
 
 
+def test_a_decoder_without_a_bias_saves_its_numbers(params: Params) -> None:
+    without, bias = (estimate(params, vocab_size=1_000_000, decoder_bias=present) for present in (False, True))
+    # a weight, its gradient, two averages, and all but the gradient again; AdamW counts its steps beside that
+    assert bias - without == pytest.approx(4 * 7 * 1_000_000, abs=8)
+
+
 def test_weights_gradients_and_two_averages_count_and_all_but_the_gradients_again_in_a_snapshot(params: Params) -> None:
     wide = estimate(params, n_embd=4096, n_layer=2)
     weights = 4 * 2 * 12 * 4096**2
