@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gptmodel.address import without_password
-from gptmodel.config import FetchParams, PrepareParams
+from gptmodel.config import PrepareParams
 from gptmodel.data.prepared import TOKENIZER, TRAIN, VAL, PreparedData, load_prepared, scored_bytes
 from gptmodel.data.text_file import Text, cut, splits, survey
 from gptmodel.data.tokens import HEADER_BYTES, id_dtype
+from gptmodel.data.unpack import is_packed
 from gptmodel.errors import DataError
+from gptmodel.fetch_params import FetchParams
 from gptmodel.files import json_bytes
 from gptmodel.project.layout import project_root, source_path
 from gptmodel.tokenizers.base import Tokenizer
@@ -45,9 +47,9 @@ class PlannedText:
 
 def find_text(fetch: FetchParams, params: PrepareParams, prepared: Path, text: Path) -> PlannedText:
     """Return the text of a plan; DataError when there is none and nothing is known of it."""
-    source = source_path(fetch.source, project_root())
-    if source is not None and source.is_file():
-        text = source
+    source = source_path(fetch.source)
+    if source is not None and not is_packed(source.name) and (project_root() / source).is_file():
+        text = project_root() / source
     surveyed = survey(text, KINDS[params.tokenizer].unit) if text.is_file() else None
     if all((prepared / name).is_file() for name in (TOKENIZER, TRAIN, VAL)):
         data = load_prepared(prepared)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from model_helpers import prepare_params as params
 
 from gptmodel.config import PrepareParams
 from gptmodel.data import corpus, text_file
@@ -33,10 +34,6 @@ GOLDEN = {  # first 16 digits of the SHA-256 of tokenizer.json, train.bin and va
     ("char", "".join(map(chr, range(32, 400))).encode() * 2): "d99be3df14993643 eb8970b8db6f9b97 7bfc848d80f9e02e",
     ("byte", bytes(range(256)) * 3): "bf3bfcee6e24c41c 7bb06449043823e9 adf82f13eea7cd38",
 }
-
-
-def params(tokenizer: Any = "char", train_fraction: float = 0.9) -> PrepareParams:
-    return PrepareParams(tokenizer=tokenizer, train_fraction=train_fraction)
 
 
 def prepared(
@@ -312,7 +309,8 @@ from gptmodel.config import PrepareParams
 from gptmodel.data.corpus import prepare
 assert "torch" not in sys.modules
 before = peak()
-prepare(Path(sys.argv[1]), Path(sys.argv[2]), PrepareParams(tokenizer=sys.argv[3], train_fraction=0.9))
+params = PrepareParams.model_validate(PrepareParams.defaults() | {'tokenizer': sys.argv[3]})
+prepare(Path(sys.argv[1]), Path(sys.argv[2]), params)
 print(peak() - before)
 """
 

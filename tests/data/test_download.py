@@ -1,21 +1,27 @@
 """A download from a real server: long ones end well; silent, endless and too large ones end in words."""
 
+import tempfile
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 import pytest
 from http_text import Behaviour, drip, fall_silent, hang, only_headers, send_without_end, server
 
 from gptmodel.data import download as module
-from gptmodel.data.download import download
+from gptmodel.data.download import Part, download
 from gptmodel.errors import DataError, Interrupted
 
+SHA256 = "0" * 64
 
-def fetched(url: str, max_gb: float = 1.0) -> tuple[bytes, list[tuple[int, int | None]]]:
-    """Return what came, and what the observer was told."""
+
+def fetched(url: str, max_gb: float = 1.0, folder: Path | None = None) -> tuple[bytes, list[tuple[int, int | None]]]:
+    """Return what came, and what the observer was told; with a folder, what came stays there."""
     told: list[tuple[int, int | None]] = []
-    content = b"".join(download(url, max_gb, lambda received, total: told.append((received, total))))
-    return content, told
+    with tempfile.TemporaryDirectory() as name:
+        part = Part((folder or Path(name)) / "part", SHA256)
+        download(url, part, max_gb, lambda received, total: told.append((received, total)))
+        return part.path.read_bytes(), told
 
 
 @pytest.fixture

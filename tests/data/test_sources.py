@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from gptmodel.config import FetchParams
 from gptmodel.data import sources
+from gptmodel.data.download import Part
 from gptmodel.data.sources import FetchReport, fetch_text
 from gptmodel.errors import DataError
+from gptmodel.fetch_params import FetchParams
 from gptmodel.files import read_json
 from gptmodel.project.layout import Layout
 
@@ -23,8 +24,12 @@ OTHER = "0" * 64
 def fetch(source: str, sha256: str | None, target: Path, root: Path | None = None) -> FetchReport:
     """Fetch a text into the project that `target` is in, or in a folder outside the project at `root`."""
     layout = Layout(target.parent.parent)
-    params = FetchParams(source=source, sha256=sha256, max_gb=1.0)
+    params = FetchParams.model_validate(FetchParams.defaults() | {"source": source, "sha256": sha256})
     return fetch_text(params, layout, root or layout.root, lambda _received, _total: None)
+
+
+def names(target: Path) -> set[str]:
+    return {path.name for path in target.parent.iterdir()}
 
 
 def sha256(content: bytes) -> str:
@@ -50,7 +55,7 @@ def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(sources, "shakespeare", refuse)
     monkeypatch.setattr(sources, "download", refuse)
-    monkeypatch.setattr(sources, "_read", refuse)
+    monkeypatch.setattr(sources, "read_chunks", refuse)
 
 
 def test_a_local_file_is_copied_and_recorded(source: Path, target: Path) -> None:
@@ -58,7 +63,7 @@ def test_a_local_file_is_copied_and_recorded(source: Path, target: Path) -> None
     assert target.read_bytes() == source.read_bytes()
     assert (report.sha256, report.bytes, report.written) == (sha256(source.read_bytes()), 2_200_000, True)
     assert read_json(target.with_name(".fetched.json")) == {"sha256": report.sha256, "source": str(source)}
-    assert {path.name for path in target.parent.iterdir()} == {"input.txt", ".fetched.json", "fetch.source"}
+    assert names(target) == {"input.txt", ".fetched.json", "fetch.source", "prepare.val_source"}
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
@@ -97,7 +102,7 @@ def test_the_text_of_the_source_is_left_alone(source: Path, target: Path, no_dow
     assert not fetch("https://example.invalid/x", sha256(source.read_bytes()), target).written
     assert not fetch(str(target), None, target).written
     assert target.stat().st_mtime == 1
-    assert {path.name for path in target.parent.iterdir()} == {"input.txt", "fetch.source"}
+    assert names(target) == {"input.txt", "fetch.source", "prepare.val_source"}
 
 
 @pytest.mark.parametrize("name", ["shakespeare", "https://example.invalid/x", "local"])
@@ -125,14 +130,14 @@ def test_a_text_overwritten_after_a_fetch_is_the_users_own(source: Path, target:
 def test_a_text_put_there_during_a_download_is_kept(
     source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slow(*_: object) -> Iterator[bytes]:
-        yield source.read_bytes()
+    def slow(_url: object, part: Part, *_: object) -> None:
+        part.begin(None)
+        part.path.write_bytes(source.read_bytes())
         target.write_bytes(b"my own text")
 
     monkeypatch.setattr(sources, "download", slow)
     with pytest.raises(DataError, match="was not written by fetch"):
         fetch("https://example.invalid/x", sha256(source.read_bytes()), target)
-    assert list(target.parent.iterdir()) == [target]
     assert target.read_bytes() == b"my own text"
 
 
@@ -160,7 +165,7 @@ def test_own_only_looks_at_the_text(target: Path) -> None:
     target.write_bytes(b"my own text")
     report = fetch("own", None, target)
     assert (report.sha256, report.bytes, report.written) == (sha256(b"my own text"), 11, False)
-    assert {path.name for path in target.parent.iterdir()} == {"input.txt", "fetch.source"}
+    assert names(target) == {"input.txt", "fetch.source", "prepare.val_source"}
 
 
 def closed_port() -> int:
@@ -170,7 +175,7 @@ def closed_port() -> int:
         return port
 
 
-@pytest.mark.parametrize("name", ["none.txt", ".", "a\0b", "file:///none/none.txt", "foo://x/y", "http"])
+@pytest.mark.parametrize("name", ["none.txt", "none/", "a\0b", "file:///none/none.txt", "foo://x/y", "http"])
 def test_a_source_that_cannot_be_read_is_named(tmp_path: Path, target: Path, name: str) -> None:
     source = f"http://127.0.0.1:{closed_port()}/x.txt" if name == "http" else name
     with pytest.raises(DataError, match=r"cannot be (read|fetched)") as caught:
