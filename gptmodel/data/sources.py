@@ -55,7 +55,7 @@ def fetch_text(
     target, where = layout.text, source_path(params.source)
     if target.is_dir():
         raise DataError(f"{target}: is a folder, but the text has to be a file; move the folder away")
-    project, watched = Layout(root), where
+    project, watched, val_path = Layout(root), where, _val_path(val_source, root)
     if params.source == "own":
         text = _own(target, project.text)
     elif params.source == "shakespeare":
@@ -68,7 +68,7 @@ def fetch_text(
     shown, size = without_password(params.source), target.stat().st_size
     sees = [
         _note_source(layout.source, watched, root, shown, text.sha256),
-        _note_source(layout.val_source, _val_path(val_source, root), root, str(val_source), ""),
+        _note_source(layout.val_source, val_path, root, val_source or "none", ""),
     ]
     documents = [asdict(document) for document in text.documents]
     write_json(layout.metrics("fetch"), {"bytes": size, "sha256": text.sha256, "documents": documents}, in_order=True)

@@ -3,6 +3,7 @@ import os
 import shutil
 import socket
 import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -307,6 +308,76 @@ def test_the_password_of_a_url_is_neither_told_nor_stored(source: Path, target: 
     for line in told:
         assert "secret" not in line
         assert "127.0.0.1" in line
+
+
+def test_a_packed_file_at_a_url_is_unpacked_and_downloaded_once(target: Path, tmp_path: Path) -> None:
+    """Its sha256 is that of the file; an experiment elsewhere takes what the project has of it."""
+    packed = tmp_path / "some.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("b.txt", b"b")
+        archive.writestr("a.txt", b"a")
+    right = sha256(packed.read_bytes())
+    with serving(packed) as port:
+        url = f"http://127.0.0.1:{port}/texts/some.zip?x=1"
+        with pytest.raises(DataError, match=f"has the sha256 {right} instead of {OTHER}"):
+            fetch(url, OTHER, target)
+        assert names(target) == set()
+        report = fetch(url, right, target)
+    assert (target.read_bytes(), report.documents, report.written) == (b"a\n\nb", 2, True)
+    listed = read_json(Layout(tmp_path).metrics("fetch"))
+    assert [document["name"] for document in listed["documents"]] == ["some.zip/a.txt", "some.zip/b.txt"]
+    assert not fetch(url, right, target).written  # the server is gone
+    assert read_json(Layout(tmp_path).metrics("fetch")) == listed
+    elsewhere = tmp_path / "tmp" / "experiment" / "data" / "input.txt"
+    assert fetch(url, right, elsewhere, tmp_path).written
+    assert elsewhere.read_bytes() == target.read_bytes()
+    assert names(target) == {"input.txt", ".fetched.json", "fetch.source", "prepare.val_source"}
+
+
+def test_a_folder_is_joined_listed_and_left_alone(target: Path, tmp_path: Path) -> None:
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for name in ("b.txt", "a.txt"):
+        (texts / name).write_text(name, encoding="utf-8")
+    report = fetch("texts", None, target)
+    assert target.read_bytes() == b"a.txt\n\nb.txt"
+    assert (report.written, report.watched, report.documents) == (True, True, 2)
+    assert target.with_name("fetch.source").samefile(texts)
+    assert not fetch("texts", None, target).written
+    assert fetch("texts/a*", None, target).written
+    assert target.read_bytes() == b"a.txt"
+    assert target.with_name("fetch.source").samefile(texts)
+    assert {path.name for path in texts.iterdir()} == {"a.txt", "b.txt"}
+
+
+def test_the_val_text_is_linked_so_that_dvc_sees_it_change(source: Path, target: Path, tmp_path: Path) -> None:
+    (tmp_path / "val.txt").write_bytes(b"held out")
+    layout = Layout(tmp_path)
+    params = FetchParams.model_validate(FetchParams.defaults() | {"source": str(source)})
+    fetch_text(params, layout, tmp_path, lambda _received, _total: None, "val.txt")
+    assert layout.val_source.samefile(tmp_path / "val.txt")
+    assert not layout.val_source.readlink().is_absolute()
+    fetch_text(params, layout, tmp_path, lambda _received, _total: None)
+    assert layout.val_source.read_bytes() == b"none\n"
+    assert (tmp_path / "val.txt").read_bytes() == b"held out"
+
+
+def test_files_that_change_while_they_are_read_are_noticed(
+    target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    (texts / "a.txt").write_bytes(b"a")
+    refuse = sources.refuse_foreign
+
+    def slow(path: Path) -> None:
+        (texts / "a.txt").write_bytes(b"b")
+        refuse(path)
+
+    monkeypatch.setattr(sources, "refuse_foreign", slow)
+    with pytest.raises(DataError, match="texts: changed while it was being read; run the same command again"):
+        fetch("texts", None, target)
+    assert not target.exists()
 
 
 @contextmanager
