@@ -11,7 +11,8 @@ CHUNK_BYTES = 1 << 22
 MOST_BYTES = 1 << 26
 """Of each split: of a longer one, its beginning is looked at."""
 MUCH = 0.05
-MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd: no byte of a passage is lost from its hash
+LOW_BITS = 24
+MULTIPLIER = 0x9E3779B97F4A7C15  # odd: no byte of a passage is lost from its hash
 
 
 def repeated_share(train: bytes, val: bytes) -> float:
@@ -21,10 +22,13 @@ def repeated_share(train: bytes, val: bytes) -> float:
     thousands of texts.
     """
     hashes = _hashes(val[:MOST_BYTES])  # (n - 63,)
-    stands = np.zeros(len(hashes), dtype=np.bool_)
+    possible = np.zeros(1 << LOW_BITS, dtype=np.bool_)  # by the low bits of a hash: most of train falls through here
+    possible[_low(hashes)] = True
+    in_train = [np.empty(0, np.uint64)]
     for chunk in _chunks(train[:MOST_BYTES]):
-        stands |= np.isin(hashes, _hashes(chunk))
-    begins = np.flatnonzero(stands)
+        of_chunk = _hashes(chunk)
+        in_train.append(of_chunk[possible[_low(of_chunk)]])
+    begins = np.flatnonzero(np.isin(hashes, np.concatenate(in_train)))
     changes = np.zeros(min(len(val), MOST_BYTES) + 1, dtype=np.int64)
     np.add.at(changes, begins, 1)
     np.add.at(changes, begins + PASSAGE_BYTES, -1)
@@ -44,11 +48,17 @@ def _chunks(text: bytes) -> Iterator[bytes]:
 
 
 def _hashes(text: bytes) -> NDArray[np.uint64]:
-    """Return a hash of each passage of 64 bytes, (n - 63,): of two halves, whose hashes are known, that of the whole."""
+    """Return a hash of each passage of 64 bytes, (n - 63,): that of the whole from those of its halves."""
     hashes = np.frombuffer(text, dtype=np.uint8).astype(np.uint64) + np.uint64(1)
-    length, multiplier = 1, MULTIPLIER
+    length = 1
     while length < PASSAGE_BYTES:
+        multiplier = np.uint64(pow(MULTIPLIER, length, 1 << 64))
         hashes = hashes[:-length] * multiplier + hashes[length:] if len(hashes) > length else hashes[:0]
         hashes ^= hashes >> np.uint64(29)
-        length, multiplier = 2 * length, multiplier * MULTIPLIER
+        length *= 2
     return hashes
+
+
+def _low(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+    low: NDArray[np.int64] = (hashes & np.uint64((1 << LOW_BITS) - 1)).astype(np.int64)
+    return low
