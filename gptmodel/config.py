@@ -5,12 +5,11 @@ how a file becomes Params.
 """
 
 import re
-from shlex import quote
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from gptmodel.address import without_password
+from gptmodel.fetch_params import FetchParams
 from gptmodel.section import Section, key
 
 Text = Annotated[str, Field(min_length=1)]
@@ -18,28 +17,6 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 PastBlock = Literal["crop", "shift"]
 DEVICE_WORDS = "where to compute; auto = cuda if there is one, else cpu"
 SETTINGS_OF = {"sgd": (), "adamw": ("beta1", "beta2"), "muon": ("beta1", "beta2", "muon_lr", "muon_momentum")}
-
-
-class FetchParams(Section):
-    """Where the text comes from."""
-
-    source: str = key(
-        "shakespeare", "shakespeare, own (the text you put at data/input.txt), a local path or a URL", min_length=1
-    )
-    sha256: str | None = key(None, "sha256 that the file at a path or URL has to have; a URL needs one")
-    max_gb: float = key(10.0, "a URL with more gigabytes is refused; 1 is 10^9 bytes", gt=0.0)
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
-            text = without_password(self.sha256)
-            raise ValueError(f"fetch.sha256 = {text!r:.70}: has to be 64 digits, 0 to 9 and a to f")
-        if "://" in self.source and self.sha256 is None:
-            web = self.source.startswith(("http://", "https://"))
-            url = quote(self.source) if without_password(self.source) == self.source else "URL"
-            command = f"`curl -fsSL {url} | sha256sum`" if web else "`sha256sum FILE`, run on a copy,"
-            raise ValueError(f"fetch.sha256 is null: a URL needs the sha256 of its file; {command} prints it")
-        return self
 
 
 class PrepareParams(Section):
@@ -51,6 +28,21 @@ class PrepareParams(Section):
     train_fraction: float = key(
         0.9, "share of the text to train on, counted from its start; the rest validates", gt=0.0, lt=1.0
     )
+    val_source: str | None = key(
+        None, "file with another text to validate on; then all but the test part trains; null = none", min_length=1
+    )
+    test_fraction: float = key(
+        0.0, "share of the text, at its end, that only `gptmodel evaluate --test` reads; 0 = none", ge=0.0, lt=1.0
+    )
+
+    @model_validator(mode="after")
+    def _check_split(self) -> Self:
+        if self.val_source is None and self.train_fraction + self.test_fraction >= 1.0:
+            nothing_left = f"nothing is left to validate with prepare.train_fraction = {self.train_fraction}"
+            raise ValueError(f"prepare.test_fraction = {self.test_fraction}: {nothing_left}; lower one of them")
+        if self.val_source is not None and "://" in self.val_source:
+            raise ValueError("prepare.val_source: has to be a path; put that text into a file, and name the file")
+        return self
 
 
 class Sizes(Section):

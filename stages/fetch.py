@@ -23,7 +23,9 @@ def fetch(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = No
 
     layout, root = Layout(out), project_root()
     with closing(DownloadReporter(without_password(params.fetch.source), params.runtime.progress)) as reporter:
-        report = fetch_text(params.fetch, layout, root, reporter)
+        report = fetch_text(params.fetch, layout, root, reporter, params.prepare.val_source)
+    for line in report.notes:
+        note(f"note: {line}")
     if not report.watched:
         mend = "after a change of it, run `dvc repro --force`"
         note(f"warning: no link to {report.source} can be made here, so DVC does not see when it changes; {mend}")
@@ -32,8 +34,9 @@ def fetch(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = No
         name = layout.text if report.source == "own" else report.source
         now = f"this experiment trains on it as it is now (sha256 {report.sha256[:12]})"
         note(f"note: the text at {name} has changed since dvc.lock was written; {now}")
+    files = f" ({report.documents:,} files)" if report.documents > 1 else ""
     action = "written" if report.written else "left as it is"
-    tell(f"{layout.text}: {report.bytes:,} bytes from {report.source}, {action} (sha256 {report.sha256[:12]})")
+    tell(f"{layout.text}: {report.bytes:,} bytes from {report.source}{files}, {action} (sha256 {report.sha256[:12]})")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ def judge_model(params_file: Path | None, params: "Params", model_file: Path, ou
     from gptmodel.checkpoint.model_file import load_model
     from gptmodel.compute.place import Place
     from gptmodel.data.prepared import VAL, load_prepared
-    from gptmodel.evaluation.baselines import read_baselines, standing
+    from gptmodel.evaluation.baselines import lines_on_val
     from gptmodel.evaluation.history import history_beside
     from gptmodel.evaluation.outputs import write_outputs
     from gptmodel.evaluation.plots import plot_evaluation
@@ -40,8 +40,8 @@ def judge_model(params_file: Path | None, params: "Params", model_file: Path, ou
     with run_tracker(run_json, mlflow=params.runtime.mlflow) as tracker:
         scores = scores or score(model, data, place, params.evaluate.max_tokens)
         report = judge(scores, params.evaluate.overfit_gap, history)
-        bits = read_baselines(Layout().metrics("baselines"), data.digests()[VAL])
-        lines = [*report.lines(), *standing(bits, report.metrics()["val"]["bits_per_byte"])]
+        bits_per_byte = report.metrics()["val"]["bits_per_byte"]
+        lines = report.lines() + lines_on_val(Layout().metrics("baselines"), data.digests()[VAL], bits_per_byte)
         if inputs is not None:
             inputs.check()
         if in_place:

@@ -1,9 +1,8 @@
 """The prepare stage: data/input.txt -> data/prepared, the tokenizer and the token ids of both splits."""
 
-from dataclasses import asdict
 from pathlib import Path
 
-from gptmodel.project.layout import Layout
+from gptmodel.project.layout import Layout, project_root
 from stages.command import main, new_app, tell
 from stages.options import PARAMS_FILE, OutOption, ParamsOption, SettingsOption, read_params, showing
 
@@ -21,13 +20,13 @@ def prepare(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = 
 
     inputs = Inputs("prepare", params_file)
     text, layout = Layout().text, Layout(out)
-    report = prepare_text(text, layout.prepared, params)
+    report = prepare_text(text, layout.prepared, params, project_root())
     inputs.check()
-    metrics = asdict(report)
-    mark = "; its byte order mark is left out" if metrics.pop("mark_left_out") else ""
-    write_json(layout.metrics("prepare"), metrics)
+    write_json(layout.metrics("prepare"), report.metrics())
+    mark = "; its byte order mark is left out" if report.mark_left_out else ""
+    test = f", {report.test_tokens:,} test tokens" if report.test_tokens else ""
     tell(
-        f"{layout.prepared}: {report.train_tokens:,} train and {report.val_tokens:,} val tokens "
+        f"{layout.prepared}: {report.train_tokens:,} train and {report.val_tokens:,} val tokens{test} "
         f"({report.tokenizer}, vocab_size {report.vocab_size}) from {report.bytes:,} bytes of {text} "
         f"(sha256 {report.text_sha256[:12]}){mark}"
     )

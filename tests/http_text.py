@@ -54,6 +54,36 @@ def drip(handler: BaseHTTPRequestHandler, length: int = 20) -> None:
         time.sleep(0.1)
 
 
+class BrokenOff:
+    """A server of one file whose first answers break off; it can go on behind a byte, if it says so and is asked to."""
+
+    def __init__(self, content: bytes, after: list[int], *, tag: str | None, ranges: bool = True) -> None:
+        self.content, self.after, self.tag, self.ranges = content, after, tag, ranges
+        self.asked: list[str | None] = []
+
+    def headers(self, handler: BaseHTTPRequestHandler, status: int, start: int) -> None:
+        handler.send_response(status)
+        handler.send_header("Content-Length", str(len(self.content) - start))
+        if self.tag is not None:
+            handler.send_header("ETag", self.tag)
+        if status == 206:
+            handler.send_header("Content-Range", f"bytes {start}-{len(self.content) - 1}/{len(self.content)}")
+        handler.end_headers()
+
+    def head(self, handler: BaseHTTPRequestHandler) -> None:
+        self.headers(handler, 200, 0)
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        asked = handler.headers.get("Range")
+        self.asked.append(asked)
+        is_part = asked is not None and self.ranges and handler.headers.get("If-Range") == self.tag
+        start = int(str(asked).removeprefix("bytes=").removesuffix("-")) if is_part else 0
+        self.headers(handler, 206 if is_part else 200, start)
+        end = self.after.pop(0) if self.after else len(self.content)
+        handler.wfile.write(self.content[start:end])
+        time.sleep(0.3 if end < len(self.content) else 0)  # so that what was sent is read before the end
+
+
 def fall_silent(handler: BaseHTTPRequestHandler) -> None:
     only_headers(handler, 20)
     handler.wfile.write(b"x" * 10)

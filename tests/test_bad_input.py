@@ -4,9 +4,11 @@ A case breaks a copy of a small finished project, runs a command line in it, and
 come. Whatever the case, each file of the project is afterwards as it was before.
 """
 
+import bz2
 import hashlib
 import io
 import json
+import lzma
 import os
 import shutil
 import signal
@@ -526,8 +528,8 @@ FETCHES = {
     ),
     "a limit that is none": Case("fetch", "fetch.max_gb = 0: has to be above 0", gone(T), ("-S", "fetch.max_gb=0")),
     "a limit without a number": Case("fetch", "fetch.max_gb = 'all'", gone(T), ("-S", "fetch.max_gb=all")),
-    "a folder as the source": Case(
-        "fetch", "data: cannot be read: Is a directory", gone(T), ("-S", "fetch.source=data")
+    "a folder as the source that fetch writes into": Case(
+        "fetch", "data: data/input.txt, which fetch writes, is below the same", gone(T), ("-S", "fetch.source=data")
     ),
     "a URL without sha256": Case("fetch", "fetch.sha256 is null: a URL needs the sha256", gone(T), URL),
     "a wrong sha256": Case(
@@ -570,6 +572,149 @@ FETCHES |= {
         "error: http://127.0.0.1:9/t: cannot be fetched",
         gone(T),
         ("-S", "fetch.source=http://user:secret@127.0.0.1:9/t", "-S", "fetch.sha256=" + "a" * 64),
+    ),
+}
+
+SOURCE = ("-S", "fetch.source=texts")
+FOLDERS = {
+    "a folder without a text": Case(
+        "fetch", "texts: holds no file; put the texts there", both(gone(T), as_folder("texts")), SOURCE
+    ),
+    "a folder of empty texts": Case(
+        "fetch", "texts: is empty; let fetch.source name a text", both(gone(T), put("texts/a.txt", b"")), SOURCE
+    ),
+    "a picture among the texts": Case(
+        "fetch",
+        "texts/logo.png: not UTF-8 at byte 0 (counted from 0); it does not look like text, since it holds NUL bytes; "
+        "take it away, or name the texts by a pattern, such as 'texts/*.txt'",
+        both(gone(T), put("texts/a.txt", b"a"), put("texts/logo.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")),
+        SOURCE,
+    ),
+    "a text of another encoding among the texts": Case(
+        "fetch",
+        "texts/a.txt: not UTF-8 at byte 0 (counted from 0); it is probably WINDOWS-1251; convert it with `iconv -f "
+        "WINDOWS-1251 -t UTF-8 ",
+        both(gone(T), put("texts/a.txt", ("«" + "Все счастливые семьи похожи друг на друга." * 3).encode("cp1251"))),
+        SOURCE,
+    ),
+    "a link that leads out of the folder": Case(
+        "fetch",
+        "texts/l.txt: is a link that leads out of the folder; put the text itself there, or take it away",
+        both(gone(T), put("texts/a.txt", b"a"), link("texts/l.txt", "../params.yaml")),
+        SOURCE,
+    ),
+    "a link to a folder among the texts": Case(
+        "fetch",
+        "texts/l: is a link that leads to a folder",
+        both(gone(T), put("texts/a.txt", b"a"), link("texts/l", ".")),
+        SOURCE,
+    ),
+    "a link to nothing among the texts": Case(
+        "fetch",
+        "texts/l: is a link that leads nowhere",
+        both(gone(T), put("texts/a.txt", b"a"), link("texts/l", "no")),
+        SOURCE,
+    ),
+    "a pipe among the texts": Case(
+        "fetch",
+        "texts/p: is a pipe, a device or a socket; take it out of the folder",
+        both(gone(T), put("texts/a.txt", b"a"), pipe("texts/p")),
+        SOURCE,
+    ),
+    "a pattern without a match": Case(
+        "fetch", "texts/*.md: matches no file; check fetch.source", gone(T), ("-S", "fetch.source=texts/*.md")
+    ),
+    "a pattern in the project's folder": Case(
+        "fetch",
+        "*.yaml: data/input.txt, which fetch writes, is below the same folder; put the texts into a folder",
+        gone(T),
+        ("-S", "fetch.source='*.yaml'"),
+    ),
+    "a sha256 of a folder": Case(
+        "fetch",
+        "fetch.sha256: is that of one file, but texts names several; set it to null",
+        both(gone(T), put("texts/a.txt", b"a")),
+        (*SOURCE, "-S", "fetch.sha256=" + "a" * 64),
+    ),
+    "a damaged packed text": Case(
+        "fetch",
+        "t.gz: cannot be unpacked: Not a gzipped file (b'no'); it is damaged",
+        both(gone(T), put("t.gz", b"no gzip")),
+        ("-S", "fetch.source=t.gz"),
+    ),
+    "half of a packed text": Case(
+        "fetch",
+        "t.xz: cannot be unpacked: Compressed file ended before",
+        both(gone(T), put("t.xz", lzma.compress(TEXT.encode())[:50])),
+        ("-S", "fetch.source=t.xz"),
+    ),
+    "a zip that is none": Case(
+        "fetch",
+        "t.zip: cannot be unpacked: File is not a zip file",
+        both(gone(T), put("t.zip", b"no zip")),
+        ("-S", "fetch.source=t.zip"),
+    ),
+    "a small file with a large text": Case(
+        "fetch",
+        "t.bz2: more comes out of it than fetch.max_gb allows; raise that if the text is so large",
+        both(gone(T), put("t.bz2", bz2.compress(b"0" * 100_000))),
+        ("-S", "fetch.source=t.bz2", "-S", "fetch.max_gb=0.00001"),
+    ),
+    "a separator that is a number": Case(
+        "fetch", "fetch.separator = 5: has to be a text", gone(T), ("-S", "fetch.separator=5")
+    ),
+    "a val text that fetch does not find": Case(
+        "fetch",
+        "none.txt: no such file; prepare.val_source has to name a text file",
+        gone(T),
+        ("-S", "fetch.source=params.yaml", "-S", "prepare.val_source=none.txt"),
+    ),
+}
+SPLITS = {
+    "a val text that is missing": Case(
+        "prepare",
+        "none.txt: no such file; prepare.val_source has to name a text file",
+        nothing,
+        ("-S", "prepare.val_source=none.txt"),
+    ),
+    "a val text that is a folder": Case(
+        "prepare", "data: no such file; prepare.val_source has to", nothing, ("-S", "prepare.val_source=data")
+    ),
+    "a val text at a URL": Case(
+        "prepare",
+        "prepare.val_source: has to be a path; put that text into a file, and name the file",
+        nothing,
+        ("-S", "prepare.val_source=https://example.org/val.txt"),
+    ),
+    "a val text without a character": Case(
+        "prepare", "v.txt: is empty", put("v.txt", b""), ("-S", "prepare.val_source=v.txt")
+    ),
+    "a val text that is not UTF-8": Case(
+        "prepare", "v.txt: not UTF-8 at byte 1", put("v.txt", b"a\xff"), ("-S", "prepare.val_source=v.txt")
+    ),
+    "a test part that is all": Case(
+        "prepare", "prepare.test_fraction = 1.0: has to be below 1", nothing, ("-S", "prepare.test_fraction=1.0")
+    ),
+    "a test part that leaves nothing": Case(
+        "prepare",
+        "prepare.test_fraction = 0.1: nothing is left to validate with prepare.train_fraction = 0.9; lower one of them",
+        nothing,
+        ("-S", "prepare.test_fraction=0.1"),
+    ),
+    "a test part of one token": Case(
+        "prepare",
+        "1 to test, but each split needs 2",
+        put(T, b"To be, or not to be!"),
+        ("-S", "prepare.test_fraction=0.05", "-S", "prepare.train_fraction=0.5"),
+    ),
+    "a test where there is no test split": Case(
+        "evaluate",
+        "data/prepared/test.bin: there is no test split, as prepare.test_fraction was 0; set it, and prepare again",
+        nothing,
+        ("--test",),
+    ),
+    "a test of two texts": Case(
+        "evaluate", "--test and --data: each names a text to score", nothing, ("--test", "--data", T)
     ),
 }
 
@@ -661,7 +806,7 @@ EXPORTS = {
     ),
 }
 
-TABLE = {**PARAMS, **TEXTS, **PREPARED, **MODELS, **PROMPTS, **FETCHES, **DAMAGE, **LINES, **EXPORTS}
+TABLE = {**PARAMS, **TEXTS, **PREPARED, **MODELS, **PROMPTS, **FETCHES, **FOLDERS, **SPLITS, **DAMAGE, **LINES, **EXPORTS}
 
 
 @pytest.fixture

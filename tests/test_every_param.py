@@ -94,8 +94,11 @@ CASES: dict[str, tuple[Changes, Any, Any]] = {
     "sample.device": ({}, "cpu", "mps" if not torch.backends.mps.is_available() else "auto"),
     "prepare.tokenizer": ({}, "char", "byte"),
     "prepare.train_fraction": ({}, 0.9, 0.8),
+    "prepare.val_source": ({}, None, "val.txt"),
+    "prepare.test_fraction": ({}, 0.0, 0.05),
     "fetch.source": ({}, "own", "missing.txt"),
     "fetch.sha256": ({"source": "input.txt"}, None, "0" * 64),
+    "fetch.separator": ({"source": "texts"}, "", " "),
     "fetch.max_gb": ({"source": "memory://x/text", "sha256": hashlib.sha256(b"mine too").hexdigest()}, 1.0, 1e-9),
 }
 TRAINED = {
@@ -165,16 +168,20 @@ def effect(section: str, key: str, params: Params, folder: Path) -> str:  # noqa
         pieces = sample_pieces(model, params.sample.prompt, params.sample, Place.on("cpu"))
         return outcome(lambda: ["".join(of_one) for of_one in zip(*pieces, strict=True)])
     (folder / "input.txt").write_text("hello, world\n" * 9, encoding="utf-8")
+    (folder / "val.txt").write_text("world", encoding="utf-8")
     if section == "fetch":
         (folder / "data").mkdir(exist_ok=True)
         text = folder / "data" / "input.txt"
-        if "://" in params.fetch.source:  # which would not replace a text that is there
+        (folder / "texts").mkdir(exist_ok=True)
+        for name in ("a.txt", "b.txt"):
+            (folder / "texts" / name).write_text(name, encoding="utf-8")
+        if params.fetch.source == "texts" or "://" in params.fetch.source:  # would not replace a text that is there
             text.unlink(missing_ok=True)
             MemoryFileSystem().pipe("/x/text", b"mine too")
         else:
             text.write_text("mine", encoding="utf-8")
         return outcome(fetch_text, params.fetch, Layout(folder), folder, lambda _received, _total: None)
-    prepare(folder / "input.txt", folder / "prepared", params.prepare)
+    prepare(folder / "input.txt", folder / "prepared", params.prepare, folder)
     return str(load_prepared(folder / "prepared").digests())
 
 

@@ -3,15 +3,20 @@
 Passes over the text: one that counts and checks it, one from which the tokenizer is learnt, one that is encoded.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from gptmodel.config import PrepareParams
-from gptmodel.data.prepared import TOKENIZER, TRAIN, VAL
-from gptmodel.data.text_file import Text, splits, survey
+from gptmodel.data.prepared import TEST, TOKENIZER, TRAIN, VAL
+from gptmodel.data.text_file import Text, cut, splits, survey
 from gptmodel.data.tokens import TokenWriter
 from gptmodel.errors import DataError
 from gptmodel.files import remove_leftovers
+from gptmodel.project.layout import local_path
 from gptmodel.tokenizers.base import Tokenizer
 from gptmodel.tokenizers.kinds import KINDS, save_tokenizer
 
@@ -20,7 +25,7 @@ MIN_SPLIT = 2
 
 @dataclass(frozen=True)
 class PrepareReport:
-    """What `prepare` made of a text; metrics/prepare.json holds these values, but for the last."""
+    """What `prepare` made of a text."""
 
     tokenizer: str
     tokenizer_digest: str
@@ -34,33 +39,79 @@ class PrepareReport:
     text_sha256: str
     mark_left_out: bool
     """Whether the file begins with a byte order mark, which is no character of the text."""
+    test_tokens: int | None = None
+    """None without a test split."""
+    val_text_sha256: str | None = None
+    """Digest of prepare.val_source; None where a part of the text validates."""
+
+    def metrics(self) -> dict[str, Any]:
+        """Return the content of metrics/prepare.json: what is not there is not named, but for characters."""
+        values = asdict(self)
+        left_out = {key for key in ("test_tokens", "val_text_sha256") if values[key] is None} | {"mark_left_out"}
+        return {key: value for key, value in values.items() if key not in left_out}
 
 
-def prepare(path: Path, out: Path, params: PrepareParams) -> PrepareReport:
-    """Write tokenizer.json, train.bin and val.bin below `out` from the text file `path`.
+def prepare(path: Path, out: Path, params: PrepareParams, root: Path = Path()) -> PrepareReport:
+    """Write tokenizer.json, train.bin and val.bin, and test.bin if there is a part for it, below `out`.
 
-    The first `train_fraction` of the text's characters train, or of its bytes, whichever the tokenizer reads. The text
-    is kept exactly, but for a byte order mark that a tokenizer of characters leaves out: the two splits, decoded and
-    joined, are the text again. No file is written when DataError is raised: the text is missing, empty, not UTF-8, of a
-    single character, too short, or being changed.
+    The first `train_fraction` of the characters of the text file `path` train, or of its bytes, whichever the tokenizer
+    reads. The text is kept exactly, but for a byte order mark that a tokenizer of characters leaves out: the splits,
+    decoded and joined, are the text again. With a `val_source`, which starts at `root`, that file validates instead. No
+    file is written when DataError is raised: a text is missing, empty, not UTF-8, of a single character, too short, or
+    being changed.
     """
     kind = KINDS[params.tokenizer]
     text = survey(path, kind.unit)
-    train_units = int(params.train_fraction * text.units)
-    with splits(text, train_units) as (train, val):
-        tokenizer = kind.fit(train, val)
-    train_tokens, val_tokens = _write_splits(out, tokenizer, text, train_units)
+    val_text = survey_val(params, root)
+    units = split_units(params, text.units)
+    with _parts(text, val_text, units) as (train, val, test):
+        tokenizer = kind.fit(train, chain(val, test))
+    counts = _write_splits(out, tokenizer, text, val_text, units)
     return PrepareReport(
         tokenizer=tokenizer.kind,
         tokenizer_digest=tokenizer.digest,
         vocab_size=tokenizer.vocab_size,
         characters=text.units if text.unit == "character" else None,
         bytes=text.size,
-        train_tokens=train_tokens,
-        val_tokens=val_tokens,
+        train_tokens=counts[0],
+        val_tokens=counts[1],
         text_sha256=text.sha256,
         mark_left_out=text.start > 0,
+        test_tokens=counts[2] if units[2] else None,
+        val_text_sha256=val_text.sha256 if val_text is not None else None,
     )
+
+
+def survey_val(params: PrepareParams, root: Path) -> Text | None:
+    """Read prepare.val_source once, as `survey` does; None if a part of the text validates."""
+    path = local_path(params.val_source) if params.val_source is not None else None
+    if path is None:
+        return None
+    if not (root / path).is_file():
+        raise DataError(f"{params.val_source}: no such file; prepare.val_source has to name a text file")
+    return survey(root / path, KINDS[params.tokenizer].unit)
+
+
+def split_units(params: PrepareParams, units: int) -> tuple[int, int, int]:
+    """Return how many of a text's characters or bytes train, validate and are for the test, in this order."""
+    test = int(params.test_fraction * units)
+    train = units - test if params.val_source is not None else int(params.train_fraction * units)
+    return train, units - train - test, test
+
+
+@contextmanager
+def _parts(
+    text: Text, val_text: Text | None, units: tuple[int, int, int]
+) -> Iterator[tuple[Iterator[bytes], Iterator[bytes], Iterator[bytes]]]:
+    """Give the chunks of the three splits for one pass, as `splits` gives those of two."""
+    with ExitStack() as stack:
+        train, others = stack.enter_context(splits(text, units[0]))
+        if val_text is not None:
+            yield train, stack.enter_context(splits(val_text, val_text.units))[0], others
+        elif units[2]:
+            yield train, *cut(others, units[1], text.unit)
+        else:
+            yield train, others, iter(())
 
 
 def check_splits(train_count: int, val_count: int, block_size: int) -> None:
@@ -73,21 +124,30 @@ def check_splits(train_count: int, val_count: int, block_size: int) -> None:
             )
 
 
-def _write_splits(out: Path, tokenizer: Tokenizer, text: Text, train_units: int) -> tuple[int, int]:
-    """Write the three files, and return the number of tokens of both splits."""
-    for name in (TRAIN, VAL, TOKENIZER):
+def _write_splits(
+    out: Path, tokenizer: Tokenizer, text: Text, val_text: Text | None, units: tuple[int, int, int]
+) -> tuple[int, int, int]:
+    """Write the files, and return the number of tokens of each split."""
+    for name in (TRAIN, VAL, TEST, TOKENIZER):
         remove_leftovers(out / name)
-    writers = [TokenWriter(out / name, tokenizer.vocab_size, tokenizer.digest) for name in (TRAIN, VAL)]
-    with writers[0], writers[1]:  # no file takes its place before all are complete
-        with splits(text, train_units) as chunks:
-            for writer, part in zip(writers, chunks, strict=True):
+    names = (TRAIN, VAL, TEST) if units[2] else (TRAIN, VAL)
+    writers = [TokenWriter(out / name, tokenizer.vocab_size, tokenizer.digest) for name in names]
+    with ExitStack() as stack:  # no file takes its place before all are complete
+        for writer in writers:
+            stack.enter_context(writer)
+        with _parts(text, val_text, units) as chunks:
+            for writer, part in zip(writers, chunks, strict=False):
                 for ids in tokenizer.encode_stream(part):
                     writer.append(ids)
-        train, val = (writer.count for writer in writers)
-        if min(train, val) < MIN_SPLIT:
+        counts = [writer.count for writer in writers]
+        if min(counts) < MIN_SPLIT:
+            uses = zip(counts, ("train", "validate", "test"), strict=False)
+            shares = " and ".join(f"{count} to {use}" for count, use in uses)
             raise DataError(
-                f"{text.path}: {train + val} tokens leave {train} to train and {val} to validate, but each "
-                f"split needs {MIN_SPLIT}; use a longer text or another prepare.train_fraction"
+                f"{text.path}: {sum(counts)} tokens leave {shares}, but each split needs {MIN_SPLIT}; "
+                "use a longer text or another prepare.train_fraction"
             )
     save_tokenizer(out / TOKENIZER, tokenizer)
-    return train, val
+    if not units[2]:
+        (out / TEST).unlink(missing_ok=True)  # of another test_fraction
+    return counts[0], counts[1], counts[2] if units[2] else 0

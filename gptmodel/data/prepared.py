@@ -12,7 +12,7 @@ from gptmodel.files import digest
 from gptmodel.tokenizers.base import Tokenizer
 from gptmodel.tokenizers.kinds import load_tokenizer
 
-TOKENIZER, TRAIN, VAL = "tokenizer.json", "train.bin", "val.bin"
+TOKENIZER, TRAIN, VAL, TEST = "tokenizer.json", "train.bin", "val.bin", "test.bin"
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,25 @@ class PreparedData:
 
 
 def load_prepared(folder: Path) -> PreparedData:
-    """Open the files of data/prepared; DataError when one is missing, damaged or does not belong to the others."""
+    """Open the files of data/prepared but for the test split; DataError when one is missing, damaged or of others."""
     tokenizer = load_tokenizer(folder / TOKENIZER)
-    train, val = open_tokens(folder / TRAIN), open_tokens(folder / VAL)
-    for tokens in (train, val):
-        if tokens.tokenizer_digest != tokenizer.digest or tokens.vocab_size != tokenizer.vocab_size:
-            raise DataError(f"{tokens.path}: was not made with {folder / TOKENIZER}; run `gptmodel prepare` again")
+    train, val = (_open(folder, name, tokenizer) for name in (TRAIN, VAL))
     return PreparedData(folder, tokenizer, train, val)
+
+
+def load_test(data: PreparedData) -> TokenFile:
+    """Open the test split of prepared data; DataError when there is none, or it is not as it was made."""
+    path = data.folder / TEST
+    if not path.exists():
+        raise DataError(f"{path}: there is no test split, as prepare.test_fraction was 0; set it, and prepare again")
+    return _open(data.folder, TEST, data.tokenizer)
+
+
+def _open(folder: Path, name: str, tokenizer: Tokenizer) -> TokenFile:
+    tokens = open_tokens(folder / name)
+    if tokens.tokenizer_digest != tokenizer.digest or tokens.vocab_size != tokenizer.vocab_size:
+        raise DataError(f"{tokens.path}: was not made with {folder / TOKENIZER}; run `gptmodel prepare` again")
+    return tokens
 
 
 def scored_bytes(ids: np.ndarray, tokenizer: Tokenizer) -> int:

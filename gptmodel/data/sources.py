@@ -1,18 +1,31 @@
-"""Where the text comes from: the 38 plays, a local file, a URL, or the user's own file, which is never touched."""
+"""Where the text comes from: the 38 plays, local files, a URL, or the user's own file, which is never touched."""
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 from gptmodel.address import without_password
-from gptmodel.config import FetchParams
-from gptmodel.data.download import Progress, download
+from gptmodel.data.documents import Document, Reading
+from gptmodel.data.download import Part, Progress, download
+from gptmodel.data.input_text import (
+    FetchedText,
+    is_text,
+    note_text,
+    read_chunks,
+    record_of,
+    refuse_foreign,
+    single,
+    write_text,
+)
+from gptmodel.data.local_files import Source, local_source
 from gptmodel.data.shakespeare import SHAKESPEARE_SHA256, shakespeare
+from gptmodel.data.unpack import is_packed, readable
 from gptmodel.errors import DataError
-from gptmodel.files import CHUNK_BYTES, atomic_write, atomic_writer, digest, read_json, write_json
-from gptmodel.project.layout import Layout, source_path
+from gptmodel.fetch_params import FetchParams
+from gptmodel.files import atomic_write, digest, write_json
+from gptmodel.project.layout import Layout, local_path, source_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,139 +35,184 @@ class FetchReport:
     source: str
     sha256: str
     bytes: int
+    documents: int
     written: bool
     watched: bool
-    """False where DVC will not see a change of the local file that is the source."""
+    """False where DVC will not see a change of the local files that are the source."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of the source, a line each."""
 
 
-def fetch_text(params: FetchParams, layout: Layout, root: Path, on_progress: Progress) -> FetchReport:
+def fetch_text(
+    params: FetchParams, layout: Layout, root: Path, on_progress: Progress, val_source: str | None = None
+) -> FetchReport:
     """Put the text of fetch.source in its place, and beside it what DVC has to know of the source. Raises DataError.
 
     A text that already is the source's is left alone, and one that no fetch wrote is refused before anything is
     downloaded. `root` is the project's folder, where paths start. An experiment that runs in a folder of its own
-    copies the text from there, if it is what is asked for.
+    copies the text from there, if it is what is asked for. `val_source` is prepare's, which is noted for DVC only.
     """
-    target, path = layout.text, source_path(params.source, root)
+    target, where = layout.text, source_path(params.source)
     if target.is_dir():
         raise DataError(f"{target}: is a folder, but the text has to be a file; move the folder away")
-    shown = without_password(params.source)
+    project, watched, val_path = Layout(root), where, _val_path(val_source, root)
     if params.source == "own":
-        expected, written = _own(target, Layout(root).text)
+        text = _own(target, project.text)
+    elif params.source == "shakespeare":
+        text = _plays(target, project.text, on_progress)
+    elif where is None:
+        text = _from_url(params, target, project.text, on_progress)
     else:
-        expected = _expected(params, path, root)
-        written = not target.is_file() or digest(target) != expected
-        if written:
-            _refuse_foreign(target)
-            _write(target, _chunks(params, path, expected, root, on_progress), expected, shown)
-            write_json(_record(target), {"sha256": expected, "source": shown})
-    watched = _note_source(layout.source, params.source, root, expected)
-    size = target.stat().st_size
-    return FetchReport(source=shown, sha256=expected, bytes=size, written=written, watched=watched)
+        source = local_source(params.source, where, project)
+        text, watched = _from_files(params, source, target), source.where
+    shown, size = without_password(params.source), target.stat().st_size
+    sees = [
+        _note_source(layout.source, watched, root, shown, text.sha256),
+        _note_source(layout.val_source, val_path, root, val_source or "none", ""),
+    ]
+    documents = [asdict(document) for document in text.documents]
+    write_json(layout.metrics("fetch"), {"bytes": size, "sha256": text.sha256, "documents": documents}, in_order=True)
+    return FetchReport(
+        source=shown,
+        sha256=text.sha256,
+        bytes=size,
+        documents=len(documents),
+        written=text.written,
+        watched=all(sees),
+        notes=text.notes,
+    )
 
 
-def _own(target: Path, project_text: Path) -> tuple[str, bool]:
-    """Leave the user's text alone, or copy it where an experiment has none in its folder yet; digest, and whether."""
+def _own(target: Path, project_text: Path) -> FetchedText:
+    """Leave the user's text alone, or copy it where an experiment has none in its folder yet."""
     copied = not target.exists() and project_text.is_file()
     if copied:
-        _write(target, _read(project_text), digest(project_text), "own")
+        write_text(target, read_chunks(project_text), "own", digest(project_text))
     if not target.is_file():
         raise DataError(f"{target}: no such file; put your text there (fetch.source is own), or change fetch.source")
-    return digest(target), copied
+    return single(target, target.name, digest(target), copied)
 
 
-def _expected(params: FetchParams, path: Path | None, root: Path) -> str:
-    """Return the digest the text will have, without a download."""
-    if path is None:
-        return SHAKESPEARE_SHA256 if params.source == "shakespeare" else str(params.sha256)
+def _plays(target: Path, project_text: Path, on_progress: Progress) -> FetchedText:
+    written = not is_text(target, SHAKESPEARE_SHA256)
+    if written:
+        refuse_foreign(target)
+        is_near = is_text(project_text, SHAKESPEARE_SHA256)
+        chunks = read_chunks(project_text) if is_near else iter([shakespeare(on_progress)])
+        write_text(target, chunks, "shakespeare", SHAKESPEARE_SHA256)
+        note_text(target, SHAKESPEARE_SHA256, "shakespeare")
+    return single(target, "shakespeare", SHAKESPEARE_SHA256, written)
+
+
+def _from_files(params: FetchParams, source: Source, target: Path) -> FetchedText:
+    """Read all files twice: for what the text has to be, and if it is another one, to write it."""
+    if source.is_folder and params.sha256 is not None:
+        raise DataError(f"fetch.sha256: is that of one file, but {params.source} names several; set it to null")
+    with readable(params.source):
+        if params.sha256 is not None and (actual := digest(source.path)) != params.sha256:
+            raise _mismatch(params.source, actual, params.sha256)
+        if source.is_plain:
+            text = single(source.path, source.path.name, digest(source.path), written=False)
+        else:
+            reading, sha256 = _reading(params, source), hashlib.sha256()
+            for chunk in reading:
+                sha256.update(chunk)
+            text = FetchedText(sha256.hexdigest(), tuple(reading.documents), False, tuple(reading.notes()))
+    if is_text(target, text.sha256):
+        return text
+    refuse_foreign(target)
+    chunks = read_chunks(source.path) if source.is_plain else _reading(params, source)
+    write_text(target, chunks, params.source, text.sha256)
+    note_text(target, text.sha256, params.source)
+    return replace(text, written=True)
+
+
+def _from_url(params: FetchParams, target: Path, project_text: Path, on_progress: Progress) -> FetchedText:
+    """Download a file, and unpack it if its name says that it is packed; not if that was done before, here or there."""
+    shown, sha256 = without_password(params.source), str(params.sha256)
+    name = PurePosixPath(urlsplit(params.source).path).name or "text"
+    made_of = {"url_sha256": sha256, "separator": params.separator} if is_packed(name) else {}
+    for place in (target, project_text):
+        text = _unpacked_before(place, made_of) if made_of else single(place, name, sha256, written=False)
+        if text is not None and is_text(place, text.sha256):
+            if place == target:
+                return text
+            refuse_foreign(target)
+            write_text(target, read_chunks(place), shown, text.sha256)
+            note_text(target, text.sha256, shown, made_of, text.documents)
+            return replace(text, written=True)
+    refuse_foreign(target)
+    part = Part(target.with_name(f".{target.name}.part{PurePosixPath(name).suffix if made_of else ''}"), sha256)
+    line = download(params.source, part, params.max_gb, on_progress)
+    if (actual := digest(part.path)) != sha256:
+        part.remove()
+        raise _mismatch(shown, actual, sha256)
+    text = _placed(params, target, part, name, made_of)
+    part.remove()
+    return replace(text, notes=(*([line] if line else []), *text.notes))
+
+
+def _placed(params: FetchParams, target: Path, part: Part, name: str, made_of: dict[str, str]) -> FetchedText:
+    """Put what was downloaded in its place, unpacked if there is something that it is `made_of`."""
+    shown = without_password(params.source)
+    if made_of:
+        reading = _reading(params, Source(shown, part.path, Path(), (name,)))
+        sha256 = write_text(target, reading, shown)
+        text = FetchedText(sha256, tuple(reading.documents), True, tuple(reading.notes()))
+    else:
+        refuse_foreign(target)  # again: a download takes time enough to put a text of one's own there
+        part.path.replace(target)
+        text = single(target, name, part.sha256, written=True)
+    note_text(target, text.sha256, shown, made_of, text.documents)
+    return text
+
+
+def _unpacked_before(text: Path, made_of: dict[str, str]) -> FetchedText | None:
+    """Return what was made of the same packed file before, as it was recorded beside the text."""
+    record = record_of(text)
     try:
-        if path.exists() and not path.is_file() and not path.is_dir():  # would be waited for, or read, without an end
-            raise DataError(f"{params.source}: is a pipe, a device or a socket; fetch.source has to name a text file")
-        if path == Layout(root).source:
-            raise DataError(f"{params.source}: is written by fetch; fetch.source has to name another file")
-        actual = digest(path)
-    except (OSError, ValueError) as error:  # ValueError: a path with a null character
-        reason = error.strerror if isinstance(error, OSError) else error
-        where = "" if params.source == str(path) else f" ({os.path.normpath(path)})"
-        raise DataError(
-            f"{params.source}: cannot be read: {reason}{where}; fetch.source has to name a text file"
-        ) from None
-    if params.sha256 not in (None, actual):
-        raise _mismatch(params.source, actual, str(params.sha256))
-    return actual
+        if {key: record[key] for key in made_of} == made_of:
+            documents = tuple(Document(**entry) for entry in record["documents"])
+            return FetchedText(record["sha256"], documents, written=False)
+    except (LookupError, TypeError):
+        pass
+    return None
 
 
-def _chunks(
-    params: FetchParams, path: Path | None, expected: str, root: Path, on_progress: Progress
-) -> Iterator[bytes]:
-    """Return the bytes of the source, from the nearest place that has them."""
-    project_text = Layout(root).text
-    if path is None and project_text.is_file() and digest(project_text) == expected:
-        path = project_text
-    if path is not None:
-        return _read(path)
-    if params.source == "shakespeare":
-        return iter([shakespeare(on_progress)])
-    return download(params.source, params.max_gb, on_progress)
+def _reading(params: FetchParams, source: Source) -> Reading:
+    return Reading(source, params.separator, int(params.max_gb * 1e9))
 
 
-def _note_source(note: Path, source: str, root: Path, sha256: str) -> bool:
-    """Write the out by which DVC sees the source change; return whether it will.
+def _val_path(val_source: str | None, root: Path) -> Path | None:
+    """Return where prepare.val_source leads, from the project's folder on; DataError if there is no file."""
+    if val_source is None:
+        return None
+    path = local_path(val_source)
+    if path is None or not (root / path).is_file():
+        raise DataError(f"{val_source}: no such file; prepare.val_source has to name a text file")
+    return path
 
-    What a stage depends on cannot hang on a setting, but what it writes can: for a local file, a link to it. DVC
-    digests what a link leads to. So a changed file is a changed out, and fetch runs again. The link is replaced and
-    never written through. It is relative where the setting is, so that a moved project keeps to its own file.
+
+def _note_source(note: Path, where: Path | None, root: Path, shown: str, sha256: str) -> bool:
+    """Write the out by which DVC sees a source change; return whether it will.
+
+    What a stage depends on cannot hang on a setting, but what it writes can: for local files, a link to the file or to
+    the folder that they are in. DVC digests what a link leads to. So a changed file is a changed out, and fetch runs
+    again. The link is replaced and never written through. It is relative where the setting is, so that a moved project
+    keeps to its own files.
     """
-    path = source_path(source, Path())
-    if path is None:
-        atomic_write(note, f"{without_password(source)}\n".encode())
+    if where is None:
+        atomic_write(note, f"{shown}\n".encode())
         return True
     note.parent.mkdir(parents=True, exist_ok=True)
     note.unlink(missing_ok=True)
     try:  # an absolute path stays as it is
-        note.symlink_to(Path(os.path.relpath(os.path.realpath(root), os.path.realpath(note.parent))) / path)
+        note.symlink_to(Path(os.path.relpath(os.path.realpath(root), os.path.realpath(note.parent))) / where)
     except (OSError, NotImplementedError):  # Windows lets some users only make links
-        atomic_write(note, f"{source}\nsha256 {sha256}\n".encode())
+        atomic_write(note, f"{shown}\nsha256 {sha256}\n".encode())
         return False
     return True
 
 
-def _record(target: Path) -> Path:
-    return target.with_name(".fetched.json")
-
-
-def _refuse_foreign(target: Path) -> None:
-    """Raise DataError if `target` exists and no fetch wrote it: then it is somebody's own text."""
-    if not target.exists() and not target.is_symlink():
-        return
-    try:
-        record = read_json(_record(target))
-    except (OSError, ValueError):
-        record = None
-    fetched_digests = [SHAKESPEARE_SHA256, record.get("sha256") if isinstance(record, dict) else None]
-    if not target.is_file() or digest(target) not in fetched_digests:
-        raise DataError(
-            f"{target}: was not written by fetch, so it is not replaced; "
-            "set fetch.source to own to train on it, or move it away"
-        )
-
-
-def _write(target: Path, chunks: Iterable[bytes], expected: str, source: str) -> None:
-    """Write `chunks` to `target` if their digest is as expected."""
-    sha256 = hashlib.sha256()
-    with atomic_writer(target) as stream:
-        for chunk in chunks:
-            sha256.update(chunk)
-            stream.write(chunk)
-        if sha256.hexdigest() != expected:
-            raise _mismatch(source, sha256.hexdigest(), expected)
-        _refuse_foreign(target)  # again: a download takes time enough to put a text of one's own there
-
-
 def _mismatch(source: str, actual: str, expected: str) -> DataError:
     return DataError(f"{source}: has the sha256 {actual} instead of {expected}; check fetch.sha256 and the source")
-
-
-def _read(path: Path) -> Iterator[bytes]:
-    """Yield the bytes of a file in chunks."""
-    with path.open("rb") as stream:
-        yield from iter(lambda: stream.read(CHUNK_BYTES), b"")

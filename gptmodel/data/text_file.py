@@ -11,7 +11,7 @@ from typing import Any, AnyStr
 
 import numpy as np
 
-from gptmodel.data.encoding import conversion, likely_encoding, utf16_without_mark
+from gptmodel.data.encoding import likely_encoding, wide_words
 from gptmodel.errors import DataError
 from gptmodel.tokenizers.base import Unit, decoded
 
@@ -52,10 +52,8 @@ def survey(path: Path, unit: Unit) -> Text:
             units, several = _count(decoded(chunks, start))
         except DataError as error:
             raise DataError(f"{path}: {error}; {likely_encoding(path, beginning)}") from None
-        wide = utf16_without_mark(beginning, 0.7)
-        if wide is not None:
-            convert = conversion(path, wide)
-            raise DataError(f"{path}: is {wide}, since every second byte is NUL; convert it with {convert}")
+        if wide := wide_words(path, beginning):
+            raise DataError(f"{path}: {wide}")
     if not units:
         raise DataError(f"{path}: is empty; put a text there, or run `dvc repro fetch`")
     if not several:

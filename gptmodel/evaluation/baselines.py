@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from gptmodel.data.prepared import PreparedData, bits_per_byte, scored_bytes
 from gptmodel.evaluation.counting import PairCounts
+from gptmodel.evaluation.repetition import sentence
 from gptmodel.files import read_json
 from gptmodel.kneser_ney import KneserNey, longest_order
 
 ORDER = 5
 DIGITS = 4  # after the point: the last bits of a logarithm differ from machine to machine
-DIGEST = "val_sha256"
-"""The key of metrics/baselines.json that says which val split it is of."""
+DIGEST, REPEATED = "val_sha256", "val_repeated_in_train"
+"""The keys of metrics/baselines.json that are no method: which val split it is of, and how much of it train has."""
 LARGEST_TEXT = 50_000_000
 """Bytes: xz and the counts of 5-grams would take minutes or gigabytes for more."""
 CHUNK_TOKENS = 1 << 20
@@ -96,15 +97,29 @@ def read_baselines(path: Path, val_sha256: str) -> dict[str, float]:
         values = read_json(path)
         if values.get(DIGEST) != val_sha256:
             return {}
-        return {name: float(value) for name, value in values.items() if name != DIGEST}
+        return {name: float(value) for name, value in values.items() if name not in (DIGEST, REPEATED)}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
+
+
+def read_repeated(path: Path, val_sha256: str) -> list[str]:
+    """Return the line on how much of the val split stands in the train split; none where it is not known."""
+    try:
+        values = read_json(path)
+        return [sentence(float(values[REPEATED]))] if values[DIGEST] == val_sha256 else []
+    except (OSError, ValueError, TypeError, LookupError):
+        return []
 
 
 def standing(bits: Mapping[str, float], ours: float) -> list[str]:
     """Return one line on where a model of so many bits per byte stands; none without anything to compare it with."""
     others = [f"{name_of(name)} {bits[name]:.2f}" for name in ("xz", "kneser_ney_5") if name in bits]
     return [", ".join([*others, f"this model {ours:.2f} bits per byte"])] if others else []
+
+
+def lines_on_val(path: Path, val_sha256: str, ours: float) -> list[str]:
+    """Return what metrics/baselines.json says of the val split beside a model of so many bits per byte, in lines."""
+    return [*standing(read_baselines(path, val_sha256), ours), *read_repeated(path, val_sha256)]
 
 
 def _chunks(ids: NDArray[np.integer]) -> Iterator[NDArray[np.int64]]:

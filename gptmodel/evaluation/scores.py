@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from gptmodel.compute.place import Place
 from gptmodel.data.batches import evaluation_starts, passages
 from gptmodel.data.encoded import encoded
-from gptmodel.data.prepared import PreparedData, bits_per_byte
+from gptmodel.data.prepared import PreparedData, bits_per_byte, load_test
 from gptmodel.data.tokens import TokenFile
 from gptmodel.errors import DataError
 from gptmodel.evaluation.counting import PairCounts, counting_loss
@@ -78,6 +78,13 @@ def score(model: LanguageModel, data: PreparedData, place: Place, max_tokens: in
     spans = span_losses(val_nats, lengths[data.val.ids])
     easy_and_hard = find_passages(val_nats, data.val.ids, data.tokenizer)
     return Scores(train, val, spans, easy_and_hard, counting, counted=model.counts is not None)
+
+
+def score_test(model: LanguageModel, data: PreparedData, place: Place, max_tokens: int | None = None) -> SplitScore:
+    """Score the test split, which nothing else looks at; DataError if there is none."""
+    model.check_tokenizer(data.tokenizer, data.folder)
+    bound = scored_blocks(max_tokens, model.params.block_size)
+    return _score_split(model, load_test(data), data.tokenizer.byte_lengths(), place, bound)
 
 
 def score_text(model: LanguageModel, path: Path, place: Place, max_tokens: int | None = None) -> SplitScore:

@@ -11,11 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gptmodel.address import without_password
-from gptmodel.config import FetchParams, PrepareParams
+from gptmodel.config import PrepareParams
+from gptmodel.data.corpus import split_units, survey_val
 from gptmodel.data.prepared import TOKENIZER, TRAIN, VAL, PreparedData, load_prepared, scored_bytes
 from gptmodel.data.text_file import Text, cut, splits, survey
 from gptmodel.data.tokens import HEADER_BYTES, id_dtype
+from gptmodel.data.unpack import is_packed
 from gptmodel.errors import DataError
+from gptmodel.fetch_params import FetchParams
 from gptmodel.files import json_bytes
 from gptmodel.project.layout import project_root, source_path
 from gptmodel.tokenizers.base import Tokenizer
@@ -45,13 +48,13 @@ class PlannedText:
 
 def find_text(fetch: FetchParams, params: PrepareParams, prepared: Path, text: Path) -> PlannedText:
     """Return the text of a plan; DataError when there is none and nothing is known of it."""
-    source = source_path(fetch.source, project_root())
-    if source is not None and source.is_file():
-        text = source
+    source = source_path(fetch.source)
+    if source is not None and not is_packed(source.name) and (project_root() / source).is_file():
+        text = project_root() / source
     surveyed = survey(text, KINDS[params.tokenizer].unit) if text.is_file() else None
     if all((prepared / name).is_file() for name in (TOKENIZER, TRAIN, VAL)):
         data = load_prepared(prepared)
-        if data.tokenizer.kind == params.tokenizer and _fits(data, params.train_fraction, surveyed):
+        if data.tokenizer.kind == params.tokenizer and _fits(data, params, surveyed):
             counts = len(data.train.ids), len(data.val.ids)
             return _planned(data.train.ids, counts, data.tokenizer, f"{prepared}")
     if surveyed is not None:
@@ -64,26 +67,31 @@ def find_text(fetch: FetchParams, params: PrepareParams, prepared: Path, text: P
     )
 
 
-def _fits(data: PreparedData, train_fraction: float, text: Text | None) -> bool:
+def _fits(data: PreparedData, params: PrepareParams, text: Text | None) -> bool:
     """Whether prepare would cut the text as the prepared data are, as far as sizes tell."""
     train, val = data.train.ids, data.val.ids
     if text is None:  # tokens are nearly as long in one split as in the other
-        return abs(len(train) - train_fraction * (len(train) + len(val))) <= 0.01 * (len(train) + len(val))
-    lengths = data.tokenizer.byte_lengths()
+        shares = split_units(params, 1_000_000)
+        expected = shares[0] / max(1, shares[0] + shares[1]) * (len(train) + len(val))
+        return params.val_source is not None or abs(len(train) - expected) <= 0.01 * (len(train) + len(val))
+    lengths, units = data.tokenizer.byte_lengths(), split_units(params, text.units)
     prepared = [scored_bytes(ids, data.tokenizer) + int(lengths[ids[:1]].sum()) for ids in (train, val)]
-    parts = cut(text.chunks(), int(train_fraction * text.units), text.unit)
-    return prepared == [sum(map(len, part)) for part in parts]
+    first, others = cut(text.chunks(), units[0], text.unit)
+    parts = [sum(map(len, first)), sum(map(len, cut(others, units[1], text.unit)[0]))]
+    return prepared[0] == parts[0] and (params.val_source is not None or prepared[1] == parts[1])
 
 
 def _read(text: Text, params: PrepareParams) -> PlannedText:
     """Encode the beginning of the train split, and count the tokens by it: exactly where a token is one unit."""
-    train_units = int(params.train_fraction * text.units)
+    train_units, val_units, _ = split_units(params, text.units)
+    if val_text := survey_val(params, project_root()):
+        val_units = val_text.units
     with splits(text, train_units) as (train, val):
         tokenizer = KINDS[params.tokenizer].fit(train, val)
     sample_units = min(train_units, SAMPLE_UNITS)
     beginning, _ = cut(text.chunks(), sample_units, text.unit)
     ids = np.concatenate([np.empty(0, np.uint8), *tokenizer.encode_stream(beginning)])
-    counts = [units * len(ids) // max(1, sample_units) for units in (train_units, text.units - train_units)]
+    counts = [units * len(ids) // max(1, sample_units) for units in (train_units, val_units)]
     return _planned(ids, (counts[0], counts[1]), tokenizer, f"{text.path}, which is not prepared yet")
 
 
@@ -95,9 +103,9 @@ def _assumed(params: PrepareParams) -> PlannedText:
     tokenizer = KINDS[params.tokenizer].fit([text], [])
     ids = np.concatenate(list(tokenizer.encode_stream([text])))
     count = SHAKESPEARE_BYTES * len(ids) // len(text)
-    train = int(params.train_fraction * count)
+    train, val, _ = split_units(params, count)
     origin = "there is none yet, so random token ids stand in for it, as many as fetch.source shakespeare has (5.0 MB)"
-    return _planned(ids, (train, count - train), tokenizer, origin)
+    return _planned(ids, (train, val), tokenizer, origin)
 
 
 def _planned(ids: NDArray[Any], counts: tuple[int, int], tokenizer: Tokenizer, origin: str) -> PlannedText:

@@ -1,5 +1,6 @@
 """Where the files of a project lie, and which folder is the project's."""
 
+import glob
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +24,16 @@ class Layout:
 
     @property
     def source(self) -> Path:
-        """What fetch notes of its source for DVC: a link to a local file, so that DVC sees it change.
+        """What fetch notes of its source for DVC: a link to a local file or folder, so that DVC sees it change.
 
         Where that file is gone, DVC itself ends, naming this one: so it has the name of the setting.
         """
         return self.root / "data" / "fetch.source"
+
+    @property
+    def val_source(self) -> Path:
+        """The same for prepare.val_source."""
+        return self.root / "data" / "prepare.val_source"
 
     @property
     def prepared(self) -> Path:
@@ -84,13 +90,21 @@ def project_root() -> Path:
     return next((folder for folder in (cwd, *cwd.parents) if (folder / "dvc.yaml").is_file()), cwd)
 
 
-def source_path(source: str, root: Path) -> Path | None:
-    """Return the file that fetch.source names; None where it names none: shakespeare, own, a URL that is not local.
+def source_path(source: str) -> Path | None:
+    """Return where fetch.source leads; None where it is no path: shakespeare, own, a URL that is not local."""
+    return None if source in ("shakespeare", "own") else local_path(source)
 
-    A relative path starts at the project's folder, wherever a stage runs, and `~` is the user's home.
+
+def leads_to_files(path: Path) -> bool:
+    """Whether there is a file or a folder at a path, or what matches it as a pattern."""
+    return path.exists() or any(glob.iglob(str(path), recursive=True))  # noqa: PTH207  # which takes absolute ones
+
+
+def local_path(setting: str) -> Path | None:
+    """Return where a setting leads, a relative path from the project's folder on; None for a URL that is not local.
+
+    A path starts there wherever a stage runs, and `~` is the user's home.
     """
     for scheme in ("file://", "local://"):
-        source = source.removeprefix(scheme)
-    if source in ("shakespeare", "own") or "://" in source:
-        return None
-    return root / os.path.expanduser(source)  # noqa: PTH111  # which leaves `~` of nobody as it is
+        setting = setting.removeprefix(scheme)
+    return None if "://" in setting else Path(os.path.expanduser(setting))  # noqa: PTH111  # leaves `~` of nobody

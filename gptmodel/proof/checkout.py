@@ -50,8 +50,13 @@ class Checkout:
     @property
     def text_source(self) -> str | None:
         """fetch.source of the revision."""
-        section = self.settings("params.yaml").get("fetch")
-        return str(section.get("source")) if isinstance(section, dict) else None
+        return self.setting("fetch", "source")
+
+    def setting(self, section: str, key: str) -> str | None:
+        """Return a setting of the revision as a text; None where it is null or missing."""
+        values = self.settings("params.yaml").get(section)
+        value = values.get(key) if isinstance(values, dict) else None
+        return None if value is None else str(value)
 
 
 def difference(locked: Entry, actual: Entry | None, where: str) -> str:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Generator
 from pathlib import Path
 
-from gptmodel.project.layout import source_path
+from gptmodel.project.layout import Layout, leads_to_files, local_path, source_path
 from gptmodel.project.lock import LockedStage, Stage
 from gptmodel.proof.checkout import Checkout
 from gptmodel.proof.result import DIFFERS, FAILED, Explanation, Row
@@ -21,14 +21,14 @@ NOT_PASSED_ON = ("DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "MLFLOW_RUN_ID", "PYTHO
 def rebuild(checkout: Checkout, stage: Stage, locked: LockedStage) -> Generator[Row | Explanation, None, bool]:
     """Run a stage in its tree; yield what is to be said of that, and return whether its outs can be compared."""
     source = checkout.text_source if stage.name == "fetch" else None
-    if source == "own" and not _take_text(checkout, stage, locked):  # an input: it is where the user keeps it
-        text = next(path for path, out in stage.outs.items() if out.persist)
+    if source == "own" and not _take_text(checkout, locked):  # an input: it is where the user keeps it
+        text = Layout().text.as_posix()
         detail = "your own text here is not the one in dvc.lock: put that one back, or run `dvc repro` and commit"
         yield Row(stage.name, text, DIFFERS, detail)
         return False
-    settings = _untracked_source(checkout, source) if source else ()
+    settings = _untracked_sources(checkout)
     reason = run_stage(stage, checkout.tree, settings)
-    if reason is not None and source and _take_text(checkout, stage, locked):
+    if reason is not None and source and _take_text(checkout, locked):
         yield Explanation(f"{stage.name}: {reason}; the workspace's text was checked by its sha256 instead")
         reason = run_stage(stage, checkout.tree, settings)
     if reason is not None:
@@ -36,18 +36,24 @@ def rebuild(checkout: Checkout, stage: Stage, locked: LockedStage) -> Generator[
     return reason is None
 
 
-def _untracked_source(checkout: Checkout, source: str) -> tuple[str, ...]:
-    """Return the setting that names the file of fetch.source in the project's folder, if git does not have it."""
-    here, there = (source_path(source, root) for root in (checkout.revision.root, checkout.tree))
-    if here is None or there is None or there.exists() or not here.is_file():
-        return ()
-    return "-S", f"fetch.source={json.dumps(str(here))}"
+def _untracked_sources(checkout: Checkout) -> tuple[str, ...]:
+    """Return the settings that name texts in the project's folder, for those that git does not have."""
+    leading = {
+        "fetch.source": source_path(checkout.text_source or "own"),
+        "prepare.val_source": local_path(checkout.setting("prepare", "val_source") or ""),
+    }
+    settings: list[str] = []
+    for name, where in leading.items():
+        here, there = (root / (where or "") for root in (checkout.revision.root, checkout.tree))
+        if where not in (None, Path()) and leads_to_files(here) and not leads_to_files(there):
+            settings += ["-S", f"{name}={json.dumps(str(here))}"]
+    return tuple(settings)
 
 
-def _take_text(checkout: Checkout, stage: Stage, locked: LockedStage) -> bool:
+def _take_text(checkout: Checkout, locked: LockedStage) -> bool:
     """Put the workspace's text in place, if it is that of the lock."""
-    texts = [(path, locked.outs[path].md5) for path, out in stage.outs.items() if out.persist and path in locked.outs]
-    return all(place(checkout, path, md5, checkout.tree / path) for path, md5 in texts)
+    text = Layout().text.as_posix()
+    return text not in locked.outs or place(checkout, text, locked.outs[text].md5, checkout.tree / text)
 
 
 def run_stage(stage: Stage, tree: Path, settings: tuple[str, ...] = ()) -> str | None:

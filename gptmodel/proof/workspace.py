@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from gptmodel.errors import GptModelError
 from gptmodel.project.git import git
+from gptmodel.project.layout import Layout
 from gptmodel.project.lock import Stage, measure, read_lock
 from gptmodel.proof.checkout import Checkout
 from gptmodel.proof.result import DIFFERS, Row
@@ -39,7 +40,8 @@ def _mend(checkout: Checkout, stage: Stage, path: str, md5s: list[str]) -> str:
     out, beside = stage.outs[path], checkout.tree.parent / "cached"
     if not out.cached:
         mend = "run `dvc repro` and commit what it changes"
-        is_in_the_way = out.persist and checkout.text_source != "own"  # fetch does not replace a user's text
+        # which fetch does not replace, as it may be the user's own
+        is_in_the_way = path == Layout().text.as_posix() and checkout.text_source != "own"
         return f"set fetch.source to own or move the file away, then {mend}" if is_in_the_way else mend
     if md5s and place(checkout, path, md5s[-1], beside):
         remove(beside)

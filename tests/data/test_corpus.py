@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from model_helpers import prepare_params as params
 
 from gptmodel.config import PrepareParams
 from gptmodel.data import corpus, text_file
 from gptmodel.data.corpus import PrepareReport, check_splits, prepare
+from gptmodel.data.prepared import load_prepared, load_test
 from gptmodel.data.tokens import open_tokens
 from gptmodel.errors import DataError
 from gptmodel.tokenizers.base import Ids
@@ -33,10 +35,6 @@ GOLDEN = {  # first 16 digits of the SHA-256 of tokenizer.json, train.bin and va
     ("char", "".join(map(chr, range(32, 400))).encode() * 2): "d99be3df14993643 eb8970b8db6f9b97 7bfc848d80f9e02e",
     ("byte", bytes(range(256)) * 3): "bf3bfcee6e24c41c 7bb06449043823e9 adf82f13eea7cd38",
 }
-
-
-def params(tokenizer: Any = "char", train_fraction: float = 0.9) -> PrepareParams:
-    return PrepareParams(tokenizer=tokenizer, train_fraction=train_fraction)
 
 
 def prepared(
@@ -78,6 +76,63 @@ def test_the_files_are_the_bytes_they_always_were(
     prepared(tmp_path, content, params(kind))
     files = (tmp_path / "out" / name for name in ("tokenizer.json", "train.bin", "val.bin"))
     assert " ".join(hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in files) == GOLDEN[kind, content]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("chunk_bytes", [1, 1 << 18])
+def test_the_end_of_the_text_can_be_kept_for_the_test(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, chunk_bytes: int
+) -> None:
+    monkeypatch.setattr(text_file, "CHUNK_BYTES", chunk_bytes)
+    content = "naïve — Пушкин 漢字 🙂 and ascii" * 4 + "é"
+    report, train, val = prepared(tmp_path, content.encode(), params(kind, 0.7, test_fraction=0.2))
+    data = load_prepared(tmp_path / "out")
+    test = load_test(data).ids.tolist()
+    assert data.tokenizer.decode([*train, *val, *test]) == content
+    units = len(content) if data.tokenizer.unit == "character" else len(content.encode())
+    sizes = [len(data.tokenizer.decode(ids)) for ids in (train, val, test)]
+    if data.tokenizer.unit == "character":
+        assert sizes == [int(0.7 * units), units - int(0.7 * units) - int(0.2 * units), int(0.2 * units)]
+    assert report.test_tokens == len(test) == report.metrics()["test_tokens"]
+    before = [train, val]
+    _, *without = prepared(tmp_path, content.encode(), params(kind, 0.7))
+    assert without[0] == before[0]
+    assert without[1] == [*before[1], *test]
+    with pytest.raises(DataError, match="there is no test split, as prepare"):
+        load_test(load_prepared(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("test_fraction", [0.0, 0.25])
+def test_a_text_of_ones_own_validates_and_nothing_is_cut_off_for_it(
+    tmp_path: Path, kind: str, test_fraction: float
+) -> None:
+    (tmp_path / "held out.txt").write_bytes("\ufeffzwölf\n".encode())
+    changed = params(kind, val_source="held out.txt", test_fraction=test_fraction)
+    (tmp_path / "input.txt").write_bytes(b"hello, world! " * 4)
+    report = prepare(tmp_path / "input.txt", tmp_path / "out", changed, tmp_path)
+    data = load_prepared(tmp_path / "out")
+    train, test = "hello, world! " * (3 if test_fraction else 4), "hello, world! " if test_fraction else ""
+    assert data.tokenizer.decode(data.train.ids) == train
+    assert data.tokenizer.decode(data.val.ids).removeprefix("\ufeff") == "zwölf\n"
+    assert (data.tokenizer.decode(load_test(data).ids) if test else "") == test
+    assert report.val_text_sha256 == hashlib.sha256((tmp_path / "held out.txt").read_bytes()).hexdigest()
+
+
+def test_a_val_text_that_changes_while_it_is_read_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "val.txt").write_bytes(b"held out")
+    (tmp_path / "input.txt").write_bytes(b"hello, world")
+    fit = CharTokenizer.fit
+
+    def slow(train: Iterable[bytes], val: Iterable[bytes], *more: Any) -> CharTokenizer:
+        tokenizer = fit(train, val, *more)
+        (tmp_path / "val.txt").write_bytes(b"held owt")
+        return tokenizer
+
+    monkeypatch.setattr(CharTokenizer, "fit", slow)
+    with pytest.raises(DataError, match=r"val\.txt: changed while it was being read"):
+        prepare(tmp_path / "input.txt", tmp_path / "out", params(val_source="val.txt"), tmp_path)
+    assert not (tmp_path / "out" / "train.bin").exists()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -312,7 +367,8 @@ from gptmodel.config import PrepareParams
 from gptmodel.data.corpus import prepare
 assert "torch" not in sys.modules
 before = peak()
-prepare(Path(sys.argv[1]), Path(sys.argv[2]), PrepareParams(tokenizer=sys.argv[3], train_fraction=0.9))
+params = PrepareParams.model_validate(PrepareParams.defaults() | {'tokenizer': sys.argv[3]})
+prepare(Path(sys.argv[1]), Path(sys.argv[2]), params)
 print(peak() - before)
 """
 

@@ -3,6 +3,7 @@ import os
 import shutil
 import socket
 import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from gptmodel.config import FetchParams
 from gptmodel.data import sources
+from gptmodel.data.download import Part
 from gptmodel.data.sources import FetchReport, fetch_text
 from gptmodel.errors import DataError
+from gptmodel.fetch_params import FetchParams
 from gptmodel.files import read_json
 from gptmodel.project.layout import Layout
 
@@ -23,8 +25,12 @@ OTHER = "0" * 64
 def fetch(source: str, sha256: str | None, target: Path, root: Path | None = None) -> FetchReport:
     """Fetch a text into the project that `target` is in, or in a folder outside the project at `root`."""
     layout = Layout(target.parent.parent)
-    params = FetchParams(source=source, sha256=sha256, max_gb=1.0)
+    params = FetchParams.model_validate(FetchParams.defaults() | {"source": source, "sha256": sha256})
     return fetch_text(params, layout, root or layout.root, lambda _received, _total: None)
+
+
+def names(target: Path) -> set[str]:
+    return {path.name for path in target.parent.iterdir()}
 
 
 def sha256(content: bytes) -> str:
@@ -50,7 +56,7 @@ def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(sources, "shakespeare", refuse)
     monkeypatch.setattr(sources, "download", refuse)
-    monkeypatch.setattr(sources, "_read", refuse)
+    monkeypatch.setattr(sources, "read_chunks", refuse)
 
 
 def test_a_local_file_is_copied_and_recorded(source: Path, target: Path) -> None:
@@ -58,7 +64,7 @@ def test_a_local_file_is_copied_and_recorded(source: Path, target: Path) -> None
     assert target.read_bytes() == source.read_bytes()
     assert (report.sha256, report.bytes, report.written) == (sha256(source.read_bytes()), 2_200_000, True)
     assert read_json(target.with_name(".fetched.json")) == {"sha256": report.sha256, "source": str(source)}
-    assert {path.name for path in target.parent.iterdir()} == {"input.txt", ".fetched.json", "fetch.source"}
+    assert names(target) == {"input.txt", ".fetched.json", "fetch.source", "prepare.val_source"}
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
@@ -97,7 +103,7 @@ def test_the_text_of_the_source_is_left_alone(source: Path, target: Path, no_dow
     assert not fetch("https://example.invalid/x", sha256(source.read_bytes()), target).written
     assert not fetch(str(target), None, target).written
     assert target.stat().st_mtime == 1
-    assert {path.name for path in target.parent.iterdir()} == {"input.txt", "fetch.source"}
+    assert names(target) == {"input.txt", "fetch.source", "prepare.val_source"}
 
 
 @pytest.mark.parametrize("name", ["shakespeare", "https://example.invalid/x", "local"])
@@ -125,14 +131,14 @@ def test_a_text_overwritten_after_a_fetch_is_the_users_own(source: Path, target:
 def test_a_text_put_there_during_a_download_is_kept(
     source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slow(*_: object) -> Iterator[bytes]:
-        yield source.read_bytes()
+    def slow(_url: object, part: Part, *_: object) -> None:
+        part.begin(None)
+        part.path.write_bytes(source.read_bytes())
         target.write_bytes(b"my own text")
 
     monkeypatch.setattr(sources, "download", slow)
     with pytest.raises(DataError, match="was not written by fetch"):
         fetch("https://example.invalid/x", sha256(source.read_bytes()), target)
-    assert list(target.parent.iterdir()) == [target]
     assert target.read_bytes() == b"my own text"
 
 
@@ -160,7 +166,7 @@ def test_own_only_looks_at_the_text(target: Path) -> None:
     target.write_bytes(b"my own text")
     report = fetch("own", None, target)
     assert (report.sha256, report.bytes, report.written) == (sha256(b"my own text"), 11, False)
-    assert {path.name for path in target.parent.iterdir()} == {"input.txt", "fetch.source"}
+    assert names(target) == {"input.txt", "fetch.source", "prepare.val_source"}
 
 
 def closed_port() -> int:
@@ -170,7 +176,7 @@ def closed_port() -> int:
         return port
 
 
-@pytest.mark.parametrize("name", ["none.txt", ".", "a\0b", "file:///none/none.txt", "foo://x/y", "http"])
+@pytest.mark.parametrize("name", ["none.txt", "none/", "a\0b", "file:///none/none.txt", "foo://x/y", "http"])
 def test_a_source_that_cannot_be_read_is_named(tmp_path: Path, target: Path, name: str) -> None:
     source = f"http://127.0.0.1:{closed_port()}/x.txt" if name == "http" else name
     with pytest.raises(DataError, match=r"cannot be (read|fetched)") as caught:
@@ -302,6 +308,76 @@ def test_the_password_of_a_url_is_neither_told_nor_stored(source: Path, target: 
     for line in told:
         assert "secret" not in line
         assert "127.0.0.1" in line
+
+
+def test_a_packed_file_at_a_url_is_unpacked_and_downloaded_once(target: Path, tmp_path: Path) -> None:
+    """Its sha256 is that of the file; an experiment elsewhere takes what the project has of it."""
+    packed = tmp_path / "some.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("b.txt", b"b")
+        archive.writestr("a.txt", b"a")
+    right = sha256(packed.read_bytes())
+    with serving(packed) as port:
+        url = f"http://127.0.0.1:{port}/texts/some.zip?x=1"
+        with pytest.raises(DataError, match=f"has the sha256 {right} instead of {OTHER}"):
+            fetch(url, OTHER, target)
+        assert names(target) == set()
+        report = fetch(url, right, target)
+    assert (target.read_bytes(), report.documents, report.written) == (b"a\n\nb", 2, True)
+    listed = read_json(Layout(tmp_path).metrics("fetch"))
+    assert [document["name"] for document in listed["documents"]] == ["some.zip/a.txt", "some.zip/b.txt"]
+    assert not fetch(url, right, target).written  # the server is gone
+    assert read_json(Layout(tmp_path).metrics("fetch")) == listed
+    elsewhere = tmp_path / "tmp" / "experiment" / "data" / "input.txt"
+    assert fetch(url, right, elsewhere, tmp_path).written
+    assert elsewhere.read_bytes() == target.read_bytes()
+    assert names(target) == {"input.txt", ".fetched.json", "fetch.source", "prepare.val_source"}
+
+
+def test_a_folder_is_joined_listed_and_left_alone(target: Path, tmp_path: Path) -> None:
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for name in ("b.txt", "a.txt"):
+        (texts / name).write_text(name, encoding="utf-8")
+    report = fetch("texts", None, target)
+    assert target.read_bytes() == b"a.txt\n\nb.txt"
+    assert (report.written, report.watched, report.documents) == (True, True, 2)
+    assert target.with_name("fetch.source").samefile(texts)
+    assert not fetch("texts", None, target).written
+    assert fetch("texts/a*", None, target).written
+    assert target.read_bytes() == b"a.txt"
+    assert target.with_name("fetch.source").samefile(texts)
+    assert {path.name for path in texts.iterdir()} == {"a.txt", "b.txt"}
+
+
+def test_the_val_text_is_linked_so_that_dvc_sees_it_change(source: Path, target: Path, tmp_path: Path) -> None:
+    (tmp_path / "val.txt").write_bytes(b"held out")
+    layout = Layout(tmp_path)
+    params = FetchParams.model_validate(FetchParams.defaults() | {"source": str(source)})
+    fetch_text(params, layout, tmp_path, lambda _received, _total: None, "val.txt")
+    assert layout.val_source.samefile(tmp_path / "val.txt")
+    assert not layout.val_source.readlink().is_absolute()
+    fetch_text(params, layout, tmp_path, lambda _received, _total: None)
+    assert layout.val_source.read_bytes() == b"none\n"
+    assert (tmp_path / "val.txt").read_bytes() == b"held out"
+
+
+def test_files_that_change_while_they_are_read_are_noticed(
+    target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    (texts / "a.txt").write_bytes(b"a")
+    refuse = sources.refuse_foreign
+
+    def slow(path: Path) -> None:
+        (texts / "a.txt").write_bytes(b"b")
+        refuse(path)
+
+    monkeypatch.setattr(sources, "refuse_foreign", slow)
+    with pytest.raises(DataError, match="texts: changed while it was being read; run the same command again"):
+        fetch("texts", None, target)
+    assert not target.exists()
 
 
 @contextmanager

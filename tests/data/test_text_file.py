@@ -116,6 +116,32 @@ def test_what_is_not_utf8_is_called_what_it_probably_is(path: Path, content: byt
     assert ("prepare.tokenizer to byte" in message) == ("not look like text" in said)
 
 
+LANGUAGES = {  # encoding -> what iconv calls it, and a text
+    "cp1251": ("WINDOWS-1251", "Все счастливые семьи похожи друг на друга.\n"),
+    "koi8_r": ("KOI8-R", "Все счастливые семьи похожи друг на друга.\n"),
+    "cp866": ("CP866", "Все счастливые семьи похожи друг на друга.\n"),
+    "cp1250": ("WINDOWS-1250", "Zażółć gęślą jaźń. Książę przyszedł później niż wszyscy.\n"),
+    "cp1253": ("WINDOWS-1253", "Η γρήγορη καφέ αλεπού πηδά πάνω από το τεμπέλικο σκυλί.\n"),
+    "shift_jis": ("SHIFT_JIS", "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。\n"),
+    "euc_jp": ("EUC-JP", "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。\n"),
+    "gb18030": ("GB18030", "道可道，非常道。名可名，非常名。无名天地之始；有名万物之母。\n"),
+    "big5": ("BIG5", "道可道，非常道。名可名，非常名。無名天地之始；有名萬物之母。\n"),
+    "euc_kr": ("CP949", "모든 인간은 태어날 때부터 자유로우며 그 존엄과 권리에 있어 동등하다.\n"),
+}
+
+
+@pytest.mark.skipif(shutil.which("iconv") is None, reason="needs iconv")
+@pytest.mark.parametrize("encoding", LANGUAGES)
+@pytest.mark.parametrize("lines", [5, 2000])
+def test_the_encoding_of_a_language_is_named_and_the_command_converts_it(path: Path, encoding: str, lines: int) -> None:
+    """Where a text is longer than what is looked at, too: that ends with a whole line."""
+    name, line = LANGUAGES[encoding]
+    message = fault(path, (line * lines).encode(encoding))
+    assert f"it is probably {name}; convert it with `iconv -f {name} -t UTF-8 {path} > " in message
+    subprocess.run(message.split("`")[1], shell=True, check=True)
+    assert path.read_text(encoding="utf-8") == line * lines
+
+
 @pytest.mark.skipif(shutil.which("iconv") is None, reason="needs iconv")
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-16-le", "utf-16-be", "cp1252"])
 def test_the_command_converts_the_text(tmp_path: Path, encoding: str) -> None:

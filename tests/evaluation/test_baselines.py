@@ -11,12 +11,22 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
+from model_helpers import prepare_params
 
-from gptmodel.config import PrepareParams
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import PreparedData, load_prepared
 from gptmodel.evaluation import baselines
-from gptmodel.evaluation.baselines import DIGEST, XZ, kneser_ney_nats, measure, read_baselines, standing
+from gptmodel.evaluation.baselines import (
+    DIGEST,
+    REPEATED,
+    XZ,
+    kneser_ney_nats,
+    lines_on_val,
+    measure,
+    read_baselines,
+    standing,
+)
+from gptmodel.evaluation.repetition import sentence
 from gptmodel.kneser_ney import KneserNey
 
 
@@ -28,7 +38,7 @@ def text() -> str:
 
 def prepared(folder: Path, kind: Literal["char", "byte"] = "char", content: bytes | None = None) -> PreparedData:
     (folder / "input.txt").write_bytes(text().encode() if content is None else content)
-    prepare(folder / "input.txt", folder / "prepared", PrepareParams(tokenizer=kind, train_fraction=0.8))
+    prepare(folder / "input.txt", folder / "prepared", prepare_params(kind, 0.8))
     return load_prepared(folder / "prepared")
 
 
@@ -102,3 +112,14 @@ def test_a_file_of_another_text_or_none_says_nothing(content: bytes, tmp_path: P
     path.write_text(json.dumps({"xz": 2.5, DIGEST: "1"}), encoding="utf-8")
     assert read_baselines(path, "1") == {"xz": 2.5}
     assert read_baselines(path, "2") == {}
+
+
+def test_what_stands_in_train_is_no_method_and_is_said_of_the_same_val_split_only(tmp_path: Path) -> None:
+    path = tmp_path / "baselines.json"
+    path.write_text(json.dumps({"xz": 2.5, REPEATED: 0.5, DIGEST: "1"}), encoding="utf-8")
+    assert read_baselines(path, "1") == {"xz": 2.5}
+    assert lines_on_val(path, "1", 2.0) == ["xz 2.50, this model 2.00 bits per byte", sentence(0.5)]
+    assert lines_on_val(path, "2", 2.0) == []
+    for damaged in ({"xz": 2.5, DIGEST: "1"}, {REPEATED: "x", DIGEST: "1"}, []):
+        path.write_text(json.dumps(damaged), encoding="utf-8")
+        assert lines_on_val(path, "1", 2.0) in ([], ["xz 2.50, this model 2.00 bits per byte"])

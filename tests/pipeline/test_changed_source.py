@@ -1,5 +1,6 @@
 """`fetch.source` names a file: DVC sees it change, wherever a stage runs, and no command writes to it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,45 @@ def test_a_changed_file_is_fetched_again_and_one_that_is_gone_is_named(project: 
         project.dvc(*command)
     assert (away.read_bytes(), away.stat().st_mtime_ns, away.stat().st_mode) == before
     assert (project.root / "data" / "fetch.source").samefile(away)
+
+
+def test_any_change_of_a_folder_of_a_pattern_and_of_the_val_text_is_seen(project: Project) -> None:
+    """A file that is changed, added, taken away or renamed; and DVC does nothing to the folder behind the link."""
+    texts, held_out = project.root.parent / "texts", project.root.parent / "held out.txt"
+    (texts / "sub").mkdir(parents=True)
+    for name in ("b.txt", "sub/a.txt"):
+        (texts / name).write_text(text(len(name)), encoding="utf-8")
+    held_out.write_text(text(8), encoding="utf-8")
+    project.configure({"fetch.source": "../texts", "prepare.val_source": "../held out.txt"})
+    project.dvc("repro", "prepare")
+    assert "Data and pipelines are up to date." in project.dvc("repro", "prepare")
+
+    def after(change: Callable[[], object]) -> list[str]:
+        change()
+        texts.chmod(0o555)
+        files = sorted(texts.rglob("*.txt"))
+        before = [(path, path.read_bytes(), path.stat().st_mtime_ns) for path in files]
+        stages = ran(project.dvc("repro", "prepare"))
+        assert [(path, path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(texts.rglob("*.txt"))] == before
+        assert texts.stat().st_mode & 0o777 == 0o555
+        texts.chmod(0o755)
+        listed = [document["name"] for document in project.read_json("metrics/fetch.json")["documents"]]
+        assert listed == [path.relative_to(texts).as_posix() for path in files]
+        prepared = project.read_json("metrics/prepare.json")
+        assert prepared["text_sha256"] == project.sha256("data/input.txt")
+        assert prepared["val_text_sha256"] == project.sha256(str(held_out))
+        return stages
+
+    assert after(lambda: (texts / "sub" / "a.txt").write_text(text(3), encoding="utf-8")) == ["fetch", "prepare"]
+    assert after(lambda: (texts / "b.txt").rename(texts / "c.txt")) == ["fetch"]  # the same text of another name
+    assert after(lambda: held_out.write_text(text(9), encoding="utf-8")) == ["fetch", "prepare"]
+    project.configure({"fetch.source": "../texts/**/*.txt"})
+    assert after(lambda: (texts / "sub" / "e.txt").write_text(text(5), encoding="utf-8")) == ["fetch", "prepare"]
+    project.commit()
+    (texts / "sub" / "e.txt").unlink()
+    output = project.dvc("exp", "run", "--temp", "prepare", "-S", "prepare.test_fraction=0.1")
+    assert "from ../texts/**/*.txt (2 files), written" in output
+    assert CHANGED in output
 
 
 def test_an_experiment_elsewhere_reads_the_same_file_and_says_that_it_has_changed(

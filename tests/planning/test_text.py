@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 from model_helpers import small_params
 
-from gptmodel.config import FetchParams, PrepareParams
+from gptmodel.config import PrepareParams
 from gptmodel.data.corpus import PrepareReport, prepare
 from gptmodel.errors import DataError
+from gptmodel.fetch_params import FetchParams
 from gptmodel.planning.text import SHAKESPEARE_BYTES, PlannedText, find_text
 from gptmodel.tokenizers.kinds import KINDS
 
 TEXT = "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich.\n" * 9
-OWN, SHAKESPEARE = (FetchParams(source=source, sha256=None, max_gb=1.0) for source in ("own", "shakespeare"))
+OWN, SHAKESPEARE = (
+    FetchParams.model_validate(FetchParams.defaults() | {"source": source}) for source in ("own", "shakespeare")
+)
 
 
 @pytest.fixture
@@ -100,7 +103,7 @@ def test_damaged_data_is_an_error(text: Path) -> None:
 
 
 def test_a_local_source_is_read_where_it_lies(text: Path) -> None:
-    fetch = FetchParams(source=str(text), sha256=None, max_gb=1.0)
+    fetch = FetchParams.model_validate(FetchParams.defaults() | {"source": str(text)})
     planned = find_text(fetch, settings(), text.parent / "none", text.parent / "none.txt")
     assert planned.train_tokens + planned.val_tokens == len(TEXT)
 
@@ -125,6 +128,6 @@ def test_the_default_text_is_assumed_before_it_is_fetched(tmp_path: Path, kind: 
 
 @pytest.mark.parametrize("source", ["own", "https://example.org/a.txt", "none.txt"])
 def test_a_text_nothing_is_known_of_is_an_error(tmp_path: Path, source: str) -> None:
-    fetch = FetchParams(source=source, sha256="0" * 64, max_gb=1.0)
+    fetch = FetchParams.model_validate(FetchParams.defaults() | {"source": source, "sha256": "0" * 64})
     with pytest.raises(DataError, match=rf"input\.txt: no such text.*{source}.*dvc repro prepare"):
         find(tmp_path / "input.txt", settings(), fetch)

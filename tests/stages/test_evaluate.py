@@ -73,3 +73,19 @@ def test_under_dvc_the_metrics_and_the_history_follow_the_training(tmp_path: Pat
     assert (written["val_loss"], written["train_loss"]) == (rows[-1].val_loss, rows[-1].train_loss)
     project.succeed("train", "-S", "runtime.mlflow=false")
     assert [row.iteration for row in read_history(history)] == list(range(0, 25, 4))
+
+
+def test_the_test_split_is_scored_when_it_is_asked_for_and_by_nothing_else(alone: Project, tmp_path: Path) -> None:
+    project = Project(Path(shutil.copytree(alone.folder, tmp_path / "copy")))
+    fractions = ("-S", "prepare.train_fraction=0.8", "-S", "prepare.test_fraction=0.1")
+    assert " test tokens (char" in project.succeed("prepare", *fractions).output
+    test = project.folder / "data" / "prepared" / "test.bin"
+    before = project.succeed("evaluate", "-S", "runtime.mlflow=false", "--out", str(tmp_path / "a"))
+    runs = [journal.read()[0] for journal in project.journals]
+    scored = project.succeed("evaluate", "--test", "--out", str(tmp_path / "b"))
+    assert scored.output.startswith("test  loss ")
+    assert list(metrics(tmp_path / "b")) == ["test"]
+    assert [journal.read()[0] for journal in project.journals] == runs
+    test.write_bytes(b"damaged")
+    again = project.succeed("evaluate", "-S", "runtime.mlflow=false", "--out", str(tmp_path / "c"))
+    assert again.output == before.output

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from model_helpers import ROOT
+from model_helpers import ROOT, prepare_params
 
 from gptmodel.compute.limits import MemoryLimit, memory_limit
 from gptmodel.compute.place import Place
-from gptmodel.config import Params, PrepareParams
+from gptmodel.config import Params
 from gptmodel.data.corpus import prepare
 from gptmodel.errors import TrainingError
 from gptmodel.training import memory
@@ -128,7 +128,7 @@ LONG = ["model.block_size=256", "model.n_embd=128"]
 def test_the_estimate_is_within_15_percent_of_the_real_peak(tmp_path: Path, settings: list[str]) -> None:
     """Of a process that evaluates beside its iterations, saves a snapshot after the third, and writes model.pth."""
     (tmp_path / "input.txt").write_text("".join(map(chr, range(33, 98))) * 2000, encoding="utf-8")
-    prepare(tmp_path / "input.txt", tmp_path / "prepared", PrepareParams(tokenizer="char", train_fraction=0.9))
+    prepare(tmp_path / "input.txt", tmp_path / "prepared", prepare_params())
     overrides = [*(f"train.{setting}" for setting in SHORT), "runtime.snapshot_seconds=3", "model.dropout=0.0"]
     command = [sys.executable, "-c", PEAK, str(tmp_path), *overrides, *settings]
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])

@@ -1,0 +1,99 @@
+"""Packed files as streams of what is in them, in memory that does not grow: .gz, .bz2, .xz, .zst and .zip."""
+
+import bz2
+import gzip
+import lzma
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from gptmodel.errors import DataError
+from gptmodel.files import CHUNK_BYTES
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+OPENERS: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": zstd.open}
+ZIP = ".zip"
+DAMAGE = (EOFError, zlib.error, lzma.LZMAError, zstd.ZstdError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
+"""What the libraries raise for a file that is damaged, encrypted or packed in a way they do not know; and OSError."""
+MOST_ENTRIES = 100_000
+
+
+def is_packed(name: str) -> bool:
+    """Whether a file of this name is unpacked before it is read."""
+    return PurePosixPath(name).suffix.lower() in (*OPENERS, ZIP)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a name, or a folder in it, is one that tools put beside texts and no reader looks for."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
+
+
+def unpacked(path: Path, name: str, shown: str) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield the documents of a file by name, each as a stream: one, or those of a zip, sorted by name.
+
+    A file that is not packed comes as it is. A document has the file's `name`; one of a zip, that of its entry behind
+    it, hidden ones too. `shown` is what errors call the file. Read a stream, by `chunks`, before you go on.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ZIP:
+        yield from _zipped(path, name, shown)
+        return
+    with readable(shown), OPENERS.get(suffix, Path.open)(path, "rb") as stream:
+        yield name, stream
+
+
+def chunks(stream: IO[bytes], shown: str, most: int | None) -> Iterator[bytes]:
+    """Yield a stream in chunks; DataError names it if it is damaged, or if more than `most` bytes come out of it."""
+    size = 0
+    while True:
+        with readable(shown):
+            chunk = stream.read(CHUNK_BYTES)
+        if not chunk:
+            return
+        size += len(chunk)
+        if most is not None and size > most:
+            raise DataError(
+                f"{shown}: more comes out of it than fetch.max_gb allows; raise that if the text is so large"
+            )
+        yield chunk
+
+
+@contextmanager
+def readable(shown: str) -> Iterator[None]:
+    """Turn what reading a file fails with into a DataError that names it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            raise DataError(f"{shown}: cannot be read: {error.strerror}; make it readable, or take it away") from None
+        raise _damaged(shown, error) from None
+    except DAMAGE as error:
+        raise _damaged(shown, error) from None
+
+
+def _zipped(path: Path, name: str, shown: str) -> Iterator[tuple[str, IO[bytes]]]:
+    with readable(shown), zipfile.ZipFile(path) as archive:
+        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+        if len(entries) > MOST_ENTRIES:
+            raise DataError(f"{shown}: holds more than {MOST_ENTRIES:,} files; unpack it, and join them to fewer")
+        for entry in sorted(entries, key=lambda entry: entry.filename):
+            if entry.flag_bits & 1:
+                raise DataError(f"{shown}: is encrypted; unpack it, and name the folder with the texts")
+            with archive.open(entry) as stream:
+                yield f"{name}/{entry.filename}", stream
+
+
+def _damaged(shown: str, error: Exception) -> DataError:
+    reason = " ".join(str(error).split())[:120].rstrip(".") or type(error).__name__
+    return DataError(
+        f"{shown}: cannot be unpacked: {reason}; it is damaged, incomplete or no such file as its name says: "
+        "get it again, or unpack it yourself"
+    )
