@@ -508,7 +508,7 @@ PROMPTS = {
 }
 
 FETCHES = {
-    "own without a text": Case("fetch", "data/input.txt: no such file; put your text there", gone(T)),
+    "own without a text": Case("fetch", "data/input.txt: no such file, and fetch.source is own; put your text there", gone(T)),
     "a path that is missing": Case(
         "fetch", "none.txt: cannot be read: No such file", gone(T), ("-S", "fetch.source=none.txt")
     ),

@@ -12,6 +12,7 @@ from gptmodel.data.download import Progress, download
 from gptmodel.data.shakespeare import SHAKESPEARE_SHA256, shakespeare
 from gptmodel.errors import DataError
 from gptmodel.files import CHUNK_BYTES, atomic_write, atomic_writer, digest, read_json, write_json
+from gptmodel.project.inputs import own_text_elsewhere
 from gptmodel.project.layout import Layout, source_path
 
 
@@ -39,7 +40,7 @@ def fetch_text(params: FetchParams, layout: Layout, root: Path, on_progress: Pro
         raise DataError(f"{target}: is a folder, but the text has to be a file; move the folder away")
     shown = without_password(params.source)
     if params.source == "own":
-        expected, written = _own(target, Layout(root).text)
+        expected, written = _own(target, root)
     else:
         expected = _expected(params, path, root)
         written = not target.is_file() or digest(target) != expected
@@ -52,13 +53,15 @@ def fetch_text(params: FetchParams, layout: Layout, root: Path, on_progress: Pro
     return FetchReport(source=shown, sha256=expected, bytes=size, written=written, watched=watched)
 
 
-def _own(target: Path, project_text: Path) -> tuple[str, bool]:
+def _own(target: Path, root: Path) -> tuple[str, bool]:
     """Leave the user's text alone, or copy it where an experiment has none in its folder yet; digest, and whether."""
+    project_text = Layout(root).text
     copied = not target.exists() and project_text.is_file()
     if copied:
         _write(target, _read(project_text), digest(project_text), "own")
     if not target.is_file():
-        raise DataError(f"{target}: no such file; put your text there (fetch.source is own), or change fetch.source")
+        mend = own_text_elsewhere(root) or "put your text there, or change fetch.source"
+        raise DataError(f"{target}: no such file, and fetch.source is own; {mend}")
     return digest(target), copied
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from gptmodel.doctor.finding import Finding
 from gptmodel.errors import GptModelError
 from gptmodel.project.git import git
+from gptmodel.project.inputs import own_text_elsewhere
+from gptmodel.project.layout import Layout
 from gptmodel.project.lock import dvc_setting, read_lock, read_pipeline
 from gptmodel.tracking.database import is_empty, own_database
 from gptmodel.tracking.journal import journals
@@ -30,6 +32,7 @@ def environment(root: Path) -> Iterator[Finding]:
     yield from _libraries(root)
     yield from _commands()
     yield from _repository(root)
+    yield from _text(root)
     yield from _space(root)
     yield from _store(root)
 
@@ -98,6 +101,13 @@ def _repository(root: Path) -> Iterator[Finding]:
             return
     text = "there is no dvc.lock yet: `dvc repro`" if not (root / "dvc.lock").is_file() else "dvc.lock is valid"
     yield Finding("ok", f"git and DVC are set up; {text}")
+
+
+def _text(root: Path) -> Iterator[Finding]:
+    """See whether a text of the user's own is missing, which DVC does not bring."""
+    text, mend = Layout().text, own_text_elsewhere(root)
+    if mend is not None and not os.path.lexists(root / text):
+        yield Finding("note", f"{text} is not here, and dvc.lock was written with it (fetch.source is own): {mend}")
 
 
 def _space(root: Path) -> Iterator[Finding]:
