@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from gptmodel.address import without_password
-from gptmodel.errors import DataError, GptModelError, Interrupted
+from gptmodel.errors import DataError, GptModelError, Interrupted, missing_library
 from gptmodel.files import CHUNK_BYTES
 
 Progress = Callable[[int, int | None], None]
@@ -34,8 +34,9 @@ def download(url: str, max_gb: float, on_progress: Progress) -> Iterator[bytes]:
         raise
     except Exception as error:  # fsspec has a library for each protocol, and each library errors of its own
         shown = without_password(url)
-        reason = without_password(_reason(error).replace(url, shown))
-        raise DataError(f"{shown}: cannot be fetched: {reason}; check fetch.source") from None
+        missing = missing_library(error)
+        reason = missing or f"{without_password(_reason(error).replace(url, shown))}; check fetch.source"
+        raise DataError(f"{shown}: cannot be fetched: {reason}") from None
 
 
 def _limits_on_silence(url: str) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def test_a_training_an_evaluation_and_samples(
     running: MlflowServer, login: dict[str, str], tmp_path: Path, alone: Project
 ) -> None:
     """With a wrong password nothing but one line is lost; what came later with the right one is in the same run."""
-    project, uri = new_project(tmp_path / "project"), running.uri
+    project, uri = new_project(tmp_path / "project", sample={"prompt": "a"}), running.uri
     commands = recipe("An MLflow server with a login", {}, block=2).splitlines()[2:]
     train, evaluate, sample, sync = [command.removeprefix("gptmodel ") for command in commands]
     (warning,) = warnings(project.start(train, **login | {"MLFLOW_TRACKING_PASSWORD": WRONG}))
@@ -91,7 +91,7 @@ def test_a_training_an_evaluation_and_samples(
 
     in_the_address = {"MLFLOW_TRACKING_URI": uri.replace("http://", f"http://admin:{PASSWORD}@")}
     assert warnings(project.start(evaluate, **in_the_address)) == []
-    assert warnings(project.start(sample, "--prompt", "a", **login)) == []
+    assert warnings(project.start(sample, **login)) == []
     project.succeed(sync, **login)
     run = arrived(project, uri)
     assert {"eval/val_loss", "val_loss", "final/seconds"} <= {*run.data.metrics}
@@ -131,7 +131,7 @@ def test_two_clones_at_once_kills_and_a_server_that_is_killed(
 
 
 def test_a_database_without_a_server(database: Postgres, tmp_path: Path, alone: Project) -> None:
-    """Two clones open an empty database at once; the files of a run stay in its own project."""
+    """Two clones share one, whose experiment is one of them's; the files of a run stay in its own project."""
     database.create("direct")
     address = database.address("direct")
     projects = [new_project(tmp_path / name) for name in ("one", "other")]
@@ -143,13 +143,15 @@ def test_a_database_without_a_server(database: Postgres, tmp_path: Path, alone: 
     for attempt in [project.start(train, MLFLOW_TRACKING_URI=address) for project in projects]:
         attempt.wait()
     for project in projects:
-        said = project.succeed("sync", MLFLOW_TRACKING_URI=address).output
-        print(said, project.attempts[-2].error)
+        project.succeed("sync", MLFLOW_TRACKING_URI=address)
         assert project.outcome() == alone.outcome()
-        run_ids = {journal.run()["run_id"] for journal in project.journals}
-        for run_id in run_ids:
-            (uri,) = database.asked("direct", f"select artifact_uri from runs where run_uuid = '{run_id}'")[0]
-            print(uri)
-        hold_no_password(project)
+        for journal in project.journals:
+            run_id = journal.run()["run_id"]
+            rows = database.asked("direct", f"select artifact_uri, status from runs where run_uuid = '{run_id}'")
+            folder = project.folder / "mlartifacts" / run_id / "artifacts"
+            assert rows == [(folder.as_uri(), "FINISHED")]
+            assert sha256(folder / "model" / "model.pth") == sha256(project.model)
+    hold_no_password(*projects)
     double = "select run_uuid, key, step from metrics group by 1, 2, 3 having count(*) > 1"
     assert database.asked("direct", double) == []
+    assert len(database.asked("direct", "select run_uuid from runs")) == 3

@@ -14,9 +14,9 @@ from tracking_helpers import client, finish_journal, history, new_key, only_run,
 import gptmodel
 from gptmodel.checkpoint.model_file import save_model
 from gptmodel.errors import GptModelError
+from gptmodel.tracking.failures import plain
 from gptmodel.tracking.journal import Journal, Sent
 from gptmodel.tracking.journal_writer import JournalWriter
-from gptmodel.tracking.mlflow_store import plain
 
 
 def whole_run(root: Path) -> Journal:
@@ -31,6 +31,23 @@ def whole_run(root: Path) -> Journal:
     writer.file(file, "model")
     finish_journal(writer)
     return writer.journal
+
+
+def test_two_that_make_an_experiment_at_once(root: Path) -> None:
+    """The other one, on another machine, makes it right after this one was told that there is none."""
+    whole_run(root)
+    ask = mlflow.MlflowClient.get_experiment_by_name
+    with pytest.MonkeyPatch.context() as patch:
+
+        def overtaken(client: mlflow.MlflowClient, name: str) -> object:
+            answer = ask(client, name)
+            if answer is None:
+                client.create_experiment(name, root.as_uri())
+            return answer
+
+        patch.setattr(mlflow.MlflowClient, "get_experiment_by_name", overtaken)
+        sync(root)
+    assert only_run(root).info.status == "FINISHED"
 
 
 LOSSES = [(step, 4.0 - step / 100) for step in range(0, 50, 10)]
