@@ -128,7 +128,7 @@ class MlflowStore:
         from mlflow.store.tracking.dbmodels.models import SqlRun
 
         folder = artifacts_folder(self._root) / run_id / "artifacts"
-        with self._client._tracking_client.store.ManagedSessionMaker() as session:
+        with self._client._tracking_client.store.ManagedSessionMaker(read_only=False) as session:
             session.get(SqlRun, run_id).artifact_uri = folder.as_uri()
 
     def stored_files(self, run_id: str) -> list[tuple[Path, str]]:

@@ -1,10 +1,13 @@
 """DVC remotes on real servers: what one clone pushes, another pulls, and then it has nothing left to do."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import yaml
 from pipeline_helpers import Project, ran, run_once
+from projects import new_project as small_project
 from real_servers import KEY, PASSWORD, Ssh, Store, needs
 from recipes import recipe
 
@@ -82,6 +85,27 @@ def test_an_experiment_is_shared(on_s3: tuple[Project, Project]) -> None:
     assert UP_TO_DATE in said
     assert other.sha256("samples/samples.txt") == project.sha256("samples/samples.txt")
     assert "temperature: 0.5" in (other.root / "params.yaml").read_text(encoding="utf-8")
+
+
+def test_a_text_in_a_bucket(store: Store, tmp_path: Path) -> None:
+    """It is fetched by its sha256; a login that is none is one line, and neither is told."""
+    project = small_project(tmp_path / "project")
+    path = project.folder / "data" / "input.txt"
+    content = path.read_bytes()
+    path.unlink()
+    store.client.put_object(Bucket=store.bucket, Key="text.txt", Body=content)
+    names = {"BUCKET": store.bucket, "0" * 64: hashlib.sha256(content).hexdigest()}
+    settings = yaml.safe_load(recipe("A text in a bucket", names))["fetch"]
+    words = [word for key, value in settings.items() for word in ("-S", f"fetch.{key}={value}")]
+    login = store.login | {"AWS_ENDPOINT_URL": store.endpoint}
+    refused = project.run("fetch", *words, **login | {"AWS_SECRET_ACCESS_KEY": "wrong"})
+    assert refused.status == 2
+    assert refused.error.splitlines()[-1].startswith(f"error: s3://{store.bucket}/text.txt: cannot be fetched: ")
+    assert "Traceback" not in refused.error
+    assert not path.exists()
+    project.succeed("fetch", *words, **login)
+    assert path.read_bytes() == content
+    assert not [file for file in project.folder.rglob("*") if file.is_file() and KEY.encode() in file.read_bytes()]
 
 
 def test_a_text_of_ones_own_stays_at_home(

@@ -47,7 +47,7 @@ def held(project: Project, mark: Path, login: dict[str, str]) -> Attempt:
 def warnings(attempt: Attempt) -> list[str]:
     """Return what a command that succeeded warned of; a server on a busy machine may be too slow."""
     assert attempt.wait() == 0, attempt.error
-    lines = [line for line in attempt.error.splitlines() if not line.startswith("training ")]
+    lines = [line for line in attempt.error.splitlines() if line.startswith("warning: ")]
     return [line for line in lines if "it did not answer in time" not in line]
 
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sqlite3
+import sys
 import time
 from pathlib import Path
 
@@ -36,17 +37,18 @@ def whole_run(root: Path) -> Journal:
 def test_two_that_make_an_experiment_at_once(root: Path) -> None:
     """The other one, on another machine, makes it right after this one was told that there is none."""
     whole_run(root)
-    ask = mlflow.MlflowClient.get_experiment_by_name
+    ask, answers = mlflow.MlflowClient.get_experiment_by_name, []
     with pytest.MonkeyPatch.context() as patch:
 
         def overtaken(client: mlflow.MlflowClient, name: str) -> object:
-            answer = ask(client, name)
-            if answer is None:
+            answers.append(ask(client, name))
+            if len(answers) == 2:  # the first time it looked for the run
                 client.create_experiment(name, root.as_uri())
-            return answer
+            return answers[-1]
 
         patch.setattr(mlflow.MlflowClient, "get_experiment_by_name", overtaken)
         sync(root)
+    assert answers[:2] == [None, None]
     assert only_run(root).info.status == "FINISHED"
 
 
@@ -241,6 +243,16 @@ def test_a_server_that_refuses_is_told_without_its_password(root: Path, monkeypa
 def test_what_a_database_says_is_passed_on_without_its_frame() -> None:
     text = "(psycopg.OperationalError) connection failed:\nno such role\n(Background on this error at: https://x/e3q8)"
     assert plain(RuntimeError(text)) == "connection failed: no such role"
+
+
+def test_a_library_that_is_missing_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole_run(root)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://user:secret@127.0.0.1:9/runs")
+    with pytest.raises(GptModelError) as caught:
+        sync(root)
+    mend = "psycopg is not installed: `pip install -r requirements-remote.txt`"
+    assert str(caught.value) == f"{mend}; 1 of 1 runs are still to be sent"
 
 
 @pytest.mark.slow
