@@ -18,6 +18,7 @@ from gptmodel.project.git import git
 from gptmodel.project.inputs import own_text_elsewhere
 from gptmodel.project.layout import Layout
 from gptmodel.project.lock import dvc_setting, read_lock, read_pipeline
+from gptmodel.tracking.addresses import check_address
 from gptmodel.tracking.database import is_empty, own_database
 from gptmodel.tracking.journal import journals
 from gptmodel.units import listed, size
@@ -121,8 +122,13 @@ def _space(root: Path) -> Iterator[Finding]:
 
 def _store(root: Path) -> Iterator[Finding]:
     """See whether plain `mlflow ui` in the project shows its runs."""
-    if os.environ.get("MLFLOW_TRACKING_URI"):
-        yield Finding("ok", "MLFLOW_TRACKING_URI names the MLflow store, which is not examined")
+    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+        try:
+            check_address(uri)
+        except GptModelError as error:
+            yield Finding("problem", str(error))
+        else:
+            yield Finding("ok", "MLFLOW_TRACKING_URI names the MLflow store, which is not examined")
         return
     if old := [path.parent.name for path in (root / "mlruns").glob("[0-9]*/meta.yaml")]:
         text = f"mlruns/ holds runs of an older MLflow ({listed(old)}), which `mlflow ui` opens in place of mlflow.db"

@@ -138,8 +138,12 @@ def test_a_text_of_ones_own_stays_at_home(
     assert f"data/input.txt is not here, and dvc.lock was written with it (fetch.source is own): {mend}" in typed(
         other, "gptmodel doctor"
     )
+    unproven = typed(other, "gptmodel verify --stage fetch", status=2)
+    assert (
+        "your own text is not here, and DVC does not store it: put it there; `gptmodel doctor` says which" in unproven
+    )
     (other.root / "data" / "input.txt").write_bytes((project.root / "data" / "input.txt").read_bytes())
-    assert ran(other.dvc("repro")) == []
+    assert ran(other.dvc("repro")) == ["fetch"]  # which finds the text, and nothing behind it has changed
     assert "data/input.txt" not in typed(other, "gptmodel doctor")
 
 
