@@ -139,7 +139,10 @@ class TrainParams(Section):
     seed: int = key(1337, "seed of all random numbers", ge=0)
     threads: int = key(1, "CPU threads that share a batch; another number gives other bytes", gt=0, le=1024)
     device: Device = key("auto", DEVICE_WORDS)
-    compile: bool = key(False, "compile the model; needs a C++ compiler, and half a minute the first time")
+    deterministic: bool = key(True, "the same bytes each time on a GPU too; false is faster for long blocks")
+    compile: bool = key(
+        False, "compile the model; needs a C++ compiler or, on cuda, Triton, and half a minute the first time"
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = key(
         "auto", "arithmetic of the forward pass; auto = 16 bits on cuda"
     )

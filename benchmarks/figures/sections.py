@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.figures import plots
+from benchmarks.figures.gpus import parts_together
 from benchmarks.figures.losses import together
 from benchmarks.figures.results import Results
 
@@ -56,4 +57,5 @@ SECTIONS = (
     Section("scaling", "scaling.png", plots.scaling),
     Section("plan"),
     Section("resume"),
+    Section("gpu", merge=parts_together),
 )

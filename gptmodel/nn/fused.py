@@ -80,7 +80,10 @@ class FusedMultiHeadAttention(nn.Module):
     def _parts(self, qkv: Tensor) -> Sequence[Tensor]:
         """Return q, k and v (B, nh, T, hs) of qkv (B, T, 3, nh, hs), the first two as attention is to compare them."""
         if not self.qk_norm and self.rotary is None:
-            return qkv.permute(2, 0, 3, 1, 4).contiguous().unbind(0)  # one copy costs less than three
+            parts = qkv.permute(2, 0, 3, 1, 4)  # (3, B, nh, T, hs)
+            if qkv.device.type == "cpu":  # elsewhere the kernels take them as they lie
+                parts = parts.contiguous()  # one copy costs less than three
+            return parts.unbind(0)
         qk, v = qkv.tensor_split((2,), dim=2)
         if self.qk_norm:
             qk = rms_norm(qk)

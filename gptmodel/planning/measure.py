@@ -66,7 +66,8 @@ class _Clock:
     seconds: float
     ends: list[float] = field(default_factory=list)
 
-    def on_iteration(self, _iteration: int, _loss: float) -> None:
+    def on_iteration(self, _iteration: int, loss: Callable[[], float]) -> None:
+        loss()  # on a GPU the iteration ends when this is known
         self.ends.append(time.perf_counter())
 
     def on_evaluation(self, _row: Evaluation) -> None: ...

@@ -13,7 +13,7 @@ import yaml
 from benchmark_examples import EXAMPLES, TINY
 from model_helpers import small_values
 
-from benchmarks import ablation, evaluations, loss, memory, plan, prepare, sample, scaling, startup, train
+from benchmarks import ablation, evaluations, gpu, loss, memory, plan, prepare, sample, scaling, startup, train
 from benchmarks import all as everything
 from benchmarks.contestants import samplers
 from benchmarks.contestants.sizes import SIZES
@@ -55,8 +55,20 @@ def test_evaluations_are_compared_with_none() -> None:
     assert shape(results) == shape(EXAMPLES["evaluations"])
 
 
+def test_the_gpus_parts_run_on_a_cpu(tmp_path: Path) -> None:
+    text = tmp_path / "input.txt"
+    text.write_text("It runs here, so that it is right when a card is there.\n" * 40)
+    results = measured(gpu, ["--device", "cpu", "--tiny", "--rounds", "1", "--seconds", "0", "--text", str(text)])
+    assert len(results["checks"]) > 8
+    assert [row for row in results["checks"] if not row["good"]] == []
+    assert results["speed"]["tiny"]["failed"] == {}
+    assert set(results["speed"]["tiny"]["contestants"]) == {"gptmodel", "plain loop"}
+    assert results["trainings"]["tiny"]["iterations"] == 4
+    assert set(results["sampling"]) == {"1", "2"}
+
+
 def test_all_runs_each_but_the_long_trainings() -> None:
-    assert set(NAMES) - set(everything.NAMES) == {"loss", "ablation"}
+    assert set(NAMES) - set(everything.NAMES) == {"loss", "ablation", "gpu"}
     for name in everything.NAMES:
         importlib.import_module(f"benchmarks.{name}").options().parse_args([])  # by its defaults
     assert everything.options().parse_args([]).names == []

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from model_helpers import ROOT
 
-from gptmodel.compute.limits import MemoryLimit
+from gptmodel.compute.limits import MemoryLimit, memory_limit
 from gptmodel.compute.place import Place
 from gptmodel.config import Params, PrepareParams
 from gptmodel.data.corpus import prepare
@@ -43,9 +43,9 @@ def test_weights_gradients_and_two_averages_count_and_all_but_the_gradients_agai
 
 
 def test_what_cannot_fit_is_refused_before_it_is_allocated(params: Params) -> None:
-    check_memory(1 << 20)
+    check_memory(1 << 20, memory_limit())
     with pytest.raises(TrainingError, match=r"about \d+\.\d GB of memory, and this machine has .* lower train"):
-        check_memory(estimate(params, n_embd=65536, n_layer=96))
+        check_memory(estimate(params, n_embd=65536, n_layer=96), memory_limit())
 
 
 def test_an_evaluation_beside_the_iterations_counts_with_its_weights_where_there_is_memory_for_both(
