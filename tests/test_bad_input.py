@@ -15,8 +15,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +192,7 @@ class Case:
     fragment: str
     broken: Break = nothing
     arguments: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 OTHER_CHARACTERS = json.dumps(CharTokenizer("".join(map(chr, range(97, 97 + len(set(TEXT)))))).to_json())
@@ -510,7 +511,9 @@ PROMPTS = {
 }
 
 FETCHES = {
-    "own without a text": Case("fetch", "data/input.txt: no such file; put your text there", gone(T)),
+    "own without a text": Case(
+        "fetch", "data/input.txt: no such file, and fetch.source is own; put your text there", gone(T)
+    ),
     "a path that is missing": Case(
         "fetch", "none.txt: cannot be read: No such file", gone(T), ("-S", "fetch.source=none.txt")
     ),
@@ -718,6 +721,71 @@ SPLITS = {
     ),
 }
 
+OWN_LOCK = """schema: '2.0'
+stages:
+  fetch:
+    cmd: python -m stages.fetch
+    params:
+      params.yaml:
+        fetch: {source: own}
+    outs:
+    - {path: data/input.txt, hash: md5, md5: 0123456789abcdef0123456789abcdef, size: 5}
+"""
+BUCKET = ("-S", "fetch.source=s3://bucket/text.txt")
+NO_S3 = {
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+    "AWS_ACCESS_KEY_ID": "a",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+    "AWS_MAX_ATTEMPTS": "1",
+}
+
+
+def tracked_at(uri: str, fragment: str) -> Case:
+    """A command that needs the MLflow store, with an address of it that can be none."""
+    return Case("ui", fragment, environment={"MLFLOW_TRACKING_URI": uri})
+
+
+ELSEWHERE = {
+    "a clone without the text of one's own": Case(
+        "fetch",
+        "`dvc repro --allow-missing` goes on without it; or put the text there that has the sha256 ",
+        both(gone(T), put("dvc.lock", OWN_LOCK.encode())),
+    ),
+    "a clone without that text, before a pull": Case(
+        "fetch",
+        "that has the md5 0123456789abcdef0123456789abcdef (its sha256 comes with `dvc pull`)",
+        both(gone(T), put("dvc.lock", OWN_LOCK.encode()), gone("metrics/prepare.json")),
+    ),
+    "a clone without that text, with a damaged lock": Case(
+        "fetch", "put your text there, or change fetch.source", both(gone(T), put("dvc.lock", b"stages: ["))
+    ),
+    "an S3 address without sha256": Case("fetch", "fetch.sha256 is null: a URL needs the sha256", gone(T), BUCKET),
+    "an S3 server that is not there": Case(  # without s3fs it says what to install
+        "fetch",
+        "s3://bucket/text.txt: cannot be fetched: ",
+        gone(T),
+        (*BUCKET, "-S", "fetch.sha256=" + "a" * 64),
+        NO_S3,
+    ),
+    "MLflow's address a server": tracked_at(
+        "http://u:secret@127.0.0.1:9", "names a server that is already running: open http://127.0.0.1:9"
+    ),
+    "MLflow's address without http": tracked_at("localhost:5000", "did you mean http://localhost:5000"),
+    "MLflow's address a number without http": tracked_at("127.0.0.1:5000", "did you mean http://127.0.0.1:5000"),
+    "MLflow's address with a slip": tracked_at("htp://127.0.0.1:5000", "htp:// is no kind of store"),
+    "MLflow's address a bucket": tracked_at("s3://bucket/runs", "s3:// is no kind of store; it has to look like http:"),
+    "MLflow's address as others write PostgreSQL's": tracked_at(
+        "postgres://u:secret@127.0.0.1/x", "'postgres://127.0.0.1/x': postgres:// is no kind of store, postgresql:// is"
+    ),
+    "MLflow's address with two slashes": tracked_at("sqlite://mlflow.db", "has too few slashes; it has to look like"),
+    "MLflow's address with no slash": tracked_at("sqlite:mlflow.db", "sqlite:mlflow.db': has too few slashes"),
+    "MLflow's address a folder": tracked_at("mlruns", "names a folder, where MLflow keeps no more runs"),
+    "MLflow's address a folder's address": tracked_at("file:///tmp/mlruns", "names a folder"),
+    "MLflow's address without a host": tracked_at("http://", "has no host, or a port that is none"),
+    "MLflow's address with a port too high": tracked_at("http://127.0.0.1:99999", "or a port that is none"),
+    "MLflow's address with a space": tracked_at("http://127.0.0.1:5000 ", "'http://127.0.0.1:5000 ': has no host, or"),
+}
+
 DAMAGE = {
     "token file a pipe": Case("train", "train.bin: ", pipe(TOKENS)),
     "token file a loop of links": Case("train", "train.bin: ", link(TOKENS, "train.bin")),
@@ -806,7 +874,20 @@ EXPORTS = {
     ),
 }
 
-TABLE = {**PARAMS, **TEXTS, **PREPARED, **MODELS, **PROMPTS, **FETCHES, **FOLDERS, **SPLITS, **DAMAGE, **LINES, **EXPORTS}
+TABLE = {
+    **PARAMS,
+    **TEXTS,
+    **PREPARED,
+    **MODELS,
+    **PROMPTS,
+    **FETCHES,
+    **FOLDERS,
+    **SPLITS,
+    **ELSEWHERE,
+    **DAMAGE,
+    **LINES,
+    **EXPORTS,
+}
 
 
 @pytest.fixture
@@ -820,8 +901,9 @@ def copy(project: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 def test_the_table_is_long() -> None:
-    assert len(TABLE) == sum(map(len, (PARAMS, TEXTS, PREPARED, MODELS, PROMPTS, FETCHES, DAMAGE, LINES, EXPORTS)))
-    assert len(TABLE) >= 183
+    parts = (PARAMS, TEXTS, PREPARED, MODELS, PROMPTS, FETCHES, FOLDERS, SPLITS, ELSEWHERE, DAMAGE, LINES, EXPORTS)
+    assert len(TABLE) == sum(map(len, parts))
+    assert len(TABLE) >= 220
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -833,6 +915,8 @@ def test_bad_input_is_one_line_and_nothing_is_lost(
     capfd.readouterr()
     before = tree(copy)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    for variable, value in case.environment.items():
+        monkeypatch.setenv(variable, value)
     status = run(copy, *filter(None, [case.command]), *case.arguments)
     out, err = capfd.readouterr()
     last = err.splitlines()[-1]
@@ -841,6 +925,7 @@ def test_bad_input_is_one_line_and_nothing_is_lost(
     assert case.fragment in last
     assert err.count("error: ") == 1
     assert "Traceback" not in out + err
+    assert "secret" not in out + err
     assert name == "a folder where the sample goes" or not out  # that one shows what it drew before it stores it
     assert tree(copy) == before
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gptmodel.address import without_password
-from gptmodel.errors import DataError, GptModelError, Interrupted
+from gptmodel.errors import DataError, GptModelError, Interrupted, missing_library
 from gptmodel.files import CHUNK_BYTES, naming, read_json, write_json
 from gptmodel.units import size as readable
 
@@ -89,6 +89,8 @@ def download(url: str, part: Part, max_gb: float, on_progress: Progress) -> str 
     except Exception as error:  # fsspec has a library for each protocol, and each library errors of its own
         if isinstance(error, OSError) and error.filename == str(part.path):  # this disk's, and not the server's
             raise
+        if missing := missing_library(error):
+            raise DataError(f"{shown}: cannot be fetched: {missing}") from None
         reason = without_password(_reason(error).replace(url, shown))
         goes_on = f"run the same command again: it goes on behind the {readable(part.size)} that came"
         mend = goes_on if part.size and part.belongs_to(version) else "check fetch.source"

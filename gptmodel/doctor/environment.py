@@ -15,7 +15,10 @@ from pathlib import Path
 from gptmodel.doctor.finding import Finding
 from gptmodel.errors import GptModelError
 from gptmodel.project.git import git
+from gptmodel.project.inputs import own_text_elsewhere
+from gptmodel.project.layout import Layout
 from gptmodel.project.lock import dvc_setting, read_lock, read_pipeline
+from gptmodel.tracking.addresses import check_address
 from gptmodel.tracking.database import is_empty, own_database
 from gptmodel.tracking.journal import journals
 from gptmodel.units import listed, size
@@ -30,6 +33,7 @@ def environment(root: Path) -> Iterator[Finding]:
     yield from _libraries(root)
     yield from _commands()
     yield from _repository(root)
+    yield from _text(root)
     yield from _space(root)
     yield from _store(root)
 
@@ -100,6 +104,13 @@ def _repository(root: Path) -> Iterator[Finding]:
     yield Finding("ok", f"git and DVC are set up; {text}")
 
 
+def _text(root: Path) -> Iterator[Finding]:
+    """See whether a text of the user's own is missing, which DVC does not bring."""
+    text, mend = Layout().text, own_text_elsewhere(root)
+    if mend is not None and not os.path.lexists(root / text):
+        yield Finding("note", f"{text} is not here, and dvc.lock was written with it (fetch.source is own): {mend}")
+
+
 def _space(root: Path) -> Iterator[Finding]:
     free = shutil.disk_usage(root).free
     if free < LITTLE_SPACE:
@@ -111,8 +122,13 @@ def _space(root: Path) -> Iterator[Finding]:
 
 def _store(root: Path) -> Iterator[Finding]:
     """See whether plain `mlflow ui` in the project shows its runs."""
-    if os.environ.get("MLFLOW_TRACKING_URI"):
-        yield Finding("ok", "MLFLOW_TRACKING_URI names the MLflow store, which is not examined")
+    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+        try:
+            check_address(uri)
+        except GptModelError as error:
+            yield Finding("problem", str(error))
+        else:
+            yield Finding("ok", "MLFLOW_TRACKING_URI names the MLflow store, which is not examined")
         return
     if old := [path.parent.name for path in (root / "mlruns").glob("[0-9]*/meta.yaml")]:
         text = f"mlruns/ holds runs of an older MLflow ({listed(old)}), which `mlflow ui` opens in place of mlflow.db"

@@ -13,7 +13,8 @@ from typing import Any
 from gptmodel.errors import ConfigError, GptModelError
 from gptmodel.tracking.database import store_uri
 from gptmodel.tracking.lookup import MODEL_ARTIFACT, download, in_reach, run_named
-from gptmodel.tracking.mlflow_store import DELETED, MlflowStore
+from gptmodel.tracking.mlflow_experiments import DELETED
+from gptmodel.tracking.mlflow_store import MlflowStore
 from gptmodel.tracking.mlflow_tracker import read_description
 from gptmodel.tracking.store import DeletedError
 

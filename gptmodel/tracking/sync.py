@@ -14,10 +14,11 @@ from typing import Any
 from gptmodel.errors import GptModelError
 from gptmodel.tracking.database import store_address
 from gptmodel.tracking.delivery import Delivery
+from gptmodel.tracking.failures import plain
 from gptmodel.tracking.helper import Caller, Helper
 from gptmodel.tracking.journal import Journal, journals
 from gptmodel.tracking.liveness import end_if_dead, is_unsent
-from gptmodel.tracking.mlflow_store import MlflowStore, plain
+from gptmodel.tracking.mlflow_store import MlflowStore
 from gptmodel.tracking.store import Report
 
 PROGRAM = "gptmodel.tracking.sync"
