@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-import venv
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -223,25 +222,12 @@ def test_what_is_wrong_around_the_project_is_a_problem(project: Path) -> None:
     with sqlite3.connect(project / "mlflow.db") as connection:
         connection.execute("create table alembic_version (version_num text)")
         connection.execute("insert into alembic_version values ('451aebb31d03')")
-    (project / "data" / "fetch.source").unlink(missing_ok=True)
-    (project / "data" / "fetch.source").symlink_to("../../elsewhere/my.txt")
-    venv.create(project.parent / "first" / ".venv", with_pip=False)
-    shutil.copytree(project.parent / "first" / ".venv", project / ".venv", symlinks=True)
     status, lines = findings(project)
     assert status == 2
     problems = [line for line in lines if line.startswith("problem")]
-    assert len(problems) == 6, problems
+    assert len(problems) == 4, problems
     for word in ("mlruns/ holds", "torch 2.13.0 instead of 1.0", "dvc.lock: not valid YAML", "mlflow db upgrade"):
         assert one(problems, word)
-    assert f"data/fetch.source: {project.parent}/elsewhere/my.txt, to which it is a link, is gone: put that" in (
-        one(problems, "fetch.source")
-    )
-    assert f".venv was made as {project.parent}/first/.venv and came here by a copy" in one(problems, ".venv was")
-    shutil.rmtree(project / ".venv")
-    venv.create(project / ".venv", with_pip=False)
-    (project.parent / "elsewhere").mkdir()
-    (project.parent / "elsewhere" / "my.txt").touch()
-    assert len([line for line in findings(project)[1] if line.startswith("problem")]) == 4
 
 
 def test_a_path_without_the_environment_is_a_problem(project: Path) -> None:
