@@ -6,7 +6,7 @@ import struct
 import sys
 import termios
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 import pytest
@@ -25,10 +25,14 @@ def terminal(columns: int) -> Iterator[tuple[TextIO, list[str]]]:
     controller, end = os.openpty()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     shown: list[str] = []
+    received = b""
     try:
         with os.fdopen(end, "w", encoding="utf-8") as stream:
             yield stream, shown
-            shown += os.read(controller, 1 << 16).decode().replace("\r\n", "\n").splitlines()
+        with suppress(OSError):  # how Linux says that it was closed
+            while part := os.read(controller, 1 << 16):
+                received += part
+        shown += received.decode().replace("\r\n", "\n").splitlines()
     finally:
         os.close(controller)
 
