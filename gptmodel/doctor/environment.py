@@ -25,6 +25,7 @@ from gptmodel.units import listed, size
 
 VITAL = ("torch", "dvc", "mlflow", "typer", "numpy", "pydantic")
 """Libraries without which nothing runs, or of which another version gives other results."""
+MADE_AT = re.compile(r"(?m)^command = .* -m venv (?:--\S+ )*(.+)$")  # in pyvenv.cfg
 LITTLE_SPACE, TOO_LITTLE_SPACE = 2_000_000_000, 200_000_000  # bytes
 
 
@@ -32,8 +33,10 @@ def environment(root: Path) -> Iterator[Finding]:
     """Examine what the project needs around it."""
     yield from _libraries(root)
     yield from _commands()
+    yield from _moved(root / ".venv")
     yield from _repository(root)
     yield from _text(root)
+    yield from _source(Layout(root).source)
     yield from _space(root)
     yield from _store(root)
 
@@ -79,6 +82,22 @@ def _commands() -> Iterator[Finding]:
         yield Finding("note", f"`python` is {python}, but doctor runs with {sys.executable}: two environments")
     else:
         yield Finding("ok", f"`python` and `dvc` are those of {where}")
+
+
+def _moved(environment: Path) -> Iterator[Finding]:
+    """See whether .venv came here with a copied or moved project: its commands name the folder it was made in."""
+    config = environment / "pyvenv.cfg"
+    made_at = MADE_AT.search(config.read_text(encoding="utf-8", errors="replace")) if config.is_file() else None
+    if made_at and Path(made_at[1]).resolve() != environment.resolve():
+        text = f".venv was made as {made_at[1]} and came here by a copy or a move: its commands run what is there"
+        yield Finding("problem", f"{text}; `rm -r .venv && make install` makes it anew")
+
+
+def _source(link: Path) -> Iterator[Finding]:
+    """See whether the file that fetch.source names is still where it was."""
+    if link.is_symlink() and not link.exists():
+        text = f"data/fetch.source: {(link.parent / link.readlink()).resolve()}, to which it is a link, is gone"
+        yield Finding("problem", f"{text}: put that file back, or change fetch.source; `dvc repro` stops until then")
 
 
 def _repository(root: Path) -> Iterator[Finding]:

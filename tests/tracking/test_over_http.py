@@ -44,8 +44,9 @@ def test_a_training_tracked_over_http(tmp_path: Path, alone: Project) -> None:
         model = Path(client.download_artifacts(run_id, "model/model.pth", str(tmp_path)))
         assert sha256(model) == sha256(project.model)
 
-        line = project.succeed("register", MLFLOW_TRACKING_URI=uri).output.splitlines()[-1]
-        assert line == 'import mlflow; model = mlflow.pyfunc.load_model("models:/gptmodel@champion")'
+        lines = project.succeed("register", MLFLOW_TRACKING_URI=uri).output.splitlines()[1:]
+        assert lines == ["import mlflow", 'model = mlflow.pyfunc.load_model("models:/gptmodel@champion")']
+        assert " is already run " in project.succeed("register", MLFLOW_TRACKING_URI=uri).output
         number = client.get_model_version_by_alias("gptmodel", "champion").source.removeprefix("models:/")
         folder = tmp_path / "artifacts" / "1" / "models" / number / "artifacts"
         assert sha256(folder / "data" / "model.pth") == sha256(project.model)
