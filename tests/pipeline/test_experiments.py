@@ -56,9 +56,10 @@ def test_an_experiment_in_a_folder_that_is_deleted(committed: Project) -> None:
     assert (committed.root / "models/model.pth").read_bytes() == model
 
 
+@pytest.mark.timeout(900)
 def test_a_queued_grid_with_two_at_a_time(committed: Project) -> None:
     committed.dvc("exp", "run", "--queue", "-S", "train.seed=1,2")
-    committed.dvc("queue", "start", "--jobs", "2")
+    committed.start_queue(jobs=2)
 
     def ended() -> bool:
         status = committed.dvc("queue", "status")
