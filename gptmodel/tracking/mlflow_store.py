@@ -25,6 +25,7 @@ from gptmodel.tracking.database import (
     store_uri,
 )
 from gptmodel.tracking.events import Event
+from gptmodel.tracking.helper import shortage
 from gptmodel.tracking.journal import tracking_folder
 from gptmodel.tracking.servers import is_server, pass_proxy_by
 from gptmodel.tracking.store import (
@@ -63,6 +64,8 @@ def plain(error: BaseException) -> str:
         innermost = cause
     if isinstance(innermost, TimeoutError):
         return "it did not answer in time"
+    if isinstance(innermost, MemoryError | SystemError | ImportError) and (too_little := shortage()):
+        return too_little
     if isinstance(innermost, MemoryError):
         return "its answer takes more memory than there is for it"
     if isinstance(innermost, OSError) and innermost.strerror:

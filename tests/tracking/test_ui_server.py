@@ -27,7 +27,7 @@ def members(group: int) -> bool:
 
 
 def see_the_view(address: str, chromium: str) -> None:
-    """The best run is in the first row, beside the setting that differs; the first charts are the loss curves."""
+    """The best run is in the first row, how good it is comes first, then the setting that differs; loss curves lead."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -38,6 +38,12 @@ def see_the_view(address: str, chromium: str) -> None:
         columns = page.inner_text(".ag-header")
         assert "model.position" in columns
         assert "model.n_embd" not in columns
+        left = 'cell => [cell.getBoundingClientRect().left, cell.getAttribute("col-id")]'
+        cells = page.evaluate(f"[...document.querySelectorAll('.ag-header-cell[col-id]')].map({left})")
+        order = [name for _, name in sorted(cells)]
+        metrics = [order.index(name) for name in (stored_view.NAME_COLUMN, *stored_view.COLUMNS)]
+        assert metrics == sorted(metrics)
+        assert metrics[-1] < order.index("params.`model.position`") < order.index("duration")
         first = page.locator(".ag-center-cols-container .ag-row[row-index='0']").first.inner_text()
         assert "rotary" in first
         page.goto(f"{page.url}&compareRunsMode=CHART")
