@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from test_report_page import findings
+from report_findings import findings
 
 from gptmodel.evaluation.history import Evaluation
 from gptmodel.reporting.report import report
