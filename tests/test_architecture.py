@@ -114,6 +114,7 @@ ONLY = {  # rooms that know less than their floor would let them
     "gptmodel.project": {"gptmodel.project", "gptmodel.errors", "gptmodel.files"},
     "gptmodel.tracking": {
         "gptmodel.tracking",
+        "gptmodel.compute.limits",
         "gptmodel.address",
         "gptmodel.errors",
         "gptmodel.files",

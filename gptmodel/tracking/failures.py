@@ -5,6 +5,7 @@ import sqlite3
 
 from gptmodel.address import without_password
 from gptmodel.errors import GptModelError, missing_library
+from gptmodel.tracking.helper import shortage
 
 DATABASE_FRAME = re.compile(r"^\([\w.]+Error\) |\(Background on this error at: \S+\)")
 """What is put around the words of a database."""
@@ -19,6 +20,8 @@ def plain(error: BaseException) -> str:
         innermost = cause
     if isinstance(innermost, TimeoutError):
         return "it did not answer in time"
+    if isinstance(innermost, MemoryError | SystemError | ImportError) and (too_little := shortage()):
+        return too_little
     if isinstance(innermost, MemoryError):
         return "its answer takes more memory than there is for it"
     if (missing := missing_library(error)) is not None:
