@@ -20,6 +20,7 @@ FLOORS = {  # the longest prefix counts; a module imports from its own floor and
     "gptmodel.errors": 0,
     "gptmodel.files": 0,
     "gptmodel.units": 0,
+    "gptmodel.wheel": 0,
     "gptmodel.config": 1,
     "gptmodel.params_file": 1,
     "gptmodel.ignored_settings": 1,
@@ -54,6 +55,7 @@ OUTSIDE = {  # libraries beside the standard one; the longest prefix counts here
     "gptmodel.errors": set(),
     "gptmodel.files": set(),
     "gptmodel.units": set(),
+    "gptmodel.wheel": set(),
     "gptmodel.config": {"pydantic"},
     "gptmodel.params_file": {"pydantic"},
     "gptmodel.section": {"pydantic"},
@@ -67,6 +69,7 @@ OUTSIDE = {  # libraries beside the standard one; the longest prefix counts here
     "gptmodel.tracking.mlflow_store": {"mlflow", "filelock"},
     "gptmodel.tracking.registry": {"mlflow"},
     "gptmodel.tokenizers": {"numpy"},
+    "gptmodel.tokenizers.bpe": {"numpy", "rustbpe", "tiktoken"},
     "gptmodel.data": {"numpy", "torch"},
     "gptmodel.data.download": {"aiohttp", "fsspec"},
     "gptmodel.data.shakespeare": set(),
@@ -92,7 +95,7 @@ OUTSIDE = {  # libraries beside the standard one; the longest prefix counts here
     "gptmodel.doctor": {"dvc", "psutil", "filelock"},
     "stages": {"typer", "rich", "psutil"},
 }
-GROUND = ("gptmodel.address", "gptmodel.errors", "gptmodel.files", "gptmodel.units")
+GROUND = ("gptmodel.address", "gptmodel.errors", "gptmodel.files", "gptmodel.units", "gptmodel.wheel")
 ONLY = {  # rooms that know less than their floor would let them
     "gptmodel.nn": {"gptmodel.nn", "gptmodel.config", "gptmodel.compute"},
     "gptmodel.optim": {"gptmodel.optim", "gptmodel.config", "gptmodel.compute"},
@@ -105,7 +108,7 @@ ONLY = {  # rooms that know less than their floor would let them
         "gptmodel.files",
         "gptmodel.units",
     },
-    "gptmodel.tokenizers": {"gptmodel.tokenizers", "gptmodel.errors", "gptmodel.files"},
+    "gptmodel.tokenizers": {"gptmodel.tokenizers", "gptmodel.errors", "gptmodel.files", "gptmodel.wheel"},
     "gptmodel.proof": {
         "gptmodel.proof",
         "gptmodel.checkpoint",

@@ -48,7 +48,7 @@ def prepare(path: Path, out: Path, params: PrepareParams) -> PrepareReport:
     text = survey(path, kind.unit)
     train_units = int(params.train_fraction * text.units)
     with splits(text, train_units) as (train, val):
-        tokenizer = kind.fit(train, val)
+        tokenizer = kind.fit(train, val, params.vocab_size)
     train_tokens, val_tokens = _write_splits(out, tokenizer, text, train_units)
     return PrepareReport(
         tokenizer=tokenizer.kind,

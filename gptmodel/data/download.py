@@ -1,14 +1,12 @@
 """The bytes of a URL: no limit on how long they take to come, but one on silence and one on their number."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from gptmodel.address import without_password
 from gptmodel.errors import DataError, GptModelError, Interrupted
 from gptmodel.files import CHUNK_BYTES
-
-Progress = Callable[[int, int | None], None]
-"""Is told the bytes that came so far, and how many there will be, where that is known."""
+from gptmodel.wheel import Progress
 
 SILENCE_SECONDS = 30.0
 """How long an HTTP server may send nothing; the libraries of other protocols have limits of their own."""

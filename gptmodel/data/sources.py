@@ -8,11 +8,12 @@ from pathlib import Path
 
 from gptmodel.address import without_password
 from gptmodel.config import FetchParams
-from gptmodel.data.download import Progress, download
+from gptmodel.data.download import download
 from gptmodel.data.shakespeare import SHAKESPEARE_SHA256, shakespeare
 from gptmodel.errors import DataError
 from gptmodel.files import CHUNK_BYTES, atomic_write, atomic_writer, digest, read_json, write_json
 from gptmodel.project.layout import Layout, source_path
+from gptmodel.wheel import Progress
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,10 +5,14 @@ from pathlib import Path
 from gptmodel.errors import DataError
 from gptmodel.files import read_json, write_json
 from gptmodel.tokenizers.base import Tokenizer
+from gptmodel.tokenizers.bpe import BpeTokenizer
 from gptmodel.tokenizers.byte import ByteTokenizer
 from gptmodel.tokenizers.char import CharTokenizer
+from gptmodel.tokenizers.gpt2 import Gpt2Tokenizer
 
-KINDS: dict[str, type[Tokenizer]] = {kind.kind: kind for kind in (CharTokenizer, ByteTokenizer)}
+KINDS: dict[str, type[Tokenizer]] = {
+    kind.kind: kind for kind in (CharTokenizer, ByteTokenizer, BpeTokenizer, Gpt2Tokenizer)
+}
 """What prepare.tokenizer names; nothing else in the library tells kinds apart."""
 
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tokenizer_helpers import vocab_size
 
 from gptmodel.data.tokens import open_tokens
 from gptmodel.tokenizers.kinds import KINDS, load_tokenizer
@@ -35,7 +36,9 @@ def project(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("out", [".", "elsewhere"])
 def test_the_files_and_the_metrics_agree(project: Path, kind: str, out: str) -> None:
-    result = run(project, "-S", f"prepare.tokenizer={kind}", "--out", out)
+    size = "null" if vocab_size(kind) is None else vocab_size(kind)
+    settings = ("-S", f"prepare.tokenizer={kind}", "-S", f"prepare.vocab_size={size}")
+    result = run(project, *settings, "--out", out)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.count("\n") == 1
     metrics = json.loads((project / out / "metrics" / "prepare.json").read_text(encoding="utf-8"))
