@@ -23,7 +23,7 @@ LETTERS = {
     "ASCII": "etaoin shrdlu, cmfwyp vbgkjqxz.\nTHESUABCDFGIJ",
     "mixed scripts": "etaoin shrdlu, éèüçñ — абвгдежзийклмн 漢字.\n",
 }
-CHAR = PrepareParams(tokenizer="char", train_fraction=0.9)
+CHAR = PrepareParams.model_validate(PrepareParams.defaults())
 ROWS = {
     "vectorised, MB/s": ("vectorised", 0),
     "dictionary, MB/s": ("dictionary", 0),

@@ -35,7 +35,7 @@ AXES = {
     "threads": tuple(sorted({CORES, *(1 << power for power in range(CORES.bit_length()) if 1 << power <= CORES)})),
     "megabytes": (1, 2, 5, 10, 20, 50, 100, 200),
 }
-CHAR = PrepareParams(tokenizer="char", train_fraction=0.9)
+CHAR = PrepareParams.model_validate(PrepareParams.defaults())
 
 
 @dataclass

@@ -3,7 +3,9 @@
 from typing import Any
 
 import pytest
+from model_helpers import small_params
 
+from gptmodel.config import PrepareParams
 from gptmodel.errors import DataError
 from gptmodel.tokenizers.gpt2 import learnt_tokens
 
@@ -20,6 +22,11 @@ def vocab_size(kind: str) -> int | None:
 def prepare_settings(kind: str) -> dict[str, Any]:
     """The settings of prepare for a kind."""
     return {"tokenizer": kind, "vocab_size": vocab_size(kind)}
+
+
+def prepare_params(kind: str = "char", train_fraction: float = 0.9) -> PrepareParams:
+    """The section `prepare` for a kind."""
+    return small_params(prepare={**prepare_settings(kind), "train_fraction": train_fraction}).prepare
 
 
 def need_gpt2() -> None:

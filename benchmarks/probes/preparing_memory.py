@@ -14,7 +14,7 @@ from gptmodel.data.corpus import prepare
 def main(text: str, folder: str) -> None:
     """Prepare and print the peaks."""
     imported = peak_bytes()
-    prepare(Path(text), Path(folder), PrepareParams(tokenizer="char", train_fraction=0.9))
+    prepare(Path(text), Path(folder), PrepareParams.model_validate(PrepareParams.defaults()))
     print(imported, peak_bytes())
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tokenizer_helpers import vocab_size
+from tokenizer_helpers import prepare_params
 
 from gptmodel.config import PrepareParams
 from gptmodel.data import corpus, text_file
@@ -37,7 +37,7 @@ GOLDEN = {  # first 16 digits of the SHA-256 of tokenizer.json, train.bin and va
 
 
 def params(tokenizer: Any = "char", train_fraction: float = 0.9) -> PrepareParams:
-    return PrepareParams(tokenizer=tokenizer, vocab_size=vocab_size(tokenizer), train_fraction=train_fraction)
+    return prepare_params(tokenizer, train_fraction)
 
 
 def prepared(
@@ -316,7 +316,8 @@ size = 1000 if sys.argv[3] == "bpe" else None
 if size:
     import rustbpe, tiktoken
 before = peak()
-prepare(Path(sys.argv[1]), Path(sys.argv[2]), PrepareParams(tokenizer=sys.argv[3], vocab_size=size, train_fraction=0.9))
+settings = PrepareParams.defaults() | {"tokenizer": sys.argv[3], "vocab_size": size}
+prepare(Path(sys.argv[1]), Path(sys.argv[2]), PrepareParams.model_validate(settings))
 print(peak() - before)
 """
 

@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
+from tokenizer_helpers import prepare_params
 
-from gptmodel.config import PrepareParams
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import PreparedData, load_prepared
 from gptmodel.evaluation import baselines
@@ -28,7 +28,7 @@ def text() -> str:
 
 def prepared(folder: Path, kind: Literal["char", "byte"] = "char", content: bytes | None = None) -> PreparedData:
     (folder / "input.txt").write_bytes(text().encode() if content is None else content)
-    prepare(folder / "input.txt", folder / "prepared", PrepareParams(tokenizer=kind, train_fraction=0.8))
+    prepare(folder / "input.txt", folder / "prepared", prepare_params(kind, 0.8))
     return load_prepared(folder / "prepared")
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from model_helpers import language_model, scramble, small_model
+from tokenizer_helpers import prepare_params
 from torch.nn import functional as F
 
 from gptmodel.compute.place import Place
-from gptmodel.config import PrepareParams
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import PreparedData, load_prepared
 from gptmodel.errors import DataError
@@ -29,7 +29,7 @@ TEXT = "It was a bright cold day, déjà vu, and the clocks were striking thirte
 @pytest.fixture(params=["char", "byte"])
 def data(request: pytest.FixtureRequest, tmp_path: Path) -> PreparedData:
     (tmp_path / "input.txt").write_text(TEXT, encoding="utf-8")
-    prepare(tmp_path / "input.txt", tmp_path / "prepared", PrepareParams(tokenizer=request.param, train_fraction=0.8))
+    prepare(tmp_path / "input.txt", tmp_path / "prepared", prepare_params(request.param, 0.8))
     return load_prepared(tmp_path / "prepared")
 
 
@@ -83,7 +83,7 @@ def test_a_model_that_has_learnt_nothing_but_frequencies_is_never_healthy(
         "few of each character": "".join(draw.choices(characters, [1 / (n + 1) for n in range(300)], k=3000)),
     }
     (tmp_path / "input.txt").write_text(texts[text], encoding="utf-8")
-    prepare(tmp_path / "input.txt", tmp_path / "prepared", PrepareParams(tokenizer=kind, train_fraction=0.9))
+    prepare(tmp_path / "input.txt", tmp_path / "prepared", prepare_params(kind, 0.9))
     data = load_prepared(tmp_path / "prepared")
     model = small_model(vocab_size=data.tokenizer.vocab_size)
     counts = np.bincount(data.train.ids, minlength=data.tokenizer.vocab_size)
@@ -134,7 +134,7 @@ def test_losses_that_are_no_number_are_an_error_that_names_the_split(data: Prepa
 def test_a_val_split_that_is_foretold_to_the_letter_is_judged_too(tmp_path: Path) -> None:
     """Its loss is 0: a share of that is not to be divided out."""
     (tmp_path / "input.txt").write_text("ab" * 80 + "a" * 40, encoding="utf-8")
-    prepare(tmp_path / "input.txt", tmp_path / "prepared", PrepareParams(tokenizer="char", train_fraction=0.8))
+    prepare(tmp_path / "input.txt", tmp_path / "prepared", prepare_params("char", 0.8))
     model = small_model(vocab_size=2)
     with torch.no_grad():
         model.decoder.bias[0] = 1000.0

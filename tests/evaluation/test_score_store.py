@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from model_helpers import language_model, scramble, small_model
+from tokenizer_helpers import prepare_params
 
 from gptmodel.checkpoint.model_file import save_model
 from gptmodel.compute.place import Place
-from gptmodel.config import PrepareParams
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import PreparedData, load_prepared
 from gptmodel.evaluation import score_store
@@ -25,7 +25,7 @@ CPU = Place.on("cpu")
 @pytest.fixture
 def data(tmp_path: Path) -> PreparedData:
     (tmp_path / "input.txt").write_text("It was a bright cold day in April.\n" * 9, encoding="utf-8")
-    prepare(tmp_path / "input.txt", tmp_path / "prepared", PrepareParams(tokenizer="char", train_fraction=0.8))
+    prepare(tmp_path / "input.txt", tmp_path / "prepared", prepare_params("char", 0.8))
     return load_prepared(tmp_path / "prepared")
 
 

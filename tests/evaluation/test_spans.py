@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 import pytest
 from model_helpers import language_model, scramble, small_model
+from tokenizer_helpers import prepare_params
 
 from gptmodel.compute.place import Place
-from gptmodel.config import PrepareParams
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import PreparedData, load_prepared
 from gptmodel.errors import DataError
@@ -47,7 +47,7 @@ def test_a_token_that_crosses_a_border_counts_where_it_starts() -> None:
 def of_text(kind: Literal["char", "byte"], folder: Path) -> PreparedData:
     text = "It was a bright cold day, déjà vu, and the clocks were striking thirteen.\n" * 90
     (folder / "input.txt").write_text(text, encoding="utf-8")
-    prepare(folder / "input.txt", folder / kind, PrepareParams(tokenizer=kind, train_fraction=0.5))
+    prepare(folder / "input.txt", folder / kind, prepare_params(kind, 0.5))
     return load_prepared(folder / kind)
 
 
