@@ -15,9 +15,9 @@ from torch import Tensor
 from gptmodel.errors import DataError
 from gptmodel.language_model import LanguageModel
 
-TOKENS_AT_ONCE, LOGITS_AT_ONCE = 1024, 1 << 21
+TOKENS_AT_ONCE, LOGITS_AT_ONCE = 1024, 1 << 20
 """Tokens in a forward pass: few, for a server does something else in between, and fewer for a vocabulary of more than
-2048. A function of the vocabulary alone, as the last bits depend on it."""
+1024. A function of the vocabulary alone, as the last bits depend on it."""
 
 
 class Scored(NamedTuple):

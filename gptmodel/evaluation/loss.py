@@ -17,7 +17,7 @@ from gptmodel.data.batches import evaluation_batches
 from gptmodel.language_model import LanguageModel
 
 TOKENS_AT_ONCE = 4096  # in a forward pass
-LOGITS_AT_ONCE = 1 << 23  # which is less tokens for a vocabulary of more than 2048
+LOGITS_AT_ONCE = 1 << 22  # which is fewer tokens for a vocabulary of more than 1024
 
 RUNS = 32
 

@@ -142,14 +142,14 @@ def test_the_mode_comes_back_after_an_error() -> None:
 
 
 def test_a_large_vocabulary_takes_fewer_tokens_at_once_and_the_small_ones_as_many_as_ever() -> None:
-    assert [tokens_at_once(size) for size in (1, 78, 256, 2048)] == [4096] * 4
-    assert [tokens_at_once(size) for size in (4096, 16_384, 50_257, 65_536)] == [2048, 512, 166, 128]
-    assert [at_once(32, size) for size in (256, 4096, 65_536)] == [128, 64, 4]
+    assert [tokens_at_once(size) for size in (1, 78, 256, 1024)] == [4096] * 4
+    assert [tokens_at_once(size) for size in (4096, 16_384, 50_257, 65_536)] == [1024, 256, 83, 64]
+    assert [at_once(32, size) for size in (256, 4096, 65_536)] == [128, 32, 2]
     assert at_once(1024, 50_257) == 1
     model, sizes = scramble(small_model(vocab_size=50_257)), list[int]()
     model.register_forward_hook(lambda _module, args, _out: sizes.append(args[0].numel()))
     split = split_loss(model, token_ids(500).astype(np.uint16) * 200, per_token, CPU)
-    assert (split.tokens, max(sizes)) == (499, 160)
+    assert (split.tokens, max(sizes)) == (499, 80)
 
 
 @pytest.mark.parametrize("n", [0, 1])

@@ -103,7 +103,6 @@ WIDE = ["model.n_embd=512", "model.n_layer=6"]
 HALF = ["model.n_embd=512", "model.n_layer=3"]
 BATCH = ["train.batch_size=256", "model.n_embd=128"]
 LONG = ["model.block_size=256", "model.n_embd=128"]
-GPT2 = ["prepare.tokenizer=gpt2"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is told in other units, by another allocator")
@@ -118,14 +117,13 @@ GPT2 = ["prepare.tokenizer=gpt2"]
             pytest.param(settings, marks=pytest.mark.slow, id=" ".join(settings))
             for settings in (BATCH, WIDE, [*WIDE, *MUON], [*DEEP, *MUON], LONG, NGRAMS)
         ),
-        pytest.param(GPT2, marks=pytest.mark.slow, id="50,257 tokens"),
         pytest.param([*NGRAMS, "train.optimizer=sgd"], marks=pytest.mark.slow, id="n-grams with sgd"),
     ],
 )
 def test_the_estimate_is_within_15_percent_of_the_real_peak(tmp_path: Path, settings: list[str]) -> None:
     """Of a process that evaluates beside its iterations, saves a snapshot after the third, and writes model.pth."""
     (tmp_path / "input.txt").write_text("".join(map(chr, range(33, 98))) * 2000, encoding="utf-8")
-    prepare(tmp_path / "input.txt", tmp_path / "prepared", prepare_params("gpt2" if settings == GPT2 else "char"))
+    prepare(tmp_path / "input.txt", tmp_path / "prepared", prepare_params())
     overrides = [*(f"train.{setting}" for setting in SHORT), "runtime.snapshot_seconds=3", "model.dropout=0.0"]
     command = [sys.executable, "-c", PEAK, str(tmp_path), *overrides, *settings]
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
