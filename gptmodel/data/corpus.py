@@ -26,7 +26,7 @@ class PrepareReport:
     tokenizer_digest: str
     vocab_size: int
     characters: int | None
-    """Characters of the text, or None for a tokenizer of bytes, which does not look for any."""
+    """Characters of the text, or None for one that is not UTF-8, which a tokenizer of bytes takes too."""
     bytes: int
     """Size of the file."""
     train_tokens: int
@@ -39,10 +39,9 @@ class PrepareReport:
 def prepare(path: Path, out: Path, params: PrepareParams) -> PrepareReport:
     """Write tokenizer.json, train.bin and val.bin below `out` from the text file `path`.
 
-    The first `train_fraction` of the text's characters train, or of its bytes, whichever the tokenizer reads. The text
-    is kept exactly, but for a byte order mark that a tokenizer of characters leaves out: the two splits, decoded and
-    joined, are the text again. No file is written when DataError is raised: the text is missing, empty, not UTF-8, of a
-    single character, too short, or being changed.
+    The first `train_fraction` of the text's characters train, or of its bytes where it is not UTF-8. The text is kept
+    exactly, but for a byte order mark: the two splits, decoded and joined, are the text again. No file is written when
+    DataError is raised: the text is missing, empty, not UTF-8, of a single character, too short, or being changed.
     """
     kind = KINDS[params.tokenizer]
     text = survey(path, kind.unit)

@@ -19,7 +19,7 @@ from gptmodel.data.tokens import HEADER_BYTES, id_dtype
 from gptmodel.errors import DataError
 from gptmodel.files import json_bytes
 from gptmodel.project.layout import project_root, source_path
-from gptmodel.tokenizers.base import Tokenizer
+from gptmodel.tokenizers.base import Tokenizer, Unit
 from gptmodel.tokenizers.kinds import KINDS
 
 SHAKESPEARE_BYTES, SHAKESPEARE_CHARACTERS = 4_998_157, 78
@@ -86,15 +86,15 @@ def _read(text: Text, params: PrepareParams) -> PlannedText:
     with splits(text, train_units) as (train, val):
         tokenizer = KINDS[params.tokenizer].fit(train, val, params.vocab_size)
     train, val = cut(text.chunks(), train_units, text.unit)
-    ids, train_tokens = _beginning(train, train_units, tokenizer)
-    _, val_tokens = _beginning(val, text.units - train_units, tokenizer)
+    ids, train_tokens = _beginning(train, train_units, text.unit, tokenizer)
+    _, val_tokens = _beginning(val, text.units - train_units, text.unit, tokenizer)
     return _planned(ids, (train_tokens, val_tokens), tokenizer, f"{text.path}, which is not prepared yet")
 
 
-def _beginning(chunks: Iterator[bytes], units: int, tokenizer: Tokenizer) -> tuple[NDArray[Any], int]:
+def _beginning(chunks: Iterator[bytes], units: int, unit: Unit, tokenizer: Tokenizer) -> tuple[NDArray[Any], int]:
     """Return the ids of the beginning of a split of so many units, and how many tokens it has in all by that."""
     sample_units = min(units, SAMPLE_UNITS)
-    beginning, _ = cut(chunks, sample_units, tokenizer.unit)
+    beginning, _ = cut(chunks, sample_units, unit)
     ids = np.concatenate([np.empty(0, np.uint8), *tokenizer.encode_stream(beginning)])
     return ids, units * len(ids) // max(1, sample_units)
 

@@ -30,13 +30,13 @@ class Tokenizer(Protocol):
     """Text <-> token ids 0 ... vocab_size - 1.
 
     A text comes as chunks of bytes, cut anywhere: what a border cuts in two, the tokenizer puts together. Whatever its
-    tokens are, a text is counted and cut in units, so that kinds of one unit validate on the same text.
+    tokens are, a text is cut between two characters, so that all kinds validate on the same text.
     """
 
     kind: ClassVar[str]
     """Its name in prepare.tokenizer and in a tokenizer's JSON."""
     unit: ClassVar[Unit]
-    """character: it reads UTF-8, and gets it checked and without a byte order mark. byte: it reads any file."""
+    """character: it reads UTF-8, and gets it checked. byte: it reads any other file too, which is cut in bytes then."""
 
     @classmethod
     def fit(cls, train: Iterable[bytes], val: Iterable[bytes], vocab_size: int | None) -> Self:

@@ -41,7 +41,7 @@ def tokenizer_from_json(value: object, where: str) -> Tokenizer:
             raise DataError("not a tokenizer: has to be a JSON object")
         kind = value.get("kind")
         if not isinstance(kind, str) or kind not in KINDS:
-            raise DataError(f"the tokenizer's kind has to be {' or '.join(KINDS)}")
+            raise DataError(f"the tokenizer's kind has to be one of {', '.join(KINDS)}")
         return KINDS[kind].from_json(value)
     except DataError as error:
         raise DataError(f"{where}: {error}; run `gptmodel prepare` again") from None
