@@ -20,6 +20,7 @@ FLOORS = {  # the longest prefix counts; a module imports from its own floor and
     "gptmodel.errors": 0,
     "gptmodel.files": 0,
     "gptmodel.units": 0,
+    "gptmodel.wheel": 0,
     "gptmodel.config": 1,
     "gptmodel.fetch_params": 1,
     "gptmodel.params_file": 1,
@@ -56,6 +57,7 @@ OUTSIDE = {  # libraries beside the standard one; the longest prefix counts here
     "gptmodel.errors": set(),
     "gptmodel.files": set(),
     "gptmodel.units": set(),
+    "gptmodel.wheel": set(),
     "gptmodel.config": {"pydantic"},
     "gptmodel.fetch_params": {"pydantic"},
     "gptmodel.params_file": {"pydantic"},
@@ -70,6 +72,7 @@ OUTSIDE = {  # libraries beside the standard one; the longest prefix counts here
     "gptmodel.tracking.mlflow_store": {"mlflow", "filelock"},
     "gptmodel.tracking.registry": {"mlflow"},
     "gptmodel.tokenizers": {"numpy"},
+    "gptmodel.tokenizers.bpe": {"numpy", "rustbpe", "tiktoken"},
     "gptmodel.data": {"numpy", "torch"},
     "gptmodel.data.documents": set(),
     "gptmodel.data.download": {"aiohttp", "fsspec"},
@@ -106,7 +109,7 @@ OUTSIDE = {  # libraries beside the standard one; the longest prefix counts here
     "gptmodel.doctor": {"dvc", "psutil", "filelock"},
     "stages": {"typer", "rich", "psutil"},
 }
-GROUND = ("gptmodel.address", "gptmodel.errors", "gptmodel.files", "gptmodel.units")
+GROUND = ("gptmodel.address", "gptmodel.errors", "gptmodel.files", "gptmodel.units", "gptmodel.wheel")
 ONLY = {  # rooms that know less than their floor would let them
     "gptmodel.nn": {"gptmodel.nn", "gptmodel.config", "gptmodel.compute"},
     "gptmodel.optim": {"gptmodel.optim", "gptmodel.config", "gptmodel.compute"},
@@ -120,7 +123,7 @@ ONLY = {  # rooms that know less than their floor would let them
         "gptmodel.files",
         "gptmodel.units",
     },
-    "gptmodel.tokenizers": {"gptmodel.tokenizers", "gptmodel.errors", "gptmodel.files"},
+    "gptmodel.tokenizers": {"gptmodel.tokenizers", "gptmodel.errors", "gptmodel.files", "gptmodel.wheel"},
     "gptmodel.proof": {
         "gptmodel.proof",
         "gptmodel.checkpoint",

@@ -385,11 +385,82 @@ TEXTS |= {
     "text a pipe": Case("prepare", "data/input.txt: ", pipe(T)),
 }
 
+WORDS = {"tokenizer": "bpe", "vocab_size": 300}
+BPE = ("-S", "prepare.tokenizer=bpe", "-S", "prepare.vocab_size=300")
+
+
+def of_words(*tokens: str, kind: str = "bpe") -> Break:
+    """Put a tokenizer of these tokens there."""
+    return put(TOKENIZER, json.dumps({"kind": kind, "tokens": tokens}).encode())
+
+
+VOCABULARIES = {
+    "bpe without its size": Case(
+        "prepare",
+        "prepare.vocab_size is null: tokenizer bpe needs it; usual is -S prepare.vocab_size=4096",
+        params(prepare={"tokenizer": "bpe"}),
+    ),
+    "a size for characters": Case(
+        "prepare",
+        "prepare.vocab_size = 4096: is for prepare.tokenizer = bpe, not char; set it to null",
+        params(prepare={"vocab_size": 4096}),
+    ),
+    "a size for gpt2": Case(
+        "prepare",
+        "is for prepare.tokenizer = bpe, not gpt2",
+        params(prepare={"tokenizer": "gpt2", "vocab_size": 50257}),
+    ),
+    "a vocabulary of bytes alone": Case(
+        "prepare", "prepare.vocab_size = 256: has to be at least 257", params(prepare=WORDS | {"vocab_size": 256})
+    ),
+    "a vocabulary too large": Case(
+        "prepare", "prepare.vocab_size = 65537: has to be at most 65536", params(prepare=WORDS | {"vocab_size": 65537})
+    ),
+    "a size in words": Case(
+        "prepare", "prepare.vocab_size = '4k': has to be a whole number", params(prepare=WORDS | {"vocab_size": "4k"})
+    ),
+    "a tokenizer that is none": Case(
+        "prepare",
+        "prepare.tokenizer = 'BPE': has to be 'char', 'byte', 'bpe' or 'gpt2'",
+        params(prepare={"tokenizer": "BPE"}),
+    ),
+    "bpe of a text not UTF-8": Case("prepare", "not UTF-8 at byte 3", put(T, b"abc\xff" * 99), BPE),
+    "bpe of a short text": Case("prepare", "2 tokens leave 1 to train and 1 to validate", put(T, b"abcdefghi "), BPE),
+    "tokens that are no list": Case(
+        "train", "the fields of the bpe tokenizer are wrong", put(TOKENIZER, b'{"kind": "bpe", "tokens": {}}')
+    ),
+    "a token twice": Case("train", "its token 257 comes twice, or is not made of two before it", of_words("ab", "ab")),
+    "a token made of none": Case("train", "its token 256 comes twice, or is not made of two", of_words("abc")),
+    "tokens that double": Case("train", "its token 264 comes", of_words(*("a" * 2**n for n in range(1, 20)))),
+    "a token of half a character": Case("train", "its token 256 comes twice, or", of_words("\ud800a")),
+    "gpt2 with other tokens": Case(
+        "train", "its tokens are not those of GPT-2; run `gptmodel", of_words("ab", kind="gpt2")
+    ),
+    "more tokens than there are": Case(
+        "train", "the fields of the bpe tokenizer are wrong", of_words(*("ab" for _ in range(65_281)))
+    ),
+    "n-grams too long for a vocabulary": Case(
+        "train",
+        "model.kneser_ney = 9: can be at most 7 with a vocabulary of 280",
+        prepared_anew(TEXT * 9, *BPE),
+        ("-S", "model.kneser_ney=9", "-S", "model.kneser_ney_share=0.3"),
+    ),
+    "a block longer than the tokens": Case(
+        "train",
+        "tokens, but model.block_size = 400 needs 401; use a smaller model.block_size",
+        prepared_anew(TEXT, *BPE),
+        ("-S", "model.block_size=400"),
+    ),
+    "a model of characters for words": Case(
+        "evaluate", "the model was trained with another tokenizer than the one in", prepared_anew(TEXT, *BPE)
+    ),
+}
+
 PREPARED = {
     "no tokenizer": Case("train", "tokenizer.json: no such file; run `dvc repro prepare` first", gone(TOKENIZER)),
     "tokenizer not JSON": Case("train", "tokenizer.json is not JSON", put(TOKENIZER, b"{")),
     "tokenizer of another kind": Case(
-        "train", "the tokenizer's kind has to be char or byte", put(TOKENIZER, b'{"kind": "bpe"}')
+        "train", "the tokenizer's kind has to be one of char, byte, bpe, gpt2", put(TOKENIZER, b'{"kind": "x"}')
     ),
     "tokenizer unsorted": Case(
         "train", "the characters are not sorted and distinct", put(TOKENIZER, b'{"kind": "char", "characters": "ba"}')
@@ -877,6 +948,7 @@ EXPORTS = {
 TABLE = {
     **PARAMS,
     **TEXTS,
+    **VOCABULARIES,
     **PREPARED,
     **MODELS,
     **PROMPTS,
@@ -901,9 +973,9 @@ def copy(project: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 def test_the_table_is_long() -> None:
-    parts = (PARAMS, TEXTS, PREPARED, MODELS, PROMPTS, FETCHES, FOLDERS, SPLITS, ELSEWHERE, DAMAGE, LINES, EXPORTS)
-    assert len(TABLE) == sum(map(len, parts))
-    assert len(TABLE) >= 220
+    parts = (PARAMS, TEXTS, VOCABULARIES, PREPARED, MODELS, PROMPTS, FETCHES, FOLDERS, SPLITS, ELSEWHERE, DAMAGE, LINES)
+    assert len(TABLE) == sum(map(len, (*parts, EXPORTS)))
+    assert len(TABLE) >= 240
 
 
 @pytest.mark.parametrize("name", TABLE)

@@ -93,6 +93,7 @@ CASES: dict[str, tuple[Changes, Any, Any]] = {
     "sample.threads": ({}, 1, 2),
     "sample.device": ({}, "cpu", "mps" if not torch.backends.mps.is_available() else "auto"),
     "prepare.tokenizer": ({}, "char", "byte"),
+    "prepare.vocab_size": ({"tokenizer": "bpe"}, 257, 258),
     "prepare.train_fraction": ({}, 0.9, 0.8),
     "prepare.val_source": ({}, None, "val.txt"),
     "prepare.test_fraction": ({}, 0.0, 0.05),

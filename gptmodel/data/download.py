@@ -5,7 +5,7 @@ same file.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +15,7 @@ from gptmodel.address import without_password
 from gptmodel.errors import DataError, GptModelError, Interrupted, missing_library
 from gptmodel.files import CHUNK_BYTES, naming, read_json, write_json
 from gptmodel.units import size as readable
-
-Progress = Callable[[int, int | None], None]
-"""Is told the bytes that came so far, and how many there will be, where that is known."""
+from gptmodel.wheel import Progress
 
 SILENCE_SECONDS = 30.0
 """How long an HTTP server may send nothing; the libraries of other protocols have limits of their own."""

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from gptmodel.address import without_password
 from gptmodel.data.documents import Document, Reading
-from gptmodel.data.download import Part, Progress, download
+from gptmodel.data.download import Part, download
 from gptmodel.data.input_text import (
     FetchedText,
     is_text,
@@ -27,6 +27,7 @@ from gptmodel.fetch_params import FetchParams
 from gptmodel.files import atomic_write, digest, write_json
 from gptmodel.project.inputs import own_text_elsewhere
 from gptmodel.project.layout import Layout, local_path, source_path
+from gptmodel.wheel import Progress
 
 
 @dataclass(frozen=True, kw_only=True)

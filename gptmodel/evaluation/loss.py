@@ -16,7 +16,8 @@ from gptmodel.compute.place import Place
 from gptmodel.data.batches import Ids, evaluation_batches, ids_on
 from gptmodel.language_model import LanguageModel
 
-TOKENS_AT_ONCE = 4096  # tokens in a forward pass; fixed, since the last bits of logits depend on it
+TOKENS_AT_ONCE = 4096  # in a forward pass
+LOGITS_AT_ONCE = 1 << 22  # which is fewer tokens for a vocabulary of more than 1024
 ON_GPU = 16  # times as many there, which would be idle for most of the time otherwise
 
 RUNS = 32
@@ -97,21 +98,27 @@ def split_loss(
     return SplitLoss(totals, counts)
 
 
-def at_once(block_size: int, device: torch.device | None = None) -> int:
+def tokens_at_once(vocab_size: int) -> int:
+    """Return how many tokens a forward pass takes: by nothing else, since the last bits of logits depend on it."""
+    return min(TOKENS_AT_ONCE, max(1, LOGITS_AT_ONCE // vocab_size))
+
+
+def at_once(block_size: int, vocab_size: int, device: torch.device | None = None) -> int:
     """Return how many blocks a forward pass takes, on a CPU or on `device`."""
-    return max(1, TOKENS_AT_ONCE * (ON_GPU if device is not None and device.type == "cuda" else 1) // block_size)
+    times = ON_GPU if device is not None and device.type == "cuda" else 1
+    return max(1, times * tokens_at_once(vocab_size) // block_size)
 
 
 def scored_blocks(max_tokens: int | None, block_size: int) -> tuple[int | None, int]:
     """Return how many blocks hold at most that many tokens, but one at least, and how many of them are a run.
 
-    Runs are as long as a forward pass on a CPU, so that whole passages of the text are scored, but there are RUNS at
-    least, if there are so many blocks. None and runs of one for no bound.
+    Runs are as long as a forward pass of a small vocabulary on a CPU, so that whole passages of the text are scored,
+    but there are RUNS at least, if there are so many blocks. None and runs of one for no bound.
     """
     if max_tokens is None:
         return None, 1
     blocks = max(1, max_tokens // block_size)
-    run = max(1, min(at_once(block_size), blocks // RUNS))
+    run = max(1, min(TOKENS_AT_ONCE // block_size, blocks // RUNS))
     return blocks - blocks % run, run
 
 
@@ -140,7 +147,8 @@ def over_blocks(
     was_training = network.training
     network.eval()
     try:
-        batches = evaluation_batches(data, at_once(block_size, device), block_size, max_blocks, device, run)
+        blocks = at_once(block_size, network.vocab_size, device)  # type: ignore[arg-type]
+        batches = evaluation_batches(data, blocks, block_size, max_blocks, device, run)
         return place.crew.map(scored, batches)
     finally:
         network.train(was_training)

@@ -23,7 +23,7 @@ from gptmodel.data.prepared import PreparedData, bits_per_byte, load_test
 from gptmodel.data.tokens import TokenFile
 from gptmodel.errors import DataError
 from gptmodel.evaluation.counting import PairCounts, counting_loss
-from gptmodel.evaluation.loss import SplitLoss, at_once, over_blocks, scored_blocks
+from gptmodel.evaluation.loss import TOKENS_AT_ONCE, SplitLoss, at_once, over_blocks, scored_blocks
 from gptmodel.evaluation.spans import passages as find_passages
 from gptmodel.evaluation.spans import span_losses
 from gptmodel.language_model import LanguageModel
@@ -119,7 +119,7 @@ def _score_split(
 
     if nats is not None:
         nats[0] = 0.0
-    batches = evaluation_starts(len(ids), at_once(block_size, place.device), block_size, *bound)
+    batches = evaluation_starts(len(ids), at_once(block_size, tokens.vocab_size, place.device), block_size, *bound)
     results = over_blocks(model.transformer, work, ids, block_size, place, *bound)
     for (starts, length), (totals, of_each) in zip(batches, results, strict=True):
         sums[:, :length] += totals.cpu().numpy()
@@ -135,5 +135,6 @@ def _score_split(
 
 def _rows(ids: NDArray[np.integer], block_size: int, max_blocks: int | None, run: int) -> Iterator[NDArray[np.int64]]:
     """Yield the passages that are scored, some at once, (b, T + 1): all but the first id of each."""
-    for starts, length in evaluation_starts(len(ids), 16 * at_once(block_size), block_size, max_blocks, run):
+    many = 16 * max(1, TOKENS_AT_ONCE // block_size)
+    for starts, length in evaluation_starts(len(ids), many, block_size, max_blocks, run):
         yield passages(ids, starts, length).astype(np.int64)

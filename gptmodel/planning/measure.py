@@ -22,7 +22,7 @@ from gptmodel.compute.random import Stream, torch_generator
 from gptmodel.config import Params
 from gptmodel.data.batches import Splits
 from gptmodel.evaluation.history import Evaluation
-from gptmodel.evaluation.loss import TOKENS_AT_ONCE, split_loss
+from gptmodel.evaluation.loss import at_once, split_loss
 from gptmodel.language_model import LanguageModel
 from gptmodel.planning.text import PlannedText
 from gptmodel.sampling.generate import forgotten_at_once, generate
@@ -154,7 +154,8 @@ def _iterations(
 def _passes(model: LanguageModel, text: PlannedText, place: Place, seconds: float) -> list[float]:
     """Return the seconds of a block in each timed round of forward passes, one for each thread of the crew."""
     block_size = model.params.block_size
-    blocks = min(max(1, TOKENS_AT_ONCE // block_size) * place.crew.size, (len(text.ids) - 1) // block_size)
+    passes = at_once(block_size, text.tokenizer.vocab_size) * place.crew.size
+    blocks = min(passes, (len(text.ids) - 1) // block_size)
     times = _timed(lambda: split_loss(model, text.ids, F.cross_entropy, place, max_blocks=blocks), seconds)
     return [time / blocks for time in times]
 

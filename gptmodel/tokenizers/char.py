@@ -35,7 +35,7 @@ class CharTokenizer:
         self.itos = dict(enumerate(self.characters))
 
     @classmethod
-    def fit(cls, train: Iterable[bytes], val: Iterable[bytes]) -> Self:
+    def fit(cls, train: Iterable[bytes], val: Iterable[bytes], vocab_size: int | None) -> Self:  # noqa: ARG003
         """Return the tokenizer of all characters of both splits, as in the tutorial."""
         present = np.zeros(CODE_POINTS, dtype=np.bool_)
         present_ascii = b""

@@ -13,7 +13,7 @@ from gptmodel.compute.limits import MemoryLimit, memory_limit
 from gptmodel.compute.place import Place
 from gptmodel.config import ModelParams, Params, TrainParams
 from gptmodel.errors import TrainingError, is_out_of_memory
-from gptmodel.evaluation.loss import TOKENS_AT_ONCE
+from gptmodel.evaluation.loss import tokens_at_once
 from gptmodel.nn.fused import SHORT_BLOCK
 from gptmodel.nn.transformer import TransformerModel
 from gptmodel.optim.factory import build_optimizer
@@ -111,7 +111,7 @@ def _scored(model: ModelParams, vocab_size: int) -> int:
     per_token = 12 * model.n_embd + (7 if model.kneser_ney else 3) * vocab_size
     if model.dropout or model.block_size <= SHORT_BLOCK:  # the weights of the attention, before and after the softmax
         per_token += 2 * model.n_head * model.block_size
-    return max(TOKENS_AT_ONCE, model.block_size) * per_token
+    return max(tokens_at_once(vocab_size), model.block_size) * per_token
 
 
 def _count(model: ModelParams, train: TrainParams, vocab_size: int) -> _Numbers:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from model_helpers import ROOT, prepare_params
+from model_helpers import ROOT
+from tokenizer_helpers import prepare_params
 
 from gptmodel.compute.limits import MemoryLimit, memory_limit
 from gptmodel.compute.place import Place
