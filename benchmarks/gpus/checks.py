@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.gpus.setting import SMALL, new_state, params_of, same, token_ids, train, weights_of
+from benchmarks.gpus.setting import SMALL, new_state, params_of, queue, same, token_ids, train, weights_of
 from gptmodel.compute.place import Place
 from gptmodel.compute.random import torch_generator
 from gptmodel.config import Params
@@ -158,11 +158,8 @@ def captured(device: str, settings: Sequence[str]) -> tuple[str, bool]:
 
 
 def _queued(params: Params) -> tuple[TrainingState, Queued]:
-    """Return a training whose iterations are queued, on a CPU too."""
-    place, ids = Place.of(params, "train"), token_ids(5000)
-    state = new_state(params, ids, place)
-    tokens = torch.from_numpy(ids).to(place.device)
-    queued = Queued(state.model.transformer.train(), state, tokens, params, place)
+    """Return a training whose iterations are queued; whether they are captured is left to the check."""
+    state, queued = queue(params, token_ids(5000), Place.of(params, "train"))
     queued.chooses = False
     return state, queued
 

@@ -20,7 +20,6 @@ from gptmodel.evaluation.history import Evaluation
 from gptmodel.params_file import load_params
 from gptmodel.tokenizers.byte import ByteTokenizer
 from gptmodel.training.compiled import compiled
-from gptmodel.training.iterations import Iterations, iterations
 from gptmodel.training.loop import Hooks, fit
 from gptmodel.training.queued import Queued
 from gptmodel.training.run import first_state
@@ -86,14 +85,12 @@ def new_state(params: Params, ids: np.ndarray, place: Place, vocab_size: int = 2
     return first_state(params, tokenizer, ids, place)
 
 
-def queue(params: Params, ids: np.ndarray, place: Place, vocab_size: int = 256) -> tuple[TrainingState, Iterations]:
-    """Return a training and who does its iterations, without a loop around them; on a CPU they are queued too."""
+def queue(params: Params, ids: np.ndarray, place: Place, vocab_size: int = 256) -> tuple[TrainingState, Queued]:
+    """Return a training and who does its iterations, without a loop around them: on a CPU they are queued too."""
     state = new_state(params, ids, place, vocab_size)
     model = state.model.transformer.train()
     forward = compiled(model, params.train.batch_size, place) if place.compiler else model
-    if place.device.type == "cpu":
-        return state, Queued(forward, state, torch.from_numpy(ids), params, place)
-    return state, iterations(forward, state, Splits(ids, ids).on(place.device), params, place)
+    return state, Queued(forward, state, torch.from_numpy(ids).to(place.device), params, place)
 
 
 def weights_of(state: TrainingState) -> list[Tensor]:

@@ -22,7 +22,6 @@ from benchmarks.gpus.setting import finished, params_of, queue, token_ids
 from gptmodel.compute.place import Place, pick_dtype
 from gptmodel.config import Params
 from gptmodel.training.memory import estimate_gpu_bytes
-from gptmodel.training.queued import Queued
 
 SIZES = {
     "tutorial": Sizes(n_layer=4, n_head=4, n_embd=64, block_size=32, batch_size=16),
@@ -54,7 +53,6 @@ def ours(sizes: Sizes, device: str, *settings: str) -> Train:
     params = params_for(sizes, device, *[setting for setting in settings if setting != "by single calls"])
     place = Place.of(params, "train")
     _, trainer = queue(params, token_ids(1_000_000, sizes.vocab), place, sizes.vocab)
-    assert isinstance(trainer, Queued)
     trainer.chooses = trainer.chooses and "by single calls" not in settings
     iteration = 0
 

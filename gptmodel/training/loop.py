@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from gptmodel.compute.place import Place
 from gptmodel.config import Params, TrainParams
-from gptmodel.data.batches import Splits
+from gptmodel.data.batches import Splits, training_batch
 from gptmodel.errors import TrainingError
 from gptmodel.evaluation.history import Evaluation
 from gptmodel.evaluation.loss import estimate_loss
@@ -20,9 +20,10 @@ from gptmodel.language_model import LanguageModel
 from gptmodel.optim.factory import learning_rate_at
 from gptmodel.training.compiled import compiled
 from gptmodel.training.evaluator import evaluator
-from gptmodel.training.iterations import iterations
 from gptmodel.training.memory import memory_errors
+from gptmodel.training.queued import queue_of
 from gptmodel.training.state import TrainingState
+from gptmodel.training.step import Update, training_step
 
 
 class Observer(Protocol):
@@ -57,6 +58,7 @@ def fit(state: TrainingState, data: Splits, params: Params, place: Place, hooks:
     how often the run is watched, saved or resumed cannot change a weight.
     """
     train, model = params.train, state.model.transformer.train()
+    shape = train.batch_size, model.params.block_size
     started, last_save = time.perf_counter() - state.seconds, time.monotonic()
     with (
         memory_errors(lambda: f"at iteration {state.iteration}"),
@@ -64,11 +66,12 @@ def fit(state: TrainingState, data: Splits, params: Params, place: Place, hooks:
         evaluator(state.model, place, partial(_tell, state, hooks)) as evaluations,
     ):
         forward = compiled(model, train.batch_size, place) if place.compiler else model
-        trainer = iterations(forward, state, data.on(place.device), params, place)
+        queue = queue_of(forward, state, (data := data.on(place.device)).train, params, place)
+        wait: Callable[[], object] = queue.loss if queue is not None else lambda: None  # raises what went wrong so far
         while True:
-            state.seconds = time.perf_counter() - started
             if _evaluation_due(state, train):
-                trainer.loss()  # which raises what went wrong before
+                wait()
+                state.seconds = time.perf_counter() - started
                 evaluations.start(partial(_evaluated, state.iteration, state.seconds, data, train))
             finished = state.iteration >= train.max_iters
             stopped = not finished and hooks.stopped()
@@ -76,14 +79,19 @@ def fit(state: TrainingState, data: Splits, params: Params, place: Place, hooks:
             evaluations.collect(wait=finished or saving)  # no snapshot lacks a row
             state.seconds = time.perf_counter() - started
             if saving:
-                trainer.loss()
+                wait()
                 _save(state, hooks)
                 last_save = time.monotonic()
             if finished or stopped:
                 return finished
-            trainer.do(state.iteration)
+            if queue is not None:
+                loss = queue.do(state.iteration)
+            else:
+                batch = training_batch(data.train, train.seed, state.iteration, *shape, place.device)
+                update = Update.at(state.iteration, params)
+                loss = partial(float, training_step(forward, state.optimizer, state.scaler, batch, update, place))
             state.iteration += 1
-            hooks.observer.on_iteration(state.iteration, trainer.loss)
+            hooks.observer.on_iteration(state.iteration, loss)
 
 
 def _tell(state: TrainingState, hooks: Hooks, row: Evaluation) -> None:

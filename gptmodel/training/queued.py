@@ -9,17 +9,18 @@ Shapes: B batch, T time, V vocab; A iterations planned ahead.
 """
 
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gptmodel.compute.compiler import OPTIONS
 from gptmodel.compute.place import Place
 from gptmodel.config import Params
-from gptmodel.data.batches import training_starts
+from gptmodel.data.batches import Ids, training_starts
 from gptmodel.optim.factory import learning_rate_at
 from gptmodel.training.state import TrainingState
 from gptmodel.training.step import Forward, Update, dropout, not_finite
@@ -42,6 +43,17 @@ class _Status(NamedTuple):
     failed_loss: float
     norm: float
     loss: float  # of the last iteration
+
+
+def queue_of(forward: Forward, state: TrainingState, tokens: Ids, params: Params, place: Place) -> "Queued | None":
+    """Return who does the iterations of a training on a GPU; None elsewhere, and for a model with sparse gradients.
+
+    How many rows of a table a batch looked up is a number to wait for.
+    """
+    sparse = any(isinstance(module, nn.Embedding) and module.sparse for module in state.model.transformer.modules())
+    if sparse or not isinstance(tokens, Tensor):
+        return None
+    return Queued(forward, state, tokens, params, place)
 
 
 class Queued:
@@ -70,8 +82,11 @@ class Queued:
         self.graph: torch.cuda.CUDAGraph | None = None
         """The iteration, where it was captured."""
 
-    def do(self, iteration: int) -> None:
-        """Queue an iteration, counted from 0. Raises TrainingError when one before it is known to have failed."""
+    def do(self, iteration: int) -> Callable[[], float]:
+        """Queue an iteration, counted from 0, and return what waits for its loss.
+
+        Raises TrainingError when an iteration before it is known to have failed.
+        """
         if iteration not in self._planned:
             self._plan(iteration)
         with dropout(Update.at(iteration, self._params), 0, self._place):
@@ -82,6 +97,7 @@ class Queued:
             else:
                 self._iterate()
         self._done += 1
+        return self.loss
 
     def loss(self) -> float:
         """Return the loss of the last iteration in nats, when the device is there.

@@ -8,9 +8,9 @@ from training_helpers import CPU, TRAIN_DATA, new_state, plain_run
 
 from gptmodel.data.batches import Splits, ids_on, training_batch
 from gptmodel.errors import TrainingError
-from gptmodel.training.iterations import _InTurn
 from gptmodel.training.queued import AHEAD, Queued
 from gptmodel.training.state import TrainingState
+from gptmodel.training.step import Update, training_step
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "adamw": {"train": {"optimizer": "adamw"}},
@@ -37,11 +37,12 @@ def weights(state: TrainingState) -> list[torch.Tensor]:
 def test_they_do_what_iterations_in_turn_do(sections: dict[str, dict[str, Any]]) -> None:
     one, other, run = new_state(**sections), new_state(**sections), plain_run(**sections)
     queue = queued(one, **sections)
-    in_turn = _InTurn(other.model.transformer.train(), other, run.data, run.params, CPU)
+    train, model, scaler = run.params.train, other.model.transformer.train(), other.scaler
     for iteration in range(AHEAD + 3):  # past what is planned at once
         queue.do(iteration)
-        in_turn.do(iteration)
-        assert queue.loss() == pytest.approx(in_turn.loss(), rel=1e-4)
+        batch = training_batch(TRAIN_DATA, train.seed, iteration, train.batch_size, model.params.block_size)
+        loss = training_step(model, other.optimizer, scaler, batch, Update.at(iteration, run.params), CPU)
+        assert queue.loss() == pytest.approx(loss, rel=1e-4)
     for weight, expected in zip(weights(one), weights(other), strict=True):
         torch.testing.assert_close(weight, expected, rtol=1e-3, atol=1e-4)
 
