@@ -200,7 +200,7 @@ class SampleParams(Section):
     stop: tuple[Text, ...] = key(
         [], 'texts that end a sample and are no part of it, such as ["\\n\\n"]; [] = none', strict=False
     )
-    past_block: PastBlock = key("crop", "a full block forgets its oldest token, or its older half, which is faster")
+    past_block: PastBlock = key("shift", "a full block forgets its oldest token, or its older half, which is faster")
     seed: int = key(1337, "seed of all random numbers", ge=0)
     on_unknown: Literal["error", "replace"] = key(
         "error", "what to do with a prompt character that the model does not know"

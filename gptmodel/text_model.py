@@ -56,7 +56,7 @@ class TextModel:
         top_k: int = 0,
         top_p: float = 1.0,
         stop: str | Sequence[str] | None = None,
-        past_block: PastBlock = "crop",
+        past_block: PastBlock = "shift",
         seed: int = 1337,
         num_samples: int = 1,
     ) -> str | list[str]:
@@ -89,7 +89,7 @@ class TextModel:
         top_k: int = 0,
         top_p: float = 1.0,
         stop: str | Sequence[str] | None = None,
-        past_block: PastBlock = "crop",
+        past_block: PastBlock = "shift",
         seed: int = 1337,
     ) -> Iterator[str]:
         """Yield the text of `generate` piece by piece, the prompt first, as the model draws it.

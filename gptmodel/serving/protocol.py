@@ -49,7 +49,7 @@ class CompletionBody(Section):
     temperature: float = Field(1.0, ge=0.0)
     top_p: float = Field(1.0, gt=0.0, le=1.0)
     top_k: int = Field(0, ge=0)
-    past_block: PastBlock = "crop"
+    past_block: PastBlock = "shift"
     n: int = Field(1, gt=0, le=16)
     stream: bool = False
     stream_options: Any = None

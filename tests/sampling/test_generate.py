@@ -49,7 +49,7 @@ def test_one_seed_gives_one_continuation() -> None:
 @pytest.mark.parametrize("T", [1, 7, 8, 9, 30])
 def test_the_likeliest_tokens_are_those_of_a_plain_loop(T: int) -> None:
     ids = batch(1, T)[0].tolist()
-    tokens = continued(torch.tensor([ids]), temperature=0.0, max_new_tokens=20)[0]
+    tokens = continued(torch.tensor([ids]), temperature=0.0, max_new_tokens=20, past_block="crop")[0]
     for _ in range(20):
         scores = MODEL.predict(torch.tensor([ids[-8:]]))[0, -1]
         ids.append(int(scores.argmax()))
@@ -58,7 +58,7 @@ def test_the_likeliest_tokens_are_those_of_a_plain_loop(T: int) -> None:
 
 def test_draws_are_those_of_a_plain_loop() -> None:
     ids, source = batch(2, 3), generator(5)
-    tokens = continued(ids, 5, temperature=0.7, top_k=4, max_new_tokens=15)
+    tokens = continued(ids, 5, temperature=0.7, top_k=4, max_new_tokens=15, past_block="crop")
     for _ in range(15):
         scores = MODEL.predict(ids[:, -8:])[:, -1] / 0.7
         least = scores.sort(dim=1, descending=True).values[:, 3:4]
@@ -82,7 +82,7 @@ def test_of_a_long_prompt_the_last_block_counts_and_no_more(monkeypatch: pytest.
         return next_logits(self, idx, cache)
 
     monkeypatch.setattr(IncrementalModel, "next_logits", spied)
-    new_ids = torch.tensor(continued(long, max_new_tokens=10))
+    new_ids = torch.tensor(continued(long, max_new_tokens=10, past_block="crop"))
     all_ids = torch.cat((long, new_ids), dim=1)
     assert len(contexts) == 10
     assert all(torch.equal(idx, all_ids[:, 12 + step : 20 + step]) for step, idx in enumerate(contexts))
