@@ -124,7 +124,7 @@ def compare(first: Group, second: Group) -> Difference:
 def by_passage(losses: NDArray[Any]) -> NDArray[np.float64]:
     """Return nats per byte of each whole passage, NaN where one was not scored: (runs, spans) -> (runs, passages)."""
     runs, spans = losses.shape
-    whole = spans // PASSAGE_SPANS
+    whole = (spans - 1) // PASSAGE_SPANS  # the last span may be short
     sums = losses[:, : whole * PASSAGE_SPANS].astype(np.float64).reshape(runs, whole, PASSAGE_SPANS).sum(axis=2)
     per_byte: NDArray[np.float64] = sums / PASSAGE_BYTES
     return per_byte

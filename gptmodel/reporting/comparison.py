@@ -28,6 +28,7 @@ from gptmodel.units import setting
 
 BITS = 1 / math.log(2)
 MOST_PASSAGES = 10
+MORE_TEXT = "hold out more text, by a smaller prepare.train_fraction, and train again"
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Pair:
         """Return what the word rests on, and how to find out more."""
         text, seed = self.difference.text, self.difference.seed
         if text is None:
-            return "to find out more, hold out more text by a smaller prepare.train_fraction, or let evaluate score all"
+            return f"to find out more, let evaluate score more (evaluate.max_tokens), or {MORE_TEXT}"
         if not self.settings:
             return "no setting differs, so this is about these two models alone"
         if list(self.settings) == [SEED]:
@@ -90,8 +91,7 @@ class Pair:
         )
         if self.difference.word != "cannot be told":
             return grounds
-        more_text = "hold out more text by a smaller prepare.train_fraction"
-        return f"{grounds}; to find out more, {more_seeds if seed.margin > text.margin else more_text}"
+        return f"{grounds}; to find out more, {more_seeds if seed.margin > text.margin else MORE_TEXT}"
 
     def values(self) -> dict[str, Any]:
         """Return plain values for JSON, in nats per byte."""

@@ -28,8 +28,8 @@ def group(*losses: NDArray[np.float64]) -> Group:
 
 
 def spans(per_byte: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Losses in nats per byte of passages, as nats of spans."""
-    return np.repeat(per_byte * SPAN_BYTES, PASSAGE_SPANS)
+    """Losses in nats per byte of passages, as nats of spans, with a last one that is short."""
+    return np.append(np.repeat(per_byte * SPAN_BYTES, PASSAGE_SPANS), 1.0)
 
 
 def wandering(random: np.random.Generator, memory: float) -> NDArray[np.float64]:
@@ -86,10 +86,17 @@ def test_too_little_text() -> None:
     assert (nothing.word, nothing.passages) == ("too little text to say", 0)
 
 
+def test_a_last_span_that_is_short_belongs_to_no_passage() -> None:
+    losses = np.full(12, 2.0 * SPAN_BYTES)
+    losses[-1] = 2.0  # of a single byte
+    (per_byte,) = passages(losses[None])
+    assert per_byte == pytest.approx([2.0, 2.0])
+
+
 def test_passages_that_one_was_not_scored_on_count_for_none() -> None:
     first, second = spans(np.ones(30)), spans(np.full(30, 2.0))
     second[5 * PASSAGE_SPANS + 1] = np.nan
-    second[-1] = 1e6  # of the last, incomplete passage
+    second[-1] = 1e6  # of the last span, which is short
     first, second = np.append(first, 0.0), np.append(second, 9.0)
     assert passages(np.array([first, second])).shape == (2, 29)
     assert compare(group(first), group(second)).passages == 29
