@@ -175,14 +175,14 @@ def _registered(client: Any, run: Any, folder: Path, name: str, alias: str) -> R
     number = _version_with(client, name, run_id, content)
     if anew := number is None:
         model = client.create_logged_model(run.info.experiment_id, name, source_run_id=run_id, params=run.data.params)
-        description = Model.load(str(folder))
+        description, source = Model.load(str(folder)), f"models:/{model.model_id}"
         description.model_id = description.model_uuid = model.model_id
-        description.artifact_path = model.artifact_location
+        description.artifact_path = source  # and no folder, which a copy or a move of the project would make wrong
         description.save(str(folder / "MLmodel"))
         client.log_model_artifacts(model.model_id, str(folder))
         client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         _show_last_metrics(client, run, model.model_id)
-        source, tags = f"models:/{model.model_id}", {CONTENT_TAG: content}
+        tags = {CONTENT_TAG: content}
         number = client.create_model_version(name, source, run_id, tags=tags, model_id=model.model_id).version
     client.set_registered_model_alias(name, alias, number)
     return Registered(name, str(number), run_id, str(run.info.run_name), former, anew)

@@ -188,10 +188,11 @@ def test_a_database_elsewhere_leaves_nothing_in_the_folder_of_the_day(
 
 @pytest.mark.thorough
 def test_a_whole_project_is_copied_and_moved_by_the_command_line(tmp_path: Path, template: Path) -> None:
-    """Copied by `cp -r`, trained in and sent; then moved by `mv`, and its models registered and found."""
+    """With a registered model; copied by `cp -r`, trained in and sent; then moved by `mv`, and all of it is found."""
     first = new_project(tmp_path / "first")
     shutil.copy(template, first.folder)
     first.succeed("train")
+    first.succeed("register")
     before = contents(first.folder)
 
     copy = Project(tmp_path / "copy")
