@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 import subprocess
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,9 @@ def test_a_survey_counts_units(path: Path, unit: Unit, mark: bytes, start: int, 
     content = mark + "é漢🙂abc".encode()
     path.write_bytes(content)
     text = survey(path, unit)
-    assert text == Text(path, unit, start, len(content), units, hashlib.sha256(content).hexdigest())
+    assert text == Text(
+        path, unit, start, len(content), units, hashlib.sha256(content).hexdigest(), zlib.crc32(content)
+    )
     assert b"".join(text.chunks()) == content[start:]
     with splits(text, 2) as (train, val):
         parts = b"".join(train), b"".join(val)
