@@ -119,6 +119,18 @@ def test_what_is_not_utf8_is_called_what_it_probably_is(path: Path, content: byt
     assert ("prepare.tokenizer to byte" in message) == ("not look like text" in said)
 
 
+def test_the_file_to_convert_is_the_one_that_fetch_took_the_text_from(tmp_path: Path) -> None:
+    source, text = tmp_path / "my text.txt", tmp_path / "project" / "data" / "input.txt"
+    text.parent.mkdir(parents=True)
+    content = "Zwölf Boxkämpfer".encode("latin-1")
+    source.write_bytes(content)
+    text.with_name("fetch.source").symlink_to("../../my text.txt")
+    command = fault(text, content).split("`")[1]
+    assert command.startswith(f"iconv -f WINDOWS-1252 -t UTF-8 '{source}' > ")
+    text.with_name("fetch.source").unlink()
+    assert f"-t UTF-8 {text} > " in fault(text, content)
+
+
 LANGUAGES = {  # encoding -> what iconv calls it, and a text
     "cp1251": ("WINDOWS-1251", "Все счастливые семьи похожи друг на друга.\n"),
     "koi8_r": ("KOI8-R", "Все счастливые семьи похожи друг на друга.\n"),
