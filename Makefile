@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 SIDE_BY_SIDE := -n logical --maxprocesses 4
 
-.PHONY: repro install dev test test-thorough test-slow lint benchmarks ui clean
+.PHONY: repro install dev test test-thorough test-services test-slow test-export lint benchmarks ui clean
 # an unpacked archive has no git, which DVC asks for unless it is told
 repro: install
 	@git rev-parse --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true
@@ -28,6 +28,10 @@ $(VENV)/.installed-dev: requirements-dev.txt requirements.txt pyproject.toml | $
 	$(call installed,requirements-dev.txt)
 	@touch $(VENV)/.installed $@
 
+$(VENV)/.installed-remote: requirements-remote.txt $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --no-compile --requirement requirements-remote.txt
+	@touch $@
+
 # pip compiles one file after the other, and would download setuptools a second time to build this project; the tests of
 # the libraries are never imported, and some of their files are templates, which nobody can compile
 define installed
@@ -42,8 +46,17 @@ test: dev
 test-thorough: dev
 	python -m pytest $(SIDE_BY_SIDE) --dist loadfile --no-loadscope-reorder -m thorough
 
+# PostgreSQL and OpenSSH are the system's; what is not there is skipped, with its name
+test-services: $(VENV)/.installed-remote
+	python -m pytest $(SIDE_BY_SIDE) --dist loadfile -m services -r s
+
 test-slow: dev
 	python -m pytest -m slow
+
+# what only exports need stays out of the install
+test-export: dev
+	python -m pip install --quiet --no-compile --requirement requirements-export.txt
+	python -m pytest -m export
 
 lint: dev
 	ruff check .

@@ -3,9 +3,9 @@
 Every switch of the model, and every other optimizer and schedule, is changed by itself from params.yaml, and trained
 with several seeds. The difference is that of the loss of the val split, every token scored once, from params.yaml with
 the same seeds: below zero the change is better. Nats are those of a byte of text. The noises are halves of 95 %
-intervals: that of the text, by passages of 1 kB, and that of the seeds, by itself. Trainings take turns: all changes
-with one seed, then all with the next. "Time" is the median of the seconds that a training takes, as a multiple of that
-of params.yaml.
+intervals: that of the text, by passages of 1 kB, and that of the seeds. A change is better or worse where the
+difference is beyond both, whose squares add up. Trainings take turns: all changes with one seed, then all with the
+next. "Time" is the median of the seconds that a training takes, as a multiple of that of params.yaml.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from benchmarks.figures.tables import table
 from gptmodel.config import Switches, TrainParams
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import PreparedData, load_prepared
-from gptmodel.evaluation.comparison import Difference, Group, Noise, compare
+from gptmodel.evaluation.comparison import Difference, Group, Noise, compare, word_for
 from gptmodel.evaluation.spans import val_losses
 from gptmodel.params_file import load_params
 
@@ -118,7 +118,6 @@ def _figures(difference: Difference) -> Results:
         "difference": difference.mean,
         "text_margin": _margin(difference.text),
         "seed_margin": _margin(difference.seed),
-        "word": difference.word,
         "passages": difference.passages,
     }
 
@@ -136,7 +135,7 @@ def markdown(results: Results) -> str:
             f"{row['difference']:+.4f}",
             _plus_or_minus(row["text_margin"]),
             _plus_or_minus(row["seed_margin"]),
-            row["word"],
+            word_for(row["difference"], row["text_margin"], row["seed_margin"]),
             f"{statistics.median(row['seconds']) / base:.2f}",
         )
         for change, row in sorted(results["changes"].items(), key=lambda item: item[1]["difference"])

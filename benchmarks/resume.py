@@ -18,14 +18,13 @@ from benchmarks.command import new_parser, progress, run
 from benchmarks.figures.results import Results
 from benchmarks.figures.tables import cell, spread, table
 from benchmarks.paths import ROOT
+from benchmarks.probes.clone import PAUSE
 from benchmarks.probes.start import run_python
 from benchmarks.texts import random_text
 from gptmodel.params_file import load_params
 from gptmodel.training.snapshot import SnapshotStore
 
 TRAIN = [sys.executable, "-m", "stages.train", "-S", "runtime.snapshot_seconds=0.000001"]
-PAUSE = 8.0
-"""Seconds for the process of a killed training that sends to MLflow to end: it would compete with the next."""
 TEXT_BYTES = 5_000_000
 LETTERS = "".join(map(chr, range(32, 110)))
 

@@ -3,9 +3,11 @@
 Tokens a second at nanoGPT's laptop sizes, with a vocabulary of 65 and temperature 0.8, for one text and for several at
 once. The plain loop, in nanoGPT's manner, gives the model the whole cropped context for each token. Up to block_size,
 gptmodel, HF transformers and litgpt keep keys and values; litgpt continues one text only. Past block_size no key or
-value can be kept, since all positions move: gptmodel saves the last block's work on all but one position, and the peers
-do not go there. The last column compares with the plain loop that continues one text past block_size, which is where
-nanoGPT spends most of a long text. The weights are a model's first ones: the time does not depend on them.
+value can be kept while each token pushes the oldest out, since all positions move: there gptmodel saves the last
+block's work on all but one position. "gptmodel, shift" is `sample.past_block: shift`, which forgets half of a full
+block at once and keeps keys and values until it is full again. The peers do not go past block_size. The last column
+compares with the plain loop that continues one text past block_size, which is where nanoGPT spends most of a long
+text. The weights are a model's first ones: the time does not depend on them.
 """
 
 import argparse
@@ -14,13 +16,15 @@ import time
 import torch
 
 from benchmarks.command import new_parser, progress, run
-from benchmarks.contestants.samplers import LAPTOP, can_continue, samplers
+from benchmarks.contestants.samplers import CROP, LAPTOP, PLAIN, SHIFT, can_continue, samplers
 from benchmarks.contestants.sizes import VOCAB
 from benchmarks.figures.results import Results
 from benchmarks.figures.tables import cell, conditions, ratios, spread, table
 from benchmarks.paths import ROOT
 from gptmodel.compute.place import Place
 from gptmodel.params_file import load_params
+
+OURS = (CROP, SHIFT)
 
 
 def options() -> argparse.ArgumentParser:
@@ -29,7 +33,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 64], help="texts that are continued together")
-    parser.add_argument("--past", type=int, default=32, help="new tokens of the comparison past block_size")
+    parser.add_argument("--past", type=int, default=LAPTOP.block_size, help="new tokens past block_size")
     parser.add_argument("--cpu-time", action="store_true", help="seconds of CPU: for one thread on a shared machine")
     return parser
 
@@ -55,7 +59,7 @@ def measure(arguments: argparse.Namespace) -> Results:
                 started = clock()
                 drawn[name] = continues[name](idx, tokens)
                 values.append(streams * tokens / (clock() - started))
-            differ[case] += int((drawn["plain loop"] != drawn["gptmodel"]).sum())
+            differ[case] += int((drawn[PLAIN] != drawn[CROP]).sum())
     one = min(range(len(cases)), key=lambda case: (cases[case][0], -cases[case][1]))
     return {
         "threads": arguments.threads,
@@ -66,8 +70,14 @@ def measure(arguments: argparse.Namespace) -> Results:
                 **dict(zip(("streams", "prompt_tokens", "new_tokens"), case, strict=True)),
                 "tokens_that_differ": different,
                 "tokens_per_second": {name: spread(values) for name, values in rate.items()},
-                "ratio": {name: ratios(rate["gptmodel"], values) for name, values in rate.items()},
-                "ratio_to_one": ratios(rate["gptmodel"], rates[one]["plain loop"]),
+                "ratio": {
+                    mine: {
+                        name: ratios(rate[mine], values) for name, values in rate.items() if name not in (mine, SHIFT)
+                    }
+                    for mine in OURS
+                    if mine in rate
+                },
+                "ratio_to_one": {mine: ratios(rate[mine], rates[one][PLAIN]) for mine in OURS if mine in rate},
             }
             for case, different, rate in zip(cases, differ, rates, strict=True)
         ],
@@ -80,15 +90,20 @@ def markdown(results: Results) -> str:
     for case in results["cases"]:
         where = "past block_size" if case["prompt_tokens"] > 1 else "up to block_size"
         for name, rate in case["tokens_per_second"].items():
-            speed_up = "" if name == "gptmodel" else cell(case["ratio"][name], 2)
-            over_one = cell(case["ratio_to_one"], 2) if name == "gptmodel" else ""
-            rows.append((f"{case['streams']} at once, {where}", name, cell(rate, 0), speed_up, over_one))
+            speed_ups = [_cell(case["ratio"].get(mine, {}), name) for mine in OURS]
+            over_one = _cell(case["ratio_to_one"], name)
+            rows.append((f"{case['streams']} at once, {where}", name, cell(rate, 0), *speed_ups, over_one))
     different = sum(case["tokens_that_differ"] for case in results["cases"])
-    head = ("texts", "", "tokens/s", "speed-up of gptmodel", "speed-up over one text past block_size")
+    speed_ups = [f"speed-up of {mine}" for mine in OURS]
+    head = ("texts", "", "tokens/s", *speed_ups, "speed-up over one text past block_size")
     return (
         f"{conditions(results)} {different} tokens of gptmodel differ from those of the plain loop.\n\n"
         f"{table(head, rows)}"
     )
+
+
+def _cell(figures: Results, name: str) -> str:
+    return cell(figures[name], 2) if name in figures else ""
 
 
 if __name__ == "__main__":

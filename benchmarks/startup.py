@@ -6,31 +6,26 @@ count: it compiles and reads files.
 """
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from benchmarks.command import new_parser, progress, run
 from benchmarks.contestants.loops import contestants
 from benchmarks.figures.results import Results
 from benchmarks.figures.tables import cell, conditions, spread, table
 from benchmarks.paths import ROOT
-from benchmarks.probes.start import run_python
+from benchmarks.probes.clone import PAUSE, clone, run_as_user
 from benchmarks.texts import LETTERS
 
-PAUSE = 8.0
-"""Seconds for the process that sends a finished training to MLflow to end: it would compete with the next."""
 TEXT = f"{LETTERS}\n" * 2000
-SHORT: dict[str, dict[str, Any]] = {
-    "fetch": {"source": "own"},
-    "model": {"n_layer": 1},
-    "train": {"max_iters": 1, "eval_interval": 1, "eval_iters": 1},
-    "sample": {"max_new_tokens": 1, "num_samples": 1},
-}
+SHORT = [
+    "model.n_layer=1",
+    *("train.max_iters=1", "train.eval_interval=1", "train.eval_iters=1"),
+    *("sample.max_new_tokens=1", "sample.num_samples=1"),
+]
 TRAIN = ("-m", "stages.train", "--out", "try")
 COMMANDS = {
     "`python -m stages.train --help`": ("-m", "stages.train", "--help"),
@@ -50,23 +45,15 @@ def options() -> argparse.ArgumentParser:
 
 
 def command(folder: Path, *words: str) -> float:
-    """Run Python in a folder as a user does who activated its environment; return the seconds it took."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    """Run Python in a folder; return the seconds it took."""
     started = time.perf_counter()
-    run_python(folder, *words, PATH=path, DVC_NO_ANALYTICS="1")
+    run_as_user(folder, *words)
     return time.perf_counter() - started
 
 
 def project(folder: Path) -> None:
     """Clone the project and run its pipeline on a small text."""
-    import yaml
-
-    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
-    values: dict[str, dict[str, Any]] = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
-    for section, changes in SHORT.items():
-        values[section].update(changes)
-    (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
-    (folder / "data" / "input.txt").write_text(TEXT, encoding="ascii")
+    clone(folder, SHORT, TEXT.encode())
     command(folder, "-m", "dvc", "repro")
     time.sleep(PAUSE)
 

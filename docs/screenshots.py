@@ -1,7 +1,7 @@
 """Makes the pictures of the playground and of MLflow: `python docs/screenshots.py [playground] [mlflow]`.
 
-Run it after `dvc repro` at the default settings. The playground shows models/model.pth; MLflow shows some short
-trainings on data/prepared, made in a temporary project, which takes three minutes. It needs Chromium and
+Run it after `dvc repro` at the default settings. The playground shows models/model.pth; MLflow shows ten short
+trainings on data/prepared, made in a temporary project, which takes five minutes. It needs Chromium and
 requirements-dev.txt; the letters are the machine's own (those of fonts-noto-core in the committed pictures).
 """
 
@@ -44,6 +44,10 @@ EXPERIMENTS: list[dict[str, dict[str, Any]]] = [
     {"train": {"learning_rate": 0.003}},
     {"model": {"position": "rotary"}, "train": {"learning_rate": 0.003}},
     {"train": {"optimizer": "sgd", "learning_rate": 0.1}},
+    {"train": {"seed": 1}},
+    {"model": {"position": "rotary", "norm": "pre", "activation": "relu2"}, "train": {"learning_rate": 0.003}},
+    {"model": {"dropout": 0.2}},
+    {"model": {"n_embd": 64}, "train": {"batch_size": 16}},
 ]
 """What the trainings that MLflow shows change in the settings."""
 
@@ -133,7 +137,7 @@ def mlflow(browser: Browser) -> None:
     """Write docs/mlflow-runs.png, -charts.png, -run.png and -compare.png."""
     with tempfile.TemporaryDirectory() as name:
         train_all(Path(name))
-        with server(Path(name), "ui") as line, opened(browser, line.split()[1], 1400, 580) as page:
+        with server(Path(name), "ui") as line, opened(browser, line.split()[1], 1400, 700) as page:
             page.wait_for_selector(".ag-row[row-index='0'] a")
             take(page, "mlflow-runs.png")
             runs = page.url
@@ -145,7 +149,7 @@ def mlflow(browser: Browser) -> None:
 
             page.goto(runs)
             page.wait_for_selector(".ag-row[row-index='0'] a")
-            for row in (0, 2):
+            for row in (0, 1):
                 page.locator(f".ag-row[row-index='{row}'] input[type=checkbox]").first.check()
             page.get_by_role("button", name="Compare").click()
             switches = page.get_by_role("switch")

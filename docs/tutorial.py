@@ -121,7 +121,7 @@ ITEMS = (
         ("TransformerModel.__init__", "TransformerModel.embed", "TransformerModel.logits"),
         "tests/nn/test_transformer.py::test_the_parts_have_the_tutorials_names",
         "`model.position: learned` adds an embedding of the position (a default here; `none` is the tutorial's); "
-        "`model.scale_embedding: false`; `model.ngram_orders`; `model.logit_softcap`.",
+        "`model.scale_embedding: false`; `model.ngram_orders`; `model.logit_softcap`; `model.decoder_bias: false`.",
     ),
     Item(
         "An iteration",

@@ -14,6 +14,7 @@ from gptmodel.section import Section, key
 
 Text = Annotated[str, Field(min_length=1)]
 Device = Literal["auto", "cpu", "cuda", "mps"]
+PastBlock = Literal["crop", "shift"]
 DEVICE_WORDS = "where to compute; auto = cuda if there is one, else cpu"
 SETTINGS_OF = {"sgd": (), "adamw": ("beta1", "beta2"), "muon": ("beta1", "beta2", "muon_lr", "muon_momentum")}
 
@@ -21,9 +22,10 @@ SETTINGS_OF = {"sgd": (), "adamw": ("beta1", "beta2"), "muon": ("beta1", "beta2"
 class PrepareParams(Section):
     """How the text becomes token ids."""
 
-    tokenizer: Literal["char", "byte"] = key(
-        "char", "what a token is: a distinct character of the text, or one of the 256 bytes"
+    tokenizer: Literal["char", "byte", "bpe", "gpt2"] = key(
+        "char", "tokens are characters, bytes, learnt words and parts, or GPT-2's"
     )
+    vocab_size: int | None = key(None, "size of a bpe vocabulary; 4096 is usual; null for others", ge=257, le=2**16)
     train_fraction: float = key(
         0.9, "share of the text to train on, counted from its start; the rest validates", gt=0.0, lt=1.0
     )
@@ -41,6 +43,15 @@ class PrepareParams(Section):
             raise ValueError(f"prepare.test_fraction = {self.test_fraction}: {nothing_left}; lower one of them")
         if self.val_source is not None and "://" in self.val_source:
             raise ValueError("prepare.val_source: has to be a path; put that text into a file, and name the file")
+        return self
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.tokenizer == "bpe" and self.vocab_size is None:
+            raise ValueError("prepare.vocab_size is null: tokenizer bpe needs it; usual is -S prepare.vocab_size=4096")
+        if self.tokenizer != "bpe" and self.vocab_size is not None:
+            text = f"prepare.vocab_size = {self.vocab_size}: is for prepare.tokenizer = bpe, not {self.tokenizer}"
+            raise ValueError(f"{text}; set it to null")
         return self
 
 
@@ -65,6 +76,7 @@ class Switches(Section):
     zero_init: bool = key(False, "start each block as the identity")
     logit_softcap: float = key(0.0, "limit logits smoothly to this size; 15 is usual, 0 = off", ge=0.0)
     scale_embedding: bool = key(True, "multiply the token embedding by sqrt(n_embd)")
+    decoder_bias: bool = key(True, "add a bias to the logits; false can be exported more widely (docs/EXPORT.md)")
     ngram_orders: tuple[int, ...] = key(
         [], "lengths of the n-grams with hashed input embeddings, such as [2, 3]; [] = none", strict=False
     )
@@ -131,7 +143,10 @@ class TrainParams(Section):
     seed: int = key(1337, "seed of all random numbers", ge=0)
     threads: int = key(1, "CPU threads that share a batch; another number gives other bytes", gt=0, le=1024)
     device: Device = key("auto", DEVICE_WORDS)
-    compile: bool = key(False, "compile the model; needs a C++ compiler, and half a minute the first time")
+    deterministic: bool = key(True, "the same bytes each time on a GPU too; false is faster for long blocks")
+    compile: bool = key(
+        False, "compile the model; needs a C++ compiler or, on cuda, Triton, and half a minute the first time"
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = key(
         "auto", "arithmetic of the forward pass; auto = 16 bits on cuda"
     )
@@ -185,6 +200,7 @@ class SampleParams(Section):
     stop: tuple[Text, ...] = key(
         [], 'texts that end a sample and are no part of it, such as ["\\n\\n"]; [] = none', strict=False
     )
+    past_block: PastBlock = key("crop", "a full block forgets its oldest token, or its older half, which is faster")
     seed: int = key(1337, "seed of all random numbers", ge=0)
     on_unknown: Literal["error", "replace"] = key(
         "error", "what to do with a prompt character that the model does not know"

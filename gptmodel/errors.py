@@ -21,6 +21,10 @@ class TrainingError(GptModelError):
     """Training cannot go on, by the numbers and not by a fault of the code."""
 
 
+class ExportError(GptModelError):
+    """A model cannot be written in the form of another program, or does not compute the same there."""
+
+
 class CompileError(TrainingError):
     """The model does not compile, although a compiler was found."""
 
@@ -44,3 +48,17 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     text, names = str(error).lower(), {kind.__name__ for kind in type(error).__mro__}
     by_library = "allocate memory" in text or "failed to map segment" in text
     return by_library or bool(names & {"MemoryError", "OutOfMemoryError"}) or is_out_of_memory(error.__context__)
+
+
+REMOTE_LIBRARIES = {"s3fs", "aiobotocore", "boto3", "botocore", "psycopg"}
+"""What only stores elsewhere need, and requirements-remote.txt brings."""
+
+
+def missing_library(error: BaseException) -> str | None:
+    """Say what to install where an error comes from the lack of such a library; None for any other error."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ModuleNotFoundError) and cause.name in REMOTE_LIBRARIES:
+            return f"{cause.name} is not installed: `pip install -r requirements-remote.txt`"
+        cause = cause.__cause__ or cause.__context__
+    return None

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -34,6 +35,26 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
+        raise
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Make a folder that takes its place at `path` only when the block ends without an error.
+
+    Until then it is beside the first folder above `path` that is to be made, if any. What is at `path` has to be an
+    empty folder, or nothing.
+    """
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    temporary = Path(tempfile.mkdtemp(dir=above, prefix=f".{path.name}.", suffix=".tmp"))
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.replace(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
     _sync_folder(path.parent)
 

@@ -120,7 +120,7 @@ PRESETS = {
     "laptop": LAPTOP,
     "best": Preset(
         "Four layers of 192 with Muon, dropout, tables of n-grams and counts mixed into predictions. Reaches the "
-        "lowest loss within an hour on two cores (docs/LOG.md).",
+        "lowest loss, in a quarter of an hour on two cores (docs/LOG.md).",
         parameters=78_501_006,
         megabytes=352,
         model={**LAPTOP.model, "block_size": 256, "n_embd": 192, "n_head": 6, "n_layer": 4, "dropout": 0.1},

@@ -15,8 +15,9 @@ from torch import Tensor
 from gptmodel.errors import DataError
 from gptmodel.language_model import LanguageModel
 
-TOKENS_AT_ONCE = 1024
-"""Tokens in a forward pass: few, for a server does something else in between. Fixed, as the last bits depend on it."""
+TOKENS_AT_ONCE, LOGITS_AT_ONCE = 1024, 1 << 20
+"""Tokens in a forward pass: few, for a server does something else in between, and fewer for a vocabulary of more than
+1024. A function of the vocabulary alone, as the last bits depend on it."""
 
 
 class Scored(NamedTuple):
@@ -44,7 +45,7 @@ def score_tokens(model: LanguageModel, ids: Sequence[int]) -> Iterator[Scored]:
     logits = model.predict(idx[None, :first])[0]  # (T, V)
     yield Scored(idx[1 : first + 1], torch.log_softmax(logits, -1))
     ends = list(range(block_size + step, count + 1, step))  # of contexts that add `step` tokens each
-    at_once = max(1, TOKENS_AT_ONCE // block_size)
+    at_once = max(1, min(TOKENS_AT_ONCE, LOGITS_AT_ONCE // model.tokenizer.vocab_size) // block_size)
     for begin in range(0, len(ends), at_once):
         rows = ends[begin : begin + at_once]
         contexts = torch.stack([idx[end - block_size : end] for end in rows])  # (B, T)

@@ -9,8 +9,8 @@ from typing import Any
 
 from gptmodel.text_model import TextModel, load
 
-LIBRARIES = ("numpy", "pydantic", "torch")
-"""What has to be installed where a model is loaded."""
+LIBRARIES = ("numpy", "pydantic", "tiktoken", "torch")
+"""What has to be installed where a model is loaded; tiktoken for tokens that are words."""
 SETTINGS: dict[str, Any] = {
     name: default for name, default in (TextModel.generate.__kwdefaults__ or {}).items() if name != "num_samples"
 } | {"stop": []}

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from gptmodel.checkpoint.model_file import load_model
 from gptmodel.compute.place import Place, pick_device
-from gptmodel.config import Device, ModelParams, SampleParams
+from gptmodel.config import Device, ModelParams, PastBlock, SampleParams
 from gptmodel.errors import ConfigError
 from gptmodel.language_model import LanguageModel
 from gptmodel.nn.transformer import TransformerModel
@@ -56,6 +56,7 @@ class TextModel:
         top_k: int = 0,
         top_p: float = 1.0,
         stop: str | Sequence[str] | None = None,
+        past_block: PastBlock = "crop",
         seed: int = 1337,
         num_samples: int = 1,
     ) -> str | list[str]:
@@ -72,13 +73,14 @@ class TextModel:
             top_k=top_k,
             top_p=top_p,
             stop=stop,
+            past_block=past_block,
             seed=seed,
             num_samples=num_samples,
         )
         texts = ["".join(pieces) for pieces in zip(*self._pieces(params), strict=True)]
         return texts[0] if num_samples == 1 else texts
 
-    def stream(
+    def stream(  # noqa: PLR0913  # what a user can say about a text
         self,
         prompt: str | None = None,
         *,
@@ -87,6 +89,7 @@ class TextModel:
         top_k: int = 0,
         top_p: float = 1.0,
         stop: str | Sequence[str] | None = None,
+        past_block: PastBlock = "crop",
         seed: int = 1337,
     ) -> Iterator[str]:
         """Yield the text of `generate` piece by piece, the prompt first, as the model draws it.
@@ -100,6 +103,7 @@ class TextModel:
             top_k=top_k,
             top_p=top_p,
             stop=stop,
+            past_block=past_block,
             seed=seed,
             num_samples=1,
         )

@@ -11,6 +11,7 @@ from stages import (
     compare,
     doctor,
     evaluate,
+    export,
     fetch,
     plan,
     prepare,
@@ -29,9 +30,10 @@ from stages.command import main, new_app, say
 app = new_app(help="Train, evaluate and sample a GPT on your own text. `dvc repro` runs all stages.")
 for stage in (fetch, prepare, baselines, train, evaluate, sample, report, plan):  # as they are by themselves
     app.registered_commands += stage.app.registered_commands
-for command in (serve.serve, compare.compare, register.register, preset.preset, ui.ui, sync.sync, verify.verify):
+for command in (serve.serve, compare.compare, export.export, register.register, preset.preset, ui.ui, sync.sync):
     app.command()(command)
-app.command()(doctor.doctor)
+for command in (verify.verify, doctor.doctor):
+    app.command()(command)
 
 
 def _say_version(wanted: bool) -> None:

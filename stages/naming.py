@@ -18,7 +18,7 @@ MOST_CHANGES, MOST_CHARACTERS = 4, 60
 
 
 def name_by_changes(folder: Path, params: "Params") -> str | None:
-    """Return "position=rotary seed=2" where these settings differ from the committed ones; else the short commit.
+    """Return "position=rotary seed=2" where these settings differ from the committed ones; else "commit" and which.
 
     Of a DVC experiment, its baseline counts. None where git or the commit's params.yaml cannot tell.
     """
@@ -35,7 +35,7 @@ def name_by_changes(folder: Path, params: "Params") -> str | None:
         if _committed(committed, section).get(key, value) != value
     ]
     if not changes:
-        return short
+        return f"commit {short}"
     counted = f"{len(changes)} changes: " if len(changes) > MOST_CHANGES else ""
     name = counted + " ".join(changes)
     return name if len(name) <= MOST_CHARACTERS else f"{name[: MOST_CHARACTERS - 3]}..."

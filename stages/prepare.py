@@ -23,11 +23,13 @@ def prepare(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = 
     report = prepare_text(text, layout.prepared, params, project_root())
     inputs.check()
     write_json(layout.metrics("prepare"), report.metrics())
+    is_less = params.vocab_size is not None and report.vocab_size < params.vocab_size
+    less = f" of {params.vocab_size}, since no pair is left to be joined" if is_less else ""
     mark = "; its byte order mark is left out" if report.mark_left_out else ""
     test = f", {report.test_tokens:,} test tokens" if report.test_tokens else ""
     tell(
         f"{layout.prepared}: {report.train_tokens:,} train and {report.val_tokens:,} val tokens{test} "
-        f"({report.tokenizer}, vocab_size {report.vocab_size}) from {report.bytes:,} bytes of {text} "
+        f"({report.tokenizer}, vocab_size {report.vocab_size}{less}) from {report.bytes:,} bytes of {text} "
         f"(sha256 {report.text_sha256[:12]}){mark}"
     )
 

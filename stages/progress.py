@@ -70,12 +70,12 @@ class Reporter:
         elapsed = time.perf_counter() - self.started
         return (self.iteration - self.first_iteration) * self.batch_tokens / max(elapsed, 1e-9)
 
-    def on_iteration(self, iteration: int, loss: float) -> None:
+    def on_iteration(self, iteration: int, loss: "Callable[[], float]") -> None:
         """Move the bar."""
         self.iteration = iteration
         if self.bar is not None:
             speed = f"{self.speed():,.0f} tokens/s"
-            self.bar.update(self.task, completed=iteration, losses=self.losses or f"batch {loss:.3f}", speed=speed)
+            self.bar.update(self.task, completed=iteration, losses=self.losses or f"batch {loss():.3f}", speed=speed)
 
     def on_warning(self, line: str) -> None:
         """Show a warning."""

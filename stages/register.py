@@ -29,6 +29,9 @@ def register(name: NameOption = "gptmodel", alias: AliasOption = "champion", run
     served = Served(served_model.__name__, served_model.SETTINGS, served_model.LIBRARIES)
     entry = register(root, run_id, served, name, alias)
     moved = f", which was version {entry.former}" if entry.former not in (None, entry.version) else ""
-    say(f"{name} version {entry.version} is run {entry.run_name} ({run_id}); alias {alias}{moved}")
-    store = "" if "MLFLOW_TRACKING_URI" in os.environ else f"mlflow.set_tracking_uri({store_address(root)!r}); "
-    say(f'import mlflow; {store}model = mlflow.pyfunc.load_model("models:/{name}@{alias}")')
+    is_run = "is" if entry.anew else "is already"
+    say(f"{name} version {entry.version} {is_run} run {entry.run_name} ({run_id}); alias {alias}{moved}")
+    say("import mlflow")
+    if "MLFLOW_TRACKING_URI" not in os.environ:
+        say(f"mlflow.set_tracking_uri({store_address(root)!r})")
+    say(f'model = mlflow.pyfunc.load_model("models:/{name}@{alias}")')

@@ -7,8 +7,10 @@ from stages.command import main, new_app, tell
 from stages.options import PARAMS_FILE, OutOption, ParamsOption, SettingsOption, is_trial, read_params, showing
 
 app = new_app()
-NEXT = """next: `gptmodel sample "some text"` asks the model, `gptmodel serve` opens it in the browser, `gptmodel ui`
-shows the runs, and `dvc exp run -S model.position=rotary` changes one thing (README.md has more)"""
+NEXT = (
+    'next: `gptmodel sample "some text"` asks the model, `gptmodel serve` opens it in the browser, `gptmodel ui` shows '
+    "the runs, and `dvc exp run -S model.position=rotary` changes one thing (README.md has more)"
+)
 
 
 @app.command(cls=showing())

@@ -11,7 +11,11 @@ from typing import Any, TextIO
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Characters that make a terminal do something, but for tab and newline; an escape sequence begins with one."""
 LEAST_COLUMNS = 20
-"""A terminal that says it has fewer does not know."""
+"""A terminal that says it has fewer does not know; and prose needs as many."""
+GAP = re.compile(r"\s{2,}(?=\S)")
+"""What stands between the cells of a table."""
+COMMAND = re.compile(r"`[^`]*`")
+UNBROKEN = "\0"  # a space that no line breaks at
 
 
 class Outlet(io.RawIOBase):
@@ -98,7 +102,23 @@ def _columns(stream: TextIO) -> int:
 def _wrapped(text: str, columns: int) -> str:
     if columns < LEAST_COLUMNS:
         return text
-    wrapper = textwrap.TextWrapper(
-        columns, break_long_words=False, break_on_hyphens=False, replace_whitespace=False, expand_tabs=False
+    return "\n".join(line if len(line) <= columns else _broken(line, columns) for line in text.split("\n"))
+
+
+def _broken(line: str, columns: int) -> str:
+    """Break a line between words; a row of a table goes on below its last cell, if there is room.
+
+    Commands in backticks stay whole, so that they can be copied.
+    """
+    last_cell = max((gap.end() for gap in GAP.finditer(line)), default=0)
+    indent = last_cell if last_cell + LEAST_COLUMNS <= columns else 0
+    lines = textwrap.fill(
+        COMMAND.sub(lambda command: command[0].replace(" ", UNBROKEN), line),
+        columns,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+        replace_whitespace=False,
+        expand_tabs=False,
     )
-    return "\n".join(line if len(line) <= columns else wrapper.fill(line) for line in text.split("\n"))
+    return lines.replace(UNBROKEN, " ")

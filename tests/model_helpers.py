@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gptmodel.config import SECTIONS, TUTORIAL, ModelParams, Params, PrepareParams, SampleParams, Switches, TrainParams
+from gptmodel.config import SECTIONS, TUTORIAL, ModelParams, Params, SampleParams, Switches, TrainParams
 from gptmodel.kneser_ney import KneserNey
 from gptmodel.language_model import LanguageModel
 from gptmodel.nn.transformer import TransformerModel, build_model
@@ -62,11 +62,6 @@ def small_params(**sections: dict[str, Any]) -> Params:
     return Params.model_validate(
         {name: field.annotation.model_validate(values[name]) for name, field in Params.model_fields.items()}  # type: ignore[union-attr]
     )
-
-
-def prepare_params(tokenizer: str = "char", train_fraction: float = 0.9, **more: Any) -> PrepareParams:
-    """Return the defaults of the section prepare, but for these."""
-    return small_params(prepare={"tokenizer": tokenizer, "train_fraction": train_fraction, **more}).prepare
 
 
 def model_params(**changes: Any) -> ModelParams:

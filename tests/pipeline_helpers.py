@@ -88,6 +88,19 @@ class Project:
         result = self.run("dvc", *arguments, status=status)
         return result.stdout + result.stderr
 
+    def start_queue(self, jobs: int = 1) -> None:
+        """Start DVC's queue. Its workers go on by themselves, and until they end they hold open what it prints to."""
+        subprocess.run(
+            ["dvc", "queue", "start", "--jobs", str(jobs)],
+            cwd=self.root,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=SECONDS,
+            check=True,
+        )
+
     def stage(self, name: str, *arguments: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:
         """Run one stage by itself."""
         return self.run("python", "-m", f"stages.{name}", *arguments, status=status)

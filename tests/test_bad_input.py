@@ -15,8 +15,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +192,7 @@ class Case:
     fragment: str
     broken: Break = nothing
     arguments: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 OTHER_CHARACTERS = json.dumps(CharTokenizer("".join(map(chr, range(97, 97 + len(set(TEXT)))))).to_json())
@@ -384,11 +385,82 @@ TEXTS |= {
     "text a pipe": Case("prepare", "data/input.txt: ", pipe(T)),
 }
 
+WORDS = {"tokenizer": "bpe", "vocab_size": 300}
+BPE = ("-S", "prepare.tokenizer=bpe", "-S", "prepare.vocab_size=300")
+
+
+def of_words(*tokens: str, kind: str = "bpe") -> Break:
+    """Put a tokenizer of these tokens there."""
+    return put(TOKENIZER, json.dumps({"kind": kind, "tokens": tokens}).encode())
+
+
+VOCABULARIES = {
+    "bpe without its size": Case(
+        "prepare",
+        "prepare.vocab_size is null: tokenizer bpe needs it; usual is -S prepare.vocab_size=4096",
+        params(prepare={"tokenizer": "bpe"}),
+    ),
+    "a size for characters": Case(
+        "prepare",
+        "prepare.vocab_size = 4096: is for prepare.tokenizer = bpe, not char; set it to null",
+        params(prepare={"vocab_size": 4096}),
+    ),
+    "a size for gpt2": Case(
+        "prepare",
+        "is for prepare.tokenizer = bpe, not gpt2",
+        params(prepare={"tokenizer": "gpt2", "vocab_size": 50257}),
+    ),
+    "a vocabulary of bytes alone": Case(
+        "prepare", "prepare.vocab_size = 256: has to be at least 257", params(prepare=WORDS | {"vocab_size": 256})
+    ),
+    "a vocabulary too large": Case(
+        "prepare", "prepare.vocab_size = 65537: has to be at most 65536", params(prepare=WORDS | {"vocab_size": 65537})
+    ),
+    "a size in words": Case(
+        "prepare", "prepare.vocab_size = '4k': has to be a whole number", params(prepare=WORDS | {"vocab_size": "4k"})
+    ),
+    "a tokenizer that is none": Case(
+        "prepare",
+        "prepare.tokenizer = 'BPE': has to be 'char', 'byte', 'bpe' or 'gpt2'",
+        params(prepare={"tokenizer": "BPE"}),
+    ),
+    "bpe of a text not UTF-8": Case("prepare", "not UTF-8 at byte 3", put(T, b"abc\xff" * 99), BPE),
+    "bpe of a short text": Case("prepare", "2 tokens leave 1 to train and 1 to validate", put(T, b"abcdefghi "), BPE),
+    "tokens that are no list": Case(
+        "train", "the fields of the bpe tokenizer are wrong", put(TOKENIZER, b'{"kind": "bpe", "tokens": {}}')
+    ),
+    "a token twice": Case("train", "its token 257 comes twice, or is not made of two before it", of_words("ab", "ab")),
+    "a token made of none": Case("train", "its token 256 comes twice, or is not made of two", of_words("abc")),
+    "tokens that double": Case("train", "its token 264 comes", of_words(*("a" * 2**n for n in range(1, 20)))),
+    "a token of half a character": Case("train", "its token 256 comes twice, or", of_words("\ud800a")),
+    "gpt2 with other tokens": Case(
+        "train", "its tokens are not those of GPT-2; run `gptmodel", of_words("ab", kind="gpt2")
+    ),
+    "more tokens than there are": Case(
+        "train", "the fields of the bpe tokenizer are wrong", of_words(*("ab" for _ in range(65_281)))
+    ),
+    "n-grams too long for a vocabulary": Case(
+        "train",
+        "model.kneser_ney = 9: can be at most 7 with a vocabulary of 280",
+        prepared_anew(TEXT * 9, *BPE),
+        ("-S", "model.kneser_ney=9", "-S", "model.kneser_ney_share=0.3"),
+    ),
+    "a block longer than the tokens": Case(
+        "train",
+        "tokens, but model.block_size = 400 needs 401; use a smaller model.block_size",
+        prepared_anew(TEXT, *BPE),
+        ("-S", "model.block_size=400"),
+    ),
+    "a model of characters for words": Case(
+        "evaluate", "the model was trained with another tokenizer than the one in", prepared_anew(TEXT, *BPE)
+    ),
+}
+
 PREPARED = {
     "no tokenizer": Case("train", "tokenizer.json: no such file; run `dvc repro prepare` first", gone(TOKENIZER)),
     "tokenizer not JSON": Case("train", "tokenizer.json is not JSON", put(TOKENIZER, b"{")),
     "tokenizer of another kind": Case(
-        "train", "the tokenizer's kind has to be char or byte", put(TOKENIZER, b'{"kind": "bpe"}')
+        "train", "the tokenizer's kind has to be one of char, byte, bpe, gpt2", put(TOKENIZER, b'{"kind": "x"}')
     ),
     "tokenizer unsorted": Case(
         "train", "the characters are not sorted and distinct", put(TOKENIZER, b'{"kind": "char", "characters": "ba"}')
@@ -510,7 +582,9 @@ PROMPTS = {
 }
 
 FETCHES = {
-    "own without a text": Case("fetch", "data/input.txt: no such file; put your text there", gone(T)),
+    "own without a text": Case(
+        "fetch", "data/input.txt: no such file, and fetch.source is own; put your text there", gone(T)
+    ),
     "a path that is missing": Case(
         "fetch", "none.txt: cannot be read: No such file", gone(T), ("-S", "fetch.source=none.txt")
     ),
@@ -718,6 +792,71 @@ SPLITS = {
     ),
 }
 
+OWN_LOCK = """schema: '2.0'
+stages:
+  fetch:
+    cmd: python -m stages.fetch
+    params:
+      params.yaml:
+        fetch: {source: own}
+    outs:
+    - {path: data/input.txt, hash: md5, md5: 0123456789abcdef0123456789abcdef, size: 5}
+"""
+BUCKET = ("-S", "fetch.source=s3://bucket/text.txt")
+NO_S3 = {
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+    "AWS_ACCESS_KEY_ID": "a",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+    "AWS_MAX_ATTEMPTS": "1",
+}
+
+
+def tracked_at(uri: str, fragment: str) -> Case:
+    """A command that needs the MLflow store, with an address of it that can be none."""
+    return Case("ui", fragment, environment={"MLFLOW_TRACKING_URI": uri})
+
+
+ELSEWHERE = {
+    "a clone without the text of one's own": Case(
+        "fetch",
+        "`dvc repro --allow-missing` goes on without it; or put the text there that has the sha256 ",
+        both(gone(T), put("dvc.lock", OWN_LOCK.encode())),
+    ),
+    "a clone without that text, before a pull": Case(
+        "fetch",
+        "that has the md5 0123456789abcdef0123456789abcdef (its sha256 comes with `dvc pull`)",
+        both(gone(T), put("dvc.lock", OWN_LOCK.encode()), gone("metrics/prepare.json")),
+    ),
+    "a clone without that text, with a damaged lock": Case(
+        "fetch", "put your text there, or change fetch.source", both(gone(T), put("dvc.lock", b"stages: ["))
+    ),
+    "an S3 address without sha256": Case("fetch", "fetch.sha256 is null: a URL needs the sha256", gone(T), BUCKET),
+    "an S3 server that is not there": Case(  # without s3fs it says what to install
+        "fetch",
+        "s3://bucket/text.txt: cannot be fetched: ",
+        gone(T),
+        (*BUCKET, "-S", "fetch.sha256=" + "a" * 64),
+        NO_S3,
+    ),
+    "MLflow's address a server": tracked_at(
+        "http://u:secret@127.0.0.1:9", "names a server that is already running: open http://127.0.0.1:9"
+    ),
+    "MLflow's address without http": tracked_at("localhost:5000", "did you mean http://localhost:5000"),
+    "MLflow's address a number without http": tracked_at("127.0.0.1:5000", "did you mean http://127.0.0.1:5000"),
+    "MLflow's address with a slip": tracked_at("htp://127.0.0.1:5000", "htp:// is no kind of store"),
+    "MLflow's address a bucket": tracked_at("s3://bucket/runs", "s3:// is no kind of store; it has to look like http:"),
+    "MLflow's address as others write PostgreSQL's": tracked_at(
+        "postgres://u:secret@127.0.0.1/x", "'postgres://127.0.0.1/x': postgres:// is no kind of store, postgresql:// is"
+    ),
+    "MLflow's address with two slashes": tracked_at("sqlite://mlflow.db", "has too few slashes; it has to look like"),
+    "MLflow's address with no slash": tracked_at("sqlite:mlflow.db", "sqlite:mlflow.db': has too few slashes"),
+    "MLflow's address a folder": tracked_at("mlruns", "names a folder, where MLflow keeps no more runs"),
+    "MLflow's address a folder's address": tracked_at("file:///tmp/mlruns", "names a folder"),
+    "MLflow's address without a host": tracked_at("http://", "has no host, or a port that is none"),
+    "MLflow's address with a port too high": tracked_at("http://127.0.0.1:99999", "or a port that is none"),
+    "MLflow's address with a space": tracked_at("http://127.0.0.1:5000 ", "'http://127.0.0.1:5000 ': has no host, or"),
+}
+
 DAMAGE = {
     "token file a pipe": Case("train", "train.bin: ", pipe(TOKENS)),
     "token file a loop of links": Case("train", "train.bin: ", link(TOKENS, "train.bin")),
@@ -770,7 +909,57 @@ LINES = {
     "out without end": Case("prepare", "File name too long; give it a shorter name", nothing, ("--out", "x" * 300)),
 }
 
-TABLE = {**PARAMS, **TEXTS, **PREPARED, **MODELS, **PROMPTS, **FETCHES, **FOLDERS, **SPLITS, **DAMAGE, **LINES}
+EXPORTS = {
+    "export without a format": Case("export", "Missing argument 'FORMAT'", nothing, ("--out", "x")),
+    "export without a folder": Case("export", "Missing option '--out'", nothing, ("onnx",)),
+    "export to an unknown format": Case(
+        "export", "pdf: no such format; there are huggingface, safetensors, onnx, gguf", nothing, ("pdf", "--out", "x")
+    ),
+    "export into a folder in use": Case(
+        "export", "--out data: is there already; name a folder that is not", nothing, ("onnx", "--out", "data")
+    ),
+    "export onto a file": Case(
+        "export", "--out params.yaml: is there already", nothing, ("onnx", "--out", "params.yaml")
+    ),
+    "export below a file": Case(
+        "export", "move away the file that stands where a folder has to be", nothing, ("gguf", "--out", "params.yaml/x")
+    ),
+    "export of no model": Case(
+        "export", "models/model.pth: no such model; train one", gone(M), ("safetensors", "--out", "x")
+    ),
+    "export of another model that is missing": Case(
+        "export", "x.pth: no such model", nothing, ("huggingface", "--model", "x.pth", "--out", "x")
+    ),
+    "export of a damaged model": Case("export", "not a model file, or damaged", cut(M, 5000), ("onnx", "--out", "x")),
+    "export of a decoder bias": Case(
+        "export",
+        "do not fit the 8 of the last norm; train with -S model.decoder_bias=false, or export onnx or safetensors",
+        nothing,
+        ("huggingface", "--out", "x/y"),
+    ),
+    "export of settings that llama.cpp has not": Case(
+        "export", "model.norm = post, model.position = learned, model.activation", nothing, ("gguf", "--out", "x")
+    ),
+    "export of a text in the weights' place": Case(
+        "export", "not a model file", put(M, TEXT.encode()), ("gguf", "--out", "x")
+    ),
+}
+
+TABLE = {
+    **PARAMS,
+    **TEXTS,
+    **VOCABULARIES,
+    **PREPARED,
+    **MODELS,
+    **PROMPTS,
+    **FETCHES,
+    **FOLDERS,
+    **SPLITS,
+    **ELSEWHERE,
+    **DAMAGE,
+    **LINES,
+    **EXPORTS,
+}
 
 
 @pytest.fixture
@@ -784,10 +973,9 @@ def copy(project: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 def test_the_table_is_long() -> None:
-    assert len(TABLE) == sum(
-        map(len, (PARAMS, TEXTS, PREPARED, MODELS, PROMPTS, FETCHES, FOLDERS, SPLITS, DAMAGE, LINES))
-    )
-    assert len(TABLE) >= 171
+    parts = (PARAMS, TEXTS, VOCABULARIES, PREPARED, MODELS, PROMPTS, FETCHES, FOLDERS, SPLITS, ELSEWHERE, DAMAGE, LINES)
+    assert len(TABLE) == sum(map(len, (*parts, EXPORTS)))
+    assert len(TABLE) >= 240
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -799,6 +987,8 @@ def test_bad_input_is_one_line_and_nothing_is_lost(
     capfd.readouterr()
     before = tree(copy)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    for variable, value in case.environment.items():
+        monkeypatch.setenv(variable, value)
     status = run(copy, *filter(None, [case.command]), *case.arguments)
     out, err = capfd.readouterr()
     last = err.splitlines()[-1]
@@ -807,6 +997,7 @@ def test_bad_input_is_one_line_and_nothing_is_lost(
     assert case.fragment in last
     assert err.count("error: ") == 1
     assert "Traceback" not in out + err
+    assert "secret" not in out + err
     assert name == "a folder where the sample goes" or not out  # that one shows what it drew before it stores it
     assert tree(copy) == before
 

@@ -26,7 +26,7 @@ from gptmodel.tokenizers.char import CharTokenizer
 LETTERS = CharTokenizer("abcdefghij\n")
 SETTINGS: list[dict[str, Any]] = [
     {"num_samples": 1, "max_new_tokens": 30},
-    {"num_samples": 3, "max_new_tokens": 20, "temperature": 1.3, "top_k": 5, "top_p": 0.9, "seed": 4},
+    {"num_samples": 3, "max_new_tokens": 20, "temperature": 1.3, "top_k": 5, "past_block": "shift", "seed": 4},
     {"num_samples": 3, "max_new_tokens": 40, "stop": ["c", "ab"]},
 ]
 

@@ -37,8 +37,8 @@ class Watcher:
         self.rows: list[Evaluation] = []
         self.meddles = meddles
 
-    def on_iteration(self, iteration: int, loss: float) -> None:
-        self.losses.append((iteration, loss))
+    def on_iteration(self, iteration: int, loss: Callable[[], float]) -> None:
+        self.losses.append((iteration, loss()))
         if self.meddles:
             torch.manual_seed(iteration)
 

@@ -27,15 +27,19 @@ class PlainBlock(nn.Module):
         self.up, self.down = nn.Linear(C, 4 * C), nn.Linear(4 * C, C)
         self.activation = nn.GELU() if self.pre else nn.ReLU()
         self.ln1, self.ln2 = nn.LayerNorm(C), nn.LayerNorm(C)
+        self.dropout = sizes.dropout
 
     def attend(self, x: Tensor) -> Tensor:
         B, T, C = x.shape
         q, k, v = (p.view(B, T, self.heads, -1).transpose(1, 2) for p in self.qkv(x).split(C, dim=2))
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return self.proj(out.transpose(1, 2).contiguous().view(B, T, C))  # type: ignore[no-any-return]
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=self.dropout if self.training else 0.0)
+        return self.drop(self.proj(out.transpose(1, 2).contiguous().view(B, T, C)))
 
     def feed(self, x: Tensor) -> Tensor:
-        return self.down(self.activation(self.up(x)))  # type: ignore[no-any-return]
+        return self.drop(self.down(self.activation(self.up(x))))
+
+    def drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training) if self.dropout else x
 
     def forward(self, x: Tensor) -> Tensor:
         if self.pre:
@@ -50,14 +54,14 @@ class PlainGPT(nn.Module):
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
-        self.tokens = nn.Embedding(VOCAB, sizes.n_embd)
+        self.tokens = nn.Embedding(sizes.vocab, sizes.n_embd)
         self.positions = nn.Embedding(sizes.block_size, sizes.n_embd)
         self.blocks = nn.Sequential(*(PlainBlock(sizes) for _ in range(sizes.n_layer)))
         self.norm = nn.LayerNorm(sizes.n_embd) if sizes.like_nanogpt else nn.Identity()
-        self.head = nn.Linear(sizes.n_embd, VOCAB)
+        self.head = nn.Linear(sizes.n_embd, sizes.vocab)
 
     def forward(self, idx: Tensor) -> Tensor:
-        x = self.tokens(idx) + self.positions(torch.arange(idx.size(1)))
+        x = self.tokens(idx) + self.positions(torch.arange(idx.size(1), device=idx.device))
         return self.head(self.norm(self.blocks(x)))  # type: ignore[no-any-return]
 
 

@@ -10,7 +10,7 @@ Embeddings, norms, activations and the optimizer are left out.
 import torch
 
 from benchmarks.contestants.loops import Train
-from benchmarks.contestants.sizes import VOCAB, Sizes
+from benchmarks.contestants.sizes import Sizes
 
 SIDE = 1024
 PRODUCT = 2 * SIDE**3
@@ -20,7 +20,7 @@ PRODUCT = 2 * SIDE**3
 def iteration_operations(sizes: Sizes) -> int:
     """Return the floating-point operations of one training iteration."""
     C, T = sizes.n_embd, sizes.block_size
-    weights = sizes.n_layer * 12 * C**2 + C * VOCAB
+    weights = sizes.n_layer * 12 * C**2 + C * sizes.vocab
     attention = sizes.n_layer * sizes.batch_size * 3 * 2 * (2 * T**2 * C)
     return 6 * weights * sizes.batch_size * T + attention
 

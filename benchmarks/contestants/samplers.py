@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from benchmarks.contestants.loops import contestants
 from benchmarks.contestants.models import huggingface_model, litgpt_model, our_model, our_params
 from benchmarks.contestants.sizes import SIZES, VOCAB
-from gptmodel.config import SampleParams
+from gptmodel.config import PastBlock, SampleParams
 from gptmodel.language_model import LanguageModel
 from gptmodel.nn.transformer import TransformerModel
 from gptmodel.sampling.generate import generate
@@ -20,6 +20,7 @@ from gptmodel.tokenizers.char import CharTokenizer
 
 TEMPERATURE = 0.8
 LAPTOP = SIZES["nanogpt"]
+PLAIN, CROP, SHIFT = "plain loop", "gptmodel", "gptmodel, shift"
 Continue = Callable[[Tensor, int], Tensor]  # idx (B, T), new tokens -> (B, T + new tokens)
 
 
@@ -38,24 +39,13 @@ def plain(model: TransformerModel) -> Continue:
     return continued
 
 
-def ours(transformer: TransformerModel) -> Continue:
+def ours(transformer: TransformerModel, past_block: PastBlock) -> Continue:
     """Continue with the library."""
     model = LanguageModel(transformer, CharTokenizer(chr(33 + number) for number in range(VOCAB)))
 
     def continued(idx: Tensor, tokens: int) -> Tensor:
-        params = SampleParams(
-            prompt="-",
-            max_new_tokens=tokens,
-            num_samples=idx.size(0),
-            temperature=TEMPERATURE,
-            top_k=0,
-            top_p=1.0,
-            stop=(),
-            seed=1,
-            on_unknown="error",
-            threads=torch.get_num_threads(),
-            device="cpu",
-        )
+        settings = {"max_new_tokens": tokens, "temperature": TEMPERATURE, "past_block": past_block}
+        params = SampleParams.model_validate(SampleParams.defaults() | settings)
         drawn = [step.ids for step in generate(model, idx, params, torch.Generator().manual_seed(1))]
         return torch.cat((idx, torch.stack(drawn, dim=1)), dim=1)
 
@@ -95,9 +85,14 @@ def samplers() -> dict[str, Continue]:
     model = our_model(our_params(LAPTOP)).eval()
     peers = {"HF GPT-2": huggingface, "litgpt": litgpt}
     installed = {name: peers[name]() for name in contestants() if name in peers}
-    return {"plain loop": plain(model), "gptmodel": ours(model), **installed}
+    return {PLAIN: plain(model), CROP: ours(model, "crop"), SHIFT: ours(model, "shift"), **installed}
 
 
 def can_continue(name: str, texts: int, prompt: int) -> bool:
-    """Whether a contestant can continue this many texts from a prompt of this many tokens."""
-    return name in ("plain loop", "gptmodel") or (prompt == 1 and (texts == 1 or name != "litgpt"))
+    """Whether a contestant can continue this many texts from a prompt of this many tokens.
+
+    `shift` is a way of its own past block_size only.
+    """
+    if name in (PLAIN, CROP, SHIFT):
+        return name != SHIFT or prompt > 1
+    return prompt == 1 and (texts == 1 or name != "litgpt")

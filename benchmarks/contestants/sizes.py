@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+VOCAB = 65  # of Tiny Shakespeare
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
@@ -12,6 +14,8 @@ class Sizes:
     n_embd: int
     block_size: int
     batch_size: int
+    vocab: int = VOCAB
+    dropout: float = 0.0
     like_nanogpt: bool = False  # pre-norm, GELU and clipped gradients; otherwise the tutorial's post-norm and ReLU
 
     def __str__(self) -> str:
@@ -21,7 +25,6 @@ class Sizes:
         )
 
 
-VOCAB = 65
 SIZES = {
     "tutorial": Sizes(n_layer=4, n_head=4, n_embd=64, block_size=32, batch_size=16),
     "nanogpt": Sizes(n_layer=4, n_head=4, n_embd=128, block_size=64, batch_size=12, like_nanogpt=True),

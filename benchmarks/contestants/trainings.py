@@ -20,7 +20,7 @@ class Lines:
     tell: Callable[[str], None]
     evaluations: bool = True
 
-    def on_iteration(self, iteration: int, loss: float) -> None:
+    def on_iteration(self, iteration: int, loss: Callable[[], float]) -> None:
         pass
 
     def on_evaluation(self, row: "Evaluation") -> None:

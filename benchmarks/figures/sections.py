@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.figures import plots
+from benchmarks.figures.gpus import parts_together
 from benchmarks.figures.losses import together
 from benchmarks.figures.results import Results
 
@@ -47,13 +48,16 @@ compared takes turns in one run and does equal work, so ratios hold better than 
 SECTIONS = (
     Section("train"),
     Section("evaluations"),
+    Section("lecture"),
     Section("loss", "loss_over_time.png", plots.loss_over_time, together),
     Section("ablation"),
     Section("sample"),
+    Section("past_block"),
     Section("prepare"),
     Section("startup"),
     Section("memory"),
     Section("scaling", "scaling.png", plots.scaling),
     Section("plan"),
     Section("resume"),
+    Section("gpu", merge=parts_together),
 )

@@ -29,6 +29,8 @@ TABLE_BYTES = 256 << 20
 """What a model may compute at first from its config alone, unless its weights are larger still."""
 FORMAT = "gptmodel 1"
 KEYS = {"format", "weights", "config", "tokenizer", "provenance", "digest"}
+ADDED = {"decoder_bias": True}
+"""Switches that older files lack, each as it is without the switch."""
 COUNTS = ("kneser_ney.grams", "kneser_ney.counts")
 """Entries beside the weights that are whole numbers, as many as the training text has distinct n-grams."""
 
@@ -61,7 +63,8 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> LanguageModel:
     if _digest(weights, texts) != content["digest"]:
         raise CheckpointError(f"{path}: weights, config and tokenizer do not belong together; train the model again")
     try:
-        params = ModelParams.model_validate_json(texts["config"])
+        config = json.loads(texts["config"])
+        params = ModelParams.model_validate(ADDED | config if isinstance(config, dict) else config)
         tokenizer = tokenizer_from_json(json.loads(texts["tokenizer"]), str(path))
         provenance = json.loads(texts["provenance"])
     except ValidationError as error:

@@ -1,6 +1,7 @@
-"""The C++ compiler that torch compiles with, if this machine has one."""
+"""The compiler that torch compiles with, if this machine has one: a C++ compiler or, for a GPU, Triton."""
 
 import hashlib
+import importlib.metadata
 import logging
 import os
 import stat
@@ -19,10 +20,9 @@ from gptmodel.files import user_cache
 
 # one C++ file forward and one backward, called without Python between the operations, made by no further processes;
 # no headers compiled in advance, which torch keeps in the temporary folder whatever `use_private_cache` says
-OPTIONS: dict[str, str | int | bool | Callable[..., object]] = {
-    "cpp_wrapper": True,
-    "compile_threads": 1,
-    "cpp_cache_precompile_headers": False,
+OPTIONS: dict[str, dict[str, str | int | bool | Callable[..., object]]] = {
+    "cpu": {"cpp_wrapper": True, "compile_threads": 1, "cpp_cache_precompile_headers": False},
+    "cuda": {"triton.cudagraphs": False},  # the whole iteration is one, if any
 }
 CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 WITHOUT = {  # variables of the environment under which nothing is compiled, and why
@@ -37,34 +37,42 @@ SET_HERE = {"base_dir", "debug_dir_root", "deterministic"}
 def find_compiler(params: Params, device: torch.device) -> tuple[str, str]:
     """Return what decides the compiled code, or else why nothing can be compiled.
 
-    The former is what the C++ compiler that torch finds says of itself, and a digest of torch's settings of it, which
-    variables of the environment may change. Both are empty where nothing is to be compiled. The compiler is tried out
-    on a function of one operation. Raises ConfigError for dropout, whose random numbers come from a generator of its
-    own, and where `use_private_cache` does.
+    The former is what the compiler that torch finds, a C++ compiler or Triton on a GPU, says of itself, and a digest of
+    torch's settings of it, which variables of the environment may change. Both are empty where nothing is to be
+    compiled. The compiler is tried out on a function of one operation. Raises ConfigError for dropout on a CPU, whose
+    random numbers come from a generator of its own there, and where `use_private_cache` does.
     """
     if not params.train.compile:
         return "", ""
-    if params.model.dropout:
+    if params.model.dropout and device.type == "cpu":
         raise ConfigError(
             f"train.compile = true: needs model.dropout = 0, but it is {params.model.dropout}; change one of them"
         )
-    if device.type != "cpu":
-        return "", "only a training on a CPU is compiled"
+    if device.type not in OPTIONS:
+        return "", f"torch does not compile for {device.type}"
     for setting, reason in WITHOUT.items():
         name, _, value = setting.partition("=")
         if os.environ.get(name, "").strip().lower() == value:
             return "", f"{setting} in the environment {reason}"
     use_private_cache()
     try:
-        from torch._inductor.cpp_builder import get_cpp_compiler
-
-        version = subprocess.run([get_cpp_compiler(), "--version"], capture_output=True, text=True, check=True).stdout
-        x = torch.ones(1)
+        version = _version(device)
+        x = torch.ones(1, device=device)
         with quiet():
-            torch.compile(torch.neg, fullgraph=True, options=OPTIONS)(x)
+            torch.compile(torch.neg, fullgraph=True, options=OPTIONS[device.type])(x)
     except Exception as error:  # whatever goes wrong in a compiler, a training does without it
-        return "", f"torch cannot compile here ({first_line(error)}); it needs a C++ compiler, such as g++"
-    return f"{version.partition(chr(10))[0]}, settings {_settings()}", ""
+        needed = "a C++ compiler, such as g++" if device.type == "cpu" else "Triton, and a C compiler, such as gcc"
+        return "", f"torch cannot compile here ({first_line(error)}); it needs {needed}"
+    return f"{version}, settings {_settings()}", ""
+
+
+def _version(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"Triton {importlib.metadata.version('triton')}"
+    from torch._inductor.cpp_builder import get_cpp_compiler
+
+    version = subprocess.run([get_cpp_compiler(), "--version"], capture_output=True, text=True, check=True).stdout
+    return version.partition("\n")[0]
 
 
 def _settings() -> str:

@@ -39,9 +39,11 @@ class Place:
     arithmetic: str = ""
     """What the device computes, as a digest, where a training computes."""
     compiler: str = ""
-    """What the C++ compiler says of itself and torch's settings of it, where a training is compiled by one."""
+    """What the compiler says of itself and torch's settings of it, where a training is compiled by one."""
     not_compiled: str = ""
     """Why a training is not compiled although that was asked for."""
+    deterministic: bool = True
+    """Whether a GPU gives the same bytes each time; a CPU does."""
     beside: bool = False
     """Whether evaluations compute beside the iterations of a training, on cores that are idle: it changes no result."""
     rank: int = 0
@@ -65,6 +67,9 @@ class Place:
         dtype = pick_dtype(params.train.dtype, device)
         compiler, not_compiled = find_compiler(params, device)
         crew = _crew(settings.threads, device, torch_threads=bool(compiler))
+        deterministic = params.train.deterministic or device.type != "cuda"
+        if not deterministic:
+            torch.set_deterministic_debug_mode("default")
         return cls(
             device=device,
             dtype=dtype,
@@ -73,6 +78,7 @@ class Place:
             arithmetic=arithmetic(device, dtype, threads=settings.threads if compiler else 1),
             compiler=compiler,
             not_compiled=not_compiled,
+            deterministic=deterministic,
             beside=has_idle_cores(device, settings.threads),
         )
 
@@ -93,6 +99,8 @@ class Place:
             "threads": str(self.threads),
             "device": torch.cuda.get_device_name(self.device) if on_card else self.device.type,
             "dtype": str(self.dtype).removeprefix("torch."),
+            **({"float32": torch.get_float32_matmul_precision()} if on_card else {}),  # "high" is TF32
+            **({} if self.deterministic else {"deterministic": "no"}),
             **({"compiler": self.compiler} if self.compiler else {}),
         }
 

@@ -4,7 +4,7 @@ A training batch is a function of (seed, iteration); an evaluation draws no rand
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self, overload
 
 import numpy as np
 import torch
@@ -14,12 +14,27 @@ from torch import Tensor
 from gptmodel.compute.random import Stream, derived_generator
 from gptmodel.errors import DataError
 
+Ids = NDArray[Any] | Tensor
+"""Token ids, (n,): mapped from a file, or, of a signed type, on a GPU."""
+
 
 class Splits(NamedTuple):
     """The token ids of both splits, (n,) each."""
 
-    train: NDArray[Any]
-    val: NDArray[Any]
+    train: Ids
+    val: Ids
+
+    def on(self, device: torch.device) -> Self:
+        """Return the splits where batches are cut for a device."""
+        return type(self)(*(ids_on(ids, device) for ids in self))
+
+
+def ids_on(ids: Ids, device: torch.device) -> Ids:
+    """Return ids (n,) where batches are cut for a device: a GPU has all of them, other devices are sent batches."""
+    if isinstance(ids, Tensor) or device.type != "cuda":
+        return ids
+    wider = {"u1": "u1", "u2": "<i4", "u4": "<i8"}[ids.dtype.str[1:]]  # torch indexes few unsigned types
+    return torch.from_numpy(ids.astype(wider)).to(device)
 
 
 def get_batch(data: NDArray[Any], idx: int, bptt: int, device: str | torch.device = "cpu") -> tuple[Tensor, Tensor]:
@@ -37,23 +52,30 @@ def get_batch(data: NDArray[Any], idx: int, bptt: int, device: str | torch.devic
 
 
 def training_batch(
-    data: NDArray[Any], seed: int, iteration: int, batch_size: int, block_size: int, device: str | torch.device = "cpu"
+    data: Ids, seed: int, iteration: int, batch_size: int, block_size: int, device: str | torch.device = "cpu"
 ) -> tuple[Tensor, Tensor]:
     """Return idx and targets of an iteration, both (B, T) int64.
 
-    Row b is `get_batch(data, start_b, block_size)`, with the starts uniform over all that leave T + 1 tokens. They are
-    a function of (seed, iteration, len(data), B, T): no state is kept. Raises DataError when the data is too short.
+    Row b is `get_batch(data, start_b, block_size)`, with the starts that `training_starts` draws.
     """
-    starts = len(data) - block_size
+    starts = training_starts(len(data), seed, iteration, batch_size, block_size)
+    return _shifted(passages(data, starts, block_size), device)
+
+
+def training_starts(tokens: int, seed: int, iteration: int, batch_size: int, block_size: int) -> NDArray[np.int64]:
+    """Return where the sequences of an iteration start (B,), uniform over all places that leave T + 1 tokens.
+
+    They are a function of the arguments: no state is kept. Raises DataError when there are too few tokens.
+    """
+    starts = tokens - block_size
     if starts < 1:
-        raise DataError(f"{len(data)} tokens hold no sequence of block_size + 1 = {block_size + 1}")
-    generator = derived_generator(seed, Stream.BATCHES, iteration)
-    rows = passages(data, generator.integers(starts, size=batch_size), block_size)
-    return _shifted(rows, device)
+        raise DataError(f"{tokens} tokens hold no sequence of block_size + 1 = {block_size + 1}")
+    drawn: NDArray[np.int64] = derived_generator(seed, Stream.BATCHES, iteration).integers(starts, size=batch_size)
+    return drawn
 
 
 def evaluation_batches(
-    data: NDArray[Any],
+    data: Ids,
     batch_size: int,
     block_size: int,
     max_blocks: int | None = None,
@@ -92,12 +114,19 @@ def evaluation_starts(
         yield np.array([full_blocks * block_size]), remainder
 
 
-def passages(data: NDArray[Any], starts: NDArray[np.int64], length: int) -> NDArray[Any]:
+@overload
+def passages(data: NDArray[Any], starts: NDArray[np.int64], length: int) -> NDArray[Any]: ...
+@overload
+def passages(data: Tensor, starts: NDArray[np.int64], length: int) -> Tensor: ...
+def passages(data: Ids, starts: NDArray[np.int64], length: int) -> Ids:
     """Return the `length` + 1 ids from each start, (b, length + 1): those that are scored, and one before them."""
-    rows: NDArray[Any] = data[starts[:, None] + np.arange(length + 1)]
+    places = starts[:, None] + np.arange(length + 1)  # (b, length + 1)
+    if isinstance(data, Tensor):
+        return data[torch.from_numpy(places).to(data.device)]
+    rows: NDArray[Any] = data[places]
     return rows
 
 
-def _shifted(rows: NDArray[Any], device: str | torch.device) -> tuple[Tensor, Tensor]:
-    ids = torch.from_numpy(rows.astype(np.int64))  # (B, T + 1)
+def _shifted(rows: Ids, device: str | torch.device) -> tuple[Tensor, Tensor]:
+    ids = rows.long() if isinstance(rows, Tensor) else torch.from_numpy(rows.astype(np.int64))  # (B, T + 1)
     return ids[:, :-1].contiguous().to(device), ids[:, 1:].contiguous().to(device)  # (B, T), (B, T)

@@ -31,7 +31,7 @@ class PrepareReport:
     tokenizer_digest: str
     vocab_size: int
     characters: int | None
-    """Characters of the text, or None for a tokenizer of bytes, which does not look for any."""
+    """Characters of the text, or None for one that is not UTF-8, which a tokenizer of bytes takes too."""
     bytes: int
     """Size of the file."""
     train_tokens: int
@@ -54,18 +54,17 @@ class PrepareReport:
 def prepare(path: Path, out: Path, params: PrepareParams, root: Path = Path()) -> PrepareReport:
     """Write tokenizer.json, train.bin and val.bin, and test.bin if there is a part for it, below `out`.
 
-    The first `train_fraction` of the characters of the text file `path` train, or of its bytes, whichever the tokenizer
-    reads. The text is kept exactly, but for a byte order mark that a tokenizer of characters leaves out: the splits,
-    decoded and joined, are the text again. With a `val_source`, which starts at `root`, that file validates instead. No
-    file is written when DataError is raised: a text is missing, empty, not UTF-8, of a single character, too short, or
-    being changed.
+    The first `train_fraction` of the characters of the text file `path` train, or of its bytes where it is not UTF-8.
+    The text is kept exactly, but for a byte order mark: the splits, decoded and joined, are the text again. With a
+    `val_source`, which starts at `root`, that file validates instead. No file is written when DataError is raised: a
+    text is missing, empty, not UTF-8, of a single character, too short, or being changed.
     """
     kind = KINDS[params.tokenizer]
     text = survey(path, kind.unit)
     val_text = survey_val(params, root)
     units = split_units(params, text.units)
     with _parts(text, val_text, units) as (train, val, test):
-        tokenizer = kind.fit(train, chain(val, test))
+        tokenizer = kind.fit(train, chain(val, test), params.vocab_size)
     counts = _write_splits(out, tokenizer, text, val_text, units)
     return PrepareReport(
         tokenizer=tokenizer.kind,

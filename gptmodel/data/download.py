@@ -5,19 +5,17 @@ same file.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gptmodel.address import without_password
-from gptmodel.errors import DataError, GptModelError, Interrupted
+from gptmodel.errors import DataError, GptModelError, Interrupted, missing_library
 from gptmodel.files import CHUNK_BYTES, naming, read_json, write_json
 from gptmodel.units import size as readable
-
-Progress = Callable[[int, int | None], None]
-"""Is told the bytes that came so far, and how many there will be, where that is known."""
+from gptmodel.wheel import Progress
 
 SILENCE_SECONDS = 30.0
 """How long an HTTP server may send nothing; the libraries of other protocols have limits of their own."""
@@ -89,6 +87,8 @@ def download(url: str, part: Part, max_gb: float, on_progress: Progress) -> str 
     except Exception as error:  # fsspec has a library for each protocol, and each library errors of its own
         if isinstance(error, OSError) and error.filename == str(part.path):  # this disk's, and not the server's
             raise
+        if missing := missing_library(error):
+            raise DataError(f"{shown}: cannot be fetched: {missing}") from None
         reason = without_password(_reason(error).replace(url, shown))
         goes_on = f"run the same command again: it goes on behind the {readable(part.size)} that came"
         mend = goes_on if part.size and part.belongs_to(version) else "check fetch.source"

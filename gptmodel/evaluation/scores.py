@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
@@ -22,7 +23,7 @@ from gptmodel.data.prepared import PreparedData, bits_per_byte, load_test
 from gptmodel.data.tokens import TokenFile
 from gptmodel.errors import DataError
 from gptmodel.evaluation.counting import PairCounts, counting_loss
-from gptmodel.evaluation.loss import SplitLoss, at_once, over_blocks, scored_blocks
+from gptmodel.evaluation.loss import TOKENS_AT_ONCE, SplitLoss, at_once, over_blocks, scored_blocks
 from gptmodel.evaluation.spans import passages as find_passages
 from gptmodel.evaluation.spans import span_losses
 from gptmodel.language_model import LanguageModel
@@ -108,23 +109,23 @@ def _score_split(
     sums = np.zeros((1 if model.counts is None else 2, block_size))
     counts = np.zeros(block_size, dtype=np.int64)
 
-    def work(idx: Tensor, targets: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float32] | None]:
+    def work(idx: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
         losses = [
             F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").double().view(targets.shape)
             for logits in model.predictions(idx)
         ]  # L times (B, T)
-        totals = np.stack([of_one.sum(0).cpu().numpy() for of_one in losses])  # (L, T)
-        return totals, None if nats is None else losses[-1].float().cpu().numpy()  # (B, T)
+        totals = torch.stack([of_one.sum(0) for of_one in losses])  # (L, T)
+        return totals, None if nats is None else losses[-1].float()  # (B, T)
 
     if nats is not None:
         nats[0] = 0.0
-    batches = evaluation_starts(len(ids), at_once(block_size), block_size, *bound)
+    batches = evaluation_starts(len(ids), at_once(block_size, tokens.vocab_size, place.device), block_size, *bound)
     results = over_blocks(model.transformer, work, ids, block_size, place, *bound)
     for (starts, length), (totals, of_each) in zip(batches, results, strict=True):
-        sums[:, :length] += totals
+        sums[:, :length] += totals.cpu().numpy()
         counts[:length] += len(starts)
-        if nats is not None:
-            nats[starts[:, None] + 1 + np.arange(length)] = of_each
+        if nats is not None and of_each is not None:
+            nats[starts[:, None] + 1 + np.arange(length)] = of_each.cpu().numpy()
     split, network = SplitLoss(sums[-1], counts), SplitLoss(sums[0], counts)
     if not math.isfinite(split.total + network.total):
         raise DataError(f"{tokens.path}: the model's loss on it is {split.total}; train the model again")
@@ -134,5 +135,6 @@ def _score_split(
 
 def _rows(ids: NDArray[np.integer], block_size: int, max_blocks: int | None, run: int) -> Iterator[NDArray[np.int64]]:
     """Yield the passages that are scored, some at once, (b, T + 1): all but the first id of each."""
-    for starts, length in evaluation_starts(len(ids), 16 * at_once(block_size), block_size, max_blocks, run):
+    many = 16 * max(1, TOKENS_AT_ONCE // block_size)
+    for starts, length in evaluation_starts(len(ids), many, block_size, max_blocks, run):
         yield passages(ids, starts, length).astype(np.int64)

@@ -45,4 +45,6 @@ class Dropout(nn.Dropout):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x to the same shape; as it is outside of training."""
+        if x.device.type != "cpu":
+            return F.dropout(x, self.p, self.training)
         return x * kept(x, x.shape, self.p) if self.training and self.p else x

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gptmodel.config import TUTORIAL, Switches
+from gptmodel.config import TUTORIAL, ModelParams, Switches
 from gptmodel.nn.dropout import Dropout
 from gptmodel.nn.embedding import Rotary
 from gptmodel.nn.kernels import rms_norm
@@ -57,7 +57,7 @@ class FusedMultiHeadAttention(nn.Module):
         self.dropout = Dropout(dropout)
         self.rotary = Rotary(head_size, block_size) if switches.position == "rotary" else None
         self.qk_norm = switches.qk_norm
-        plain = block_size <= SHORT_BLOCK or dropout > 0.0  # torch's kernel has no dropout on a CPU
+        plain = _is_plain(block_size, dropout)
         future = torch.full((block_size, block_size), float("-inf")) if plain else None
         if future is not None and not future.is_meta:  # there only the size is asked for
             future.triu_(1)
@@ -80,13 +80,36 @@ class FusedMultiHeadAttention(nn.Module):
     def _parts(self, qkv: Tensor) -> Sequence[Tensor]:
         """Return q, k and v (B, nh, T, hs) of qkv (B, T, 3, nh, hs), the first two as attention is to compare them."""
         if not self.qk_norm and self.rotary is None:
-            return qkv.permute(2, 0, 3, 1, 4).contiguous().unbind(0)  # one copy costs less than three
+            parts = qkv.permute(2, 0, 3, 1, 4)  # (3, B, nh, T, hs)
+            if qkv.device.type == "cpu":  # elsewhere the kernels take them as they lie
+                parts = parts.contiguous()  # one copy costs less than three
+            return parts.unbind(0)
         qk, v = qkv.tensor_split((2,), dim=2)
         if self.qk_norm:
             qk = rms_norm(qk)
         if self.rotary is not None:
             qk = self.rotary(qk)
         return [part.transpose(1, 2) for part in (*qk.unbind(2), v.squeeze(2))]
+
+
+def _is_plain(block_size: int, dropout: float) -> bool:
+    """Tell whether a CPU attends without torch's kernel, which has no dropout there."""
+    return block_size <= SHORT_BLOCK or dropout > 0.0
+
+
+def can_attend(model: ModelParams, device: torch.device, dtype: torch.dtype) -> bool:
+    """Tell whether the attention that a model needs on a device computes in `dtype` there, by trying a small one.
+
+    In bfloat16 torch's kernel fails on a processor with AVX512 if torch was told to use less of it.
+    """
+    if device.type != "cpu" or _is_plain(model.block_size, model.dropout):
+        return True
+    part = torch.zeros(1, 1, SHORT_BLOCK + 1, 8, dtype=dtype)  # (B, nh, T, hs)
+    try:
+        F.scaled_dot_product_attention(part, part, part, is_causal=True)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _plain_attention(q: Tensor, k: Tensor, v: Tensor, future: Tensor, dropout: nn.Module) -> Tensor:

@@ -42,7 +42,7 @@ class TransformerModel(nn.Module):
         )
         # the residual path of pre-norm is not normalised
         self.ln_f = NORMS[params.norm_type](C) if params.norm == "pre" else None
-        self.decoder = nn.Linear(C, vocab_size)
+        self.decoder = nn.Linear(C, vocab_size, bias=params.decoder_bias)
 
     def forward(self, idx: Tensor) -> Tensor:
         """Map token ids (B, T), T at most block_size, to the logits of each next token (B, T, V)."""

@@ -11,7 +11,7 @@ from gptmodel.optim.base import Optimizer
 class AdamW(torch.optim.AdamW, Optimizer):
     """AdamW (Loshchilov and Hutter 2019), the same to the bit as torch's with `fused=True`, and sooner at its kernel.
 
-    On a CPU, where every weight has a gradient at every step. Its state is torch's.
+    Every weight has a gradient at every step. Its state is torch's.
     """
 
     def kept(self, weight: Tensor) -> dict[str, Any]:
@@ -21,26 +21,30 @@ class AdamW(torch.optim.AdamW, Optimizer):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002  # torch's signature
         """Update every weight."""
-        groups = [(group, [self.state[p] for p in group["params"]]) for group in self.param_groups if group["params"]]
-        on_cpu = all(p.device.type == "cpu" for group, _ in groups for p in group["params"][:1])
-        if not on_cpu or not all(all(states) for _, states in groups):  # torch makes what is missing
-            super().step()
-            return
-        for group, states in groups:
+        for group in self.param_groups:
+            if not group["params"]:
+                continue
+            for weight in group["params"]:
+                if not self.state[weight]:
+                    self.state[weight] |= self.kept(weight)
+            states = [self.state[weight] for weight in group["params"]]
             steps = [state["step"] for state in states]
             torch._foreach_add_(steps, 1)
             torch._fused_adamw_(
                 group["params"],
-                [p.grad for p in group["params"]],
+                [weight.grad for weight in group["params"]],
                 [state["exp_avg"] for state in states],
                 [state["exp_avg_sq"] for state in states],
                 [],
                 steps,
-                lr=group["lr"],
+                lr=self.learning_rate(group),
                 beta1=group["betas"][0],
                 beta2=group["betas"][1],
                 weight_decay=group["weight_decay"],
                 eps=group["eps"],
                 amsgrad=False,
                 maximize=False,
+                found_inf=self.found_inf,
             )
+            if self.found_inf is not None:  # the kernel left the weights alone, and the count is to be as before
+                torch._foreach_sub_(steps, [self.found_inf] * len(steps))

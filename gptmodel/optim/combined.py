@@ -37,6 +37,8 @@ class Combined(Optimizer):
 
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002  # torch's signature
         """Update every parameter that has a gradient."""
+        for part in self.parts:
+            part.rate, part.found_inf = self.rate, self.found_inf
         self._crew.together([part.step for part in self.parts])
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -18,9 +18,12 @@ STEPS = 5
 def orthogonalize(matrices: Tensor) -> Tensor:
     """Return matrices (N, m, n) with their singular values brought to about 1, by Newton-Schulz iteration.
 
-    Works in the dtype it is given. (In bfloat16, as it is usually done, it takes seconds on a CPU without it.)
+    On a GPU it works in bfloat16, as Jordan et al. do, and elsewhere in the dtype it is given: a CPU that has no
+    bfloat16 would take seconds.
     """
     tall = matrices.size(-2) > matrices.size(-1)
+    if matrices.is_cuda:
+        matrices = matrices.bfloat16()
     x = matrices.mT if tall else matrices  # the smaller side first: the products below are of its size
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)  # no singular value above 1
     for _ in range(STEPS):
@@ -59,22 +62,28 @@ class Muon(Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002  # torch's signature
         """Update every matrix that has a gradient; matrices of one shape go through Newton-Schulz together."""
         alike = defaultdict(list)  # shape of a piece: the pieces of all matrices, and their groups
+        done = 1.0 if self.found_inf is None else 1.0 - self.found_inf  # 0 where nothing is to be changed
         for group in self.param_groups:
+            lr = self.learning_rate(group) * done
             for p in group["params"]:
                 if p.grad is None:
                     continue
                 if not (state := self.state[p]):
                     state |= self.kept(p)
                 buffer = state["momentum_buffer"]
-                buffer.lerp_(p.grad, 1.0 - group["momentum"])
-                update = p.grad.lerp(buffer, group["momentum"])  # Nesterov's look ahead
-                p.mul_(1.0 - group["lr"] * group["weight_decay"])
+                grad = p.grad if self.found_inf is None else torch.where(self.found_inf > 0.0, 0.0, p.grad)
+                buffer.lerp_(grad, done * (1.0 - group["momentum"]))
+                update = grad.lerp(buffer, group["momentum"])  # Nesterov's look ahead
+                p.mul_(1.0 - lr * group["weight_decay"])
                 rows = group["rows"] or p.size(0)
                 pieces = (tensor.unflatten(0, (-1, rows)) for tensor in (p, update))  # (parts, rows, n) each
-                alike[rows, p.size(1)].append((*pieces, group["lr"]))
+                alike[rows, p.size(1)].append((*pieces, lr))
         for (rows, columns), entries in alike.items():
             orthogonal = orthogonalize(torch.cat([update for _, update, _ in entries]))
             scale = max(1.0, rows / columns) ** 0.5
             parts = torch.split(orthogonal, [p.size(0) for p, _, _ in entries])
             for (p, _, lr), part in zip(entries, parts, strict=True):
-                p.add_(part, alpha=-lr * scale)
+                if isinstance(lr, Tensor):
+                    p.sub_(part * (lr * scale))
+                else:
+                    p.add_(part, alpha=-lr * scale)

@@ -35,6 +35,8 @@ class TableAdam(Optimizer):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002  # torch's signature
         """Update the rows that have a gradient."""
+        if self.skips():
+            return
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:

@@ -22,10 +22,10 @@ from gptmodel.compute.random import Stream, torch_generator
 from gptmodel.config import Params
 from gptmodel.data.batches import Splits
 from gptmodel.evaluation.history import Evaluation
-from gptmodel.evaluation.loss import TOKENS_AT_ONCE, split_loss
+from gptmodel.evaluation.loss import at_once, split_loss
 from gptmodel.language_model import LanguageModel
 from gptmodel.planning.text import PlannedText
-from gptmodel.sampling.generate import generate
+from gptmodel.sampling.generate import forgotten_at_once, generate
 from gptmodel.training.compiled import compiled
 from gptmodel.training.loop import Hooks, fit
 from gptmodel.training.memory import memory_errors
@@ -56,7 +56,7 @@ class Measured:
     snapshot_seconds: float
     snapshot_bytes: int
     model_bytes: int
-    token_seconds: tuple[float, float]  # of the next token of each sample: up to block_size, and past it
+    token_seconds: tuple[float, float]  # for a token of each sample: of one that is read alone, and of a whole context
 
 
 @dataclass
@@ -66,7 +66,8 @@ class _Clock:
     seconds: float
     ends: list[float] = field(default_factory=list)
 
-    def on_iteration(self, _iteration: int, _loss: float) -> None:
+    def on_iteration(self, _iteration: int, loss: Callable[[], float]) -> None:
+        loss()  # on a GPU the iteration ends when this is known
         self.ends.append(time.perf_counter())
 
     def on_evaluation(self, _row: Evaluation) -> None: ...
@@ -153,7 +154,8 @@ def _iterations(
 def _passes(model: LanguageModel, text: PlannedText, place: Place, seconds: float) -> list[float]:
     """Return the seconds of a block in each timed round of forward passes, one for each thread of the crew."""
     block_size = model.params.block_size
-    blocks = min(max(1, TOKENS_AT_ONCE // block_size) * place.crew.size, (len(text.ids) - 1) // block_size)
+    passes = at_once(block_size, text.tokenizer.vocab_size) * place.crew.size
+    blocks = min(passes, (len(text.ids) - 1) // block_size)
     times = _timed(lambda: split_loss(model, text.ids, F.cross_entropy, place, max_blocks=blocks), seconds)
     return [time / blocks for time in times]
 
@@ -170,7 +172,7 @@ def _evaluate_stage(
 
 
 def _sampling(model: LanguageModel, params: Params, seconds: float) -> tuple[float, float]:
-    """Return the seconds of a token while keys and values are kept, and of one past block_size, where none are."""
+    """Return the seconds of a token while keys and values are kept, and of one for which a context is read again."""
     place, sample, block_size = Place.of(params, "sample"), params.sample, model.params.block_size
     model.transformer.to(place.device)
 
@@ -181,7 +183,8 @@ def _sampling(model: LanguageModel, params: Params, seconds: float) -> tuple[flo
         times = _timed(lambda: [step.ids.tolist() for step in generate(model, idx, sample_params, generator)], seconds)
         return median(times) / count
 
-    return seconds_after(1, min(16, block_size)), seconds_after(block_size, 4)
+    again = block_size - forgotten_at_once(sample, block_size) + 1  # ids that are read in one piece
+    return seconds_after(1, min(16, block_size)), seconds_after(again, 1)
 
 
 def _timed(function: Callable[[], object], seconds: float) -> list[float]:

@@ -1,11 +1,13 @@
 """What a pipeline run will take, from its settings and what was measured: pure arithmetic."""
 
+import math
 from dataclasses import dataclass
 
 from gptmodel.config import ModelParams, Params, SampleParams, TrainParams
 from gptmodel.evaluation.loss import scored_blocks
 from gptmodel.planning.measure import Measured
 from gptmodel.planning.text import PlannedText
+from gptmodel.sampling.generate import forgotten_at_once
 
 TRACKING_BYTES = 1_000_000  # a new MLflow store, before any artifact
 KEPT_SNAPSHOTS = 2
@@ -107,8 +109,9 @@ def _evaluation_seconds(train: TrainParams, seconds: float, measured: Measured) 
 
 
 def _sample_seconds(model: ModelParams, sample: SampleParams, token_seconds: tuple[float, float]) -> float:
-    """Return the time of all new tokens: past block_size each reads the whole context again."""
-    cached, uncached = token_seconds
+    """Return the time of all new tokens: past block_size, each that makes the block forget has the rest read again."""
+    cached, read_again = token_seconds
     beginning = 1 if sample.prompt is None else len(sample.prompt)
     growing = max(0, min(sample.max_new_tokens, model.block_size - beginning))
-    return growing * cached + (sample.max_new_tokens - growing) * uncached
+    again = math.ceil((sample.max_new_tokens - growing) / forgotten_at_once(sample, model.block_size))
+    return (sample.max_new_tokens - again) * cached + again * read_again

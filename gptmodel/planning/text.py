@@ -3,6 +3,7 @@
 The prepared data where it fits the settings, else the text, else what is known of the text that fetch would get.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from gptmodel.errors import DataError
 from gptmodel.fetch_params import FetchParams
 from gptmodel.files import json_bytes
 from gptmodel.project.layout import project_root, source_path
-from gptmodel.tokenizers.base import Tokenizer
+from gptmodel.tokenizers.base import Tokenizer, Unit
 from gptmodel.tokenizers.kinds import KINDS
 
 SHAKESPEARE_BYTES, SHAKESPEARE_CHARACTERS = 4_998_157, 78
@@ -54,7 +55,7 @@ def find_text(fetch: FetchParams, params: PrepareParams, prepared: Path, text: P
     surveyed = survey(text, KINDS[params.tokenizer].unit) if text.is_file() else None
     if all((prepared / name).is_file() for name in (TOKENIZER, TRAIN, VAL)):
         data = load_prepared(prepared)
-        if data.tokenizer.kind == params.tokenizer and _fits(data, params, surveyed):
+        if _is_asked_for(data.tokenizer, params) and _fits(data, params, surveyed):
             counts = len(data.train.ids), len(data.val.ids)
             return _planned(data.train.ids, counts, data.tokenizer, f"{prepared}")
     if surveyed is not None:
@@ -65,6 +66,10 @@ def find_text(fetch: FetchParams, params: PrepareParams, prepared: Path, text: P
         f"{text}: no such text, and its size cannot be guessed (fetch.source is {without_password(fetch.source)}); "
         "put a text there, or run `dvc repro prepare` first"
     )
+
+
+def _is_asked_for(tokenizer: Tokenizer, params: PrepareParams) -> bool:
+    return tokenizer.kind == params.tokenizer and params.vocab_size in (None, tokenizer.vocab_size)
 
 
 def _fits(data: PreparedData, params: PrepareParams, text: Text | None) -> bool:
@@ -82,17 +87,25 @@ def _fits(data: PreparedData, params: PrepareParams, text: Text | None) -> bool:
 
 
 def _read(text: Text, params: PrepareParams) -> PlannedText:
-    """Encode the beginning of the train split, and count the tokens by it: exactly where a token is one unit."""
+    """Encode the beginning of each split, and count the tokens by it: exactly where that is all."""
     train_units, val_units, _ = split_units(params, text.units)
-    if val_text := survey_val(params, project_root()):
-        val_units = val_text.units
+    val_text = survey_val(params, project_root())
     with splits(text, train_units) as (train, val):
-        tokenizer = KINDS[params.tokenizer].fit(train, val)
-    sample_units = min(train_units, SAMPLE_UNITS)
-    beginning, _ = cut(text.chunks(), sample_units, text.unit)
+        tokenizer = KINDS[params.tokenizer].fit(train, val, params.vocab_size)
+    train, val = cut(text.chunks(), train_units, text.unit)
+    ids, train_tokens = _beginning(train, train_units, text.unit, tokenizer)
+    if val_text is not None:
+        val, val_units = val_text.chunks(), val_text.units
+    _, val_tokens = _beginning(val, val_units, text.unit, tokenizer)
+    return _planned(ids, (train_tokens, val_tokens), tokenizer, f"{text.path}, which is not prepared yet")
+
+
+def _beginning(chunks: Iterator[bytes], units: int, unit: Unit, tokenizer: Tokenizer) -> tuple[NDArray[Any], int]:
+    """Return the ids of the beginning of a split of so many units, and how many tokens it has in all by that."""
+    sample_units = min(units, SAMPLE_UNITS)
+    beginning, _ = cut(chunks, sample_units, unit)
     ids = np.concatenate([np.empty(0, np.uint8), *tokenizer.encode_stream(beginning)])
-    counts = [units * len(ids) // max(1, sample_units) for units in (train_units, val_units)]
-    return _planned(ids, (counts[0], counts[1]), tokenizer, f"{text.path}, which is not prepared yet")
+    return ids, units * len(ids) // max(1, sample_units)
 
 
 def _assumed(params: PrepareParams) -> PlannedText:
@@ -100,7 +113,7 @@ def _assumed(params: PrepareParams) -> PlannedText:
     weights = 1.0 / np.arange(1, SHAKESPEARE_CHARACTERS + 1)
     drawn = np.random.default_rng(0).choice(SHAKESPEARE_CHARACTERS, ASSUMED_CHARACTERS, p=weights / weights.sum())
     text = (ord("!") + drawn).astype(np.uint8).tobytes()
-    tokenizer = KINDS[params.tokenizer].fit([text], [])
+    tokenizer = KINDS[params.tokenizer].fit([text], [], params.vocab_size)
     ids = np.concatenate(list(tokenizer.encode_stream([text])))
     count = SHAKESPEARE_BYTES * len(ids) // len(text)
     train, val, _ = split_units(params, count)

@@ -53,22 +53,35 @@ def code_digest(stage: str) -> str:
     return sha.hexdigest()
 
 
-def text_digest() -> str:
+def text_digest(root: Path = Path()) -> str:
     """Return the sha256 of the text that data/prepared was made of, as prepare measured it; or `unknown`."""
     try:
-        return str(read_json(Layout().metrics("prepare"))["text_sha256"])
+        return str(read_json(Layout(root).metrics("prepare"))["text_sha256"])
     except (OSError, ValueError, LookupError, TypeError):
         return "unknown"
 
 
-def text_in_lock(source: str) -> str | None:
+def text_in_lock(source: str, root: Path = Path()) -> str | None:
     """Return DVC's md5 of the text that dvc.lock has for this fetch.source; None if it was written for another one."""
     try:
-        fetch = read_lock(Path("dvc.lock"))["fetch"]
+        fetch = read_lock(root / "dvc.lock")["fetch"]
         is_same = fetch.params["params.yaml"]["fetch"]["source"] == source
         return fetch.outs[Layout().text.as_posix()].md5 if is_same else None
     except (GptModelError, LookupError, TypeError):
         return None
+
+
+def own_text_elsewhere(root: Path) -> str | None:
+    """Say how to go on without a text of one's own that dvc.lock was written with; None if it was with another source.
+
+    DVC never stores such a text, so a clone has all that was made of it, but not the text.
+    """
+    md5 = text_in_lock("own", root)
+    if md5 is None:
+        return None
+    sha256 = text_digest(root)
+    digest_of_text = f"md5 {md5} (its sha256 comes with `dvc pull`)" if sha256 == "unknown" else f"sha256 {sha256}"
+    return f"`dvc repro --allow-missing` goes on without it; or put the text there that has the {digest_of_text}"
 
 
 def _definition(pipeline: Path, stage: str) -> dict[str, Any]:

@@ -24,6 +24,8 @@ def rebuild(checkout: Checkout, stage: Stage, locked: LockedStage) -> Generator[
     if source == "own" and not _take_text(checkout, locked):  # an input: it is where the user keeps it
         text = Layout().text.as_posix()
         detail = "your own text here is not the one in dvc.lock: put that one back, or run `dvc repro` and commit"
+        if not (checkout.revision.root / text).exists():
+            detail = "your own text is not here, and DVC does not store it: put it there; `gptmodel doctor` says which"
         yield Row(stage.name, text, DIFFERS, detail)
         return False
     settings = _untracked_sources(checkout)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 720, 300
-LEFT, RIGHT, TOP, BOTTOM = 52, 28, 12, 40
+LEFT, RIGHT, TOP, BOTTOM = 52, 28, 12, 28
 MOST_POINTS = 400
 """Of a curve: a screen shows no more, and a page should stay small."""
 

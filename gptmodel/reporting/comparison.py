@@ -1,5 +1,6 @@
 """Which of some trained models predicts a text better, in words, as plain values and as a page."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,8 @@ class Pair:
     settings: dict[str, tuple[Any, Any]]
     """The settings that differ: of the first and of the second."""
     difference: Difference
+    unused_seed: int
+    """That no run was trained with."""
 
     def line(self) -> str:
         """Return the word with its figures."""
@@ -64,19 +67,31 @@ class Pair:
             return f"which is better, {self.second.name} or {self.first.name}, cannot be told: {figures}"
         return f"{self.second.name} is {difference.word} than {self.first.name}: {figures}"
 
-    def seed_line(self) -> str:
-        """Return what is known of the noise of the seed."""
+    def grounds(self) -> str:
+        """Return what the word rests on, and how to find out more."""
+        text, seed = self.difference.text, self.difference.seed
+        if text is None:
+            return "to find out more, hold out more text by a smaller prepare.train_fraction, or let evaluate score all"
+        if not self.settings:
+            return "no setting differs, so this is about these two models alone"
         if list(self.settings) == [SEED]:
             return "they differ in train.seed alone, so the difference is noise of the seed"
-        seed = self.difference.seed
+        command = f"`dvc exp run -S train.seed={self.unused_seed}`"
+        more_seeds = f"train with other seeds, with the settings of each: {command}"
         if seed is None:
             return (
-                "how much another train.seed would change cannot be told from so few: train two more with other seeds"
+                "this rests on the noise of the text alone, so it is about these two models; for a word about the "
+                f"settings, {more_seeds}"
             )
-        return (
-            f"the noise of train.seed, by itself: standard error {BITS * seed.error:.4f}, "
-            f"95 % within {BITS * seed.margin:.4f} bits per byte"
+        grounds = (
+            "this rests on the noise of the text and of train.seed, so it is about the settings: that of the seed "
+            f"alone is within {BITS * seed.margin:.4f} bits per byte (95 %, standard error {BITS * seed.error:.4f}), "
+            f"both together within {BITS * math.hypot(text.margin, seed.margin):.4f}"
         )
+        if self.difference.word != "cannot be told":
+            return grounds
+        more_text = "hold out more text by a smaller prepare.train_fraction"
+        return f"{grounds}; to find out more, {more_seeds if seed.margin > text.margin else more_text}"
 
     def values(self) -> dict[str, Any]:
         """Return plain values for JSON, in nats per byte."""
@@ -92,6 +107,7 @@ class Pair:
             "nats_per_byte": difference.mean if difference.passages else None,
             "interval_95": difference.interval,
             "noise": noise,
+            "rests_on": [name for name, of in noise.items() if of is not None],
             "passages": difference.passages,
             "settings": {name: list(values) for name, values in self.settings.items()},
         }
@@ -113,12 +129,15 @@ class Comparison:
             raise DataError(f"the losses are of different texts (spans: {lengths}); run `dvc repro evaluate` again")
         together = groups([(run.name, run.settings, run.losses) for run in runs])
         settings = {run.name: run.settings for run in runs}
+        seeds = {run.settings.get(SEED) for run in runs}
+        unused_seed = next(number for number in itertools.count(1) if number not in seeds)
         pairs = [
             Pair(
-                together[0],
-                other,
-                differing(settings[together[0].names[0]], settings[other.names[0]]),
-                compare(together[0], other),
+                first=together[0],
+                second=other,
+                settings=differing(settings[together[0].names[0]], settings[other.names[0]]),
+                difference=compare(together[0], other),
+                unused_seed=unused_seed,
             )
             for other in together[1:]
         ]
@@ -137,7 +156,7 @@ class Comparison:
             changes = ", ".join(
                 f"{name} {setting(old)} -> {setting(new)}" for name, (old, new) in pair.settings.items()
             )
-            lines += ["", f"settings that differ: {changes or 'none'}", pair.line(), pair.seed_line()]
+            lines += ["", f"settings that differ: {changes or 'none'}", pair.line(), pair.grounds()]
         return lines
 
     def values(self) -> dict[str, Any]:

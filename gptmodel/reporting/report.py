@@ -9,7 +9,7 @@ from gptmodel.evaluation.diagnosis import ADVICE, advice, trend
 from gptmodel.language_model import LanguageModel
 from gptmodel.presets import PRESETS
 from gptmodel.reporting.chart import Chart, bar, chart
-from gptmodel.reporting.coloured import Piece, by_copies, by_surprise
+from gptmodel.reporting.coloured import COPIED, SURPRISE, Piece, by_copies, by_surprise
 from gptmodel.reporting.findings import Findings
 from gptmodel.reporting.page import render
 from gptmodel.reporting.settings import differing, settings_of
@@ -35,6 +35,8 @@ def report(findings: Findings) -> str:
         baselines=_baselines(findings),
         charts=_charts(findings),
         passages=_passages(findings),
+        surprise=SURPRISE,
+        copied=COPIED,
         memorisation=memorisation,
         samples=[_sample(text) for text in texts[:MOST_SAMPLES]],
         samples_left_out=max(0, len(texts) - MOST_SAMPLES),

@@ -33,22 +33,31 @@ def generate(model: LanguageModel, idx: Tensor, params: SampleParams, generator:
 
     Whoever wants text stops listening when it has enough: `params.stop` is not looked at here.
 
-    The model sees the last block_size ids, and the tokens are those of a loop that gives it all of them each time:
-    up to block_size with a `KVCache`, past it by reading the whole context again for each token, since no key or value
-    stays what it was (see `gptmodel.sampling.kv_cache`). The logits are that loop's but for the last bits of rounding.
+    The model sees the last block_size ids at first. When it has seen block_size and there is another, it forgets the
+    oldest as `params.past_block` says, and reads the others again, since none of their keys and values stays what it
+    was (see `gptmodel.sampling.kv_cache`): with crop for each token, with shift once in half a block. The tokens are
+    those of a loop that gives the model its whole context each time, the logits but for the last bits of rounding.
     Random numbers come from `generator` alone, which is on the device of idx.
     """
     model.transformer.eval()
     reader, block_size = IncrementalModel(model), model.params.block_size
-    cache = reader.new_cache(idx.size(0))
+    cache, forgotten = reader.new_cache(idx.size(0)), forgotten_at_once(params, block_size)
     new_ids = idx[:, -block_size:]
     for _ in range(params.max_new_tokens):
         if cache.length == block_size:
-            new_ids = torch.cat((cache.idx[:, 1:], new_ids), dim=1)  # (B, block_size)
+            new_ids = torch.cat((cache.idx[:, forgotten:], new_ids), dim=1)  # (B, block_size - forgotten + 1)
             cache.reset()
         logits = reader.next_logits(new_ids, cache)  # (B, V)
         new_ids = _drawn(logits, params, generator)  # (B, 1)
         yield Step(new_ids[:, 0], logits)
+
+
+def forgotten_at_once(params: SampleParams, block_size: int) -> int:
+    """Return how many ids a full block forgets to make room for the next.
+
+    By half, the contexts are those in which `gptmodel.scoring` scores a text.
+    """
+    return 1 if params.past_block == "crop" else max(1, block_size // 2)
 
 
 def _drawn(logits: Tensor, params: SampleParams, generator: torch.Generator) -> Tensor:

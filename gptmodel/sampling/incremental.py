@@ -144,7 +144,7 @@ def _qkv(attention: nn.Module) -> Tensor:
 def _lean(module: nn.Module) -> Function:
     """Return what a module computes of rows as a single call of torch; the module itself if none is known."""
     if isinstance(module, nn.Linear):
-        return _product(module.weight.detach(), module.bias.detach())
+        return _product(module.weight.detach(), None if module.bias is None else module.bias.detach())
     if isinstance(module, nn.LayerNorm):
         shape, gain, bias, eps = module.normalized_shape, module.weight.detach(), module.bias.detach(), module.eps
         return lambda x: torch.layer_norm(x, shape, gain, bias, eps)

@@ -2,8 +2,8 @@
 
 A cache is exact up to block_size ids, and takes no more. Past that the context of the plain loop loses its first id
 with each new one: every id moves to another learned position, and from the second block on each key was made of values
-that the lost id had a part in, whatever the positions. Nothing kept would be right there: who wants the plain loop's
-tokens resets the cache and has the last block_size ids read again.
+that the lost id had a part in, whatever the positions. Nothing kept would be right there: who forgets ids resets the
+cache and has those that stay read again.
 
 Shapes: B batch, S ids so far, nh heads, hs head size.
 """

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
 
-from gptmodel.config import SampleParams
+from gptmodel.config import PastBlock, SampleParams
 from gptmodel.errors import DataError
 from gptmodel.sampling.generate import default_prompt
 from gptmodel.section import Section
@@ -49,6 +49,7 @@ class CompletionBody(Section):
     temperature: float = Field(1.0, ge=0.0)
     top_p: float = Field(1.0, gt=0.0, le=1.0)
     top_k: int = Field(0, ge=0)
+    past_block: PastBlock = "crop"
     n: int = Field(1, gt=0, le=16)
     stream: bool = False
     stream_options: Any = None
@@ -133,6 +134,7 @@ def wanted(body: CompletionBody, tokenizer: Tokenizer) -> Wanted:
         "top_k": body.top_k,
         "top_p": body.top_p,
         "stop": _stops(body.stop),
+        "past_block": body.past_block,
         "seed": secrets.randbelow(1 << 32) if body.seed is None else body.seed,
     }
     params = SampleParams.model_validate(SampleParams.defaults() | settings)

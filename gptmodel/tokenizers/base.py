@@ -30,20 +30,21 @@ class Tokenizer(Protocol):
     """Text <-> token ids 0 ... vocab_size - 1.
 
     A text comes as chunks of bytes, cut anywhere: what a border cuts in two, the tokenizer puts together. Whatever its
-    tokens are, a text is counted and cut in units, so that kinds of one unit validate on the same text.
+    tokens are, a text is cut between two characters, so that all kinds validate on the same text.
     """
 
     kind: ClassVar[str]
     """Its name in prepare.tokenizer and in a tokenizer's JSON."""
     unit: ClassVar[Unit]
-    """character: it reads UTF-8, and gets it checked and without a byte order mark. byte: it reads any file."""
+    """character: it reads UTF-8, and gets it checked. byte: it reads any other file too, which is cut in bytes then."""
 
     @classmethod
-    def fit(cls, train: Iterable[bytes], val: Iterable[bytes]) -> Self:
+    def fit(cls, train: Iterable[bytes], val: Iterable[bytes], vocab_size: int | None) -> Self:
         """Return the tokenizer of a text, from the chunks of its two splits, which come once, train first.
 
         No token goes from one split into the other. An alphabet may be learnt from both, what makes a text shorter
-        from `train` alone.
+        from `train` alone. `vocab_size` is prepare's, None for a kind whose size is not a choice. DataError where what
+        it takes cannot be had.
         """
 
     @property
@@ -100,6 +101,20 @@ def json_digest(value: dict[str, Any]) -> str:
     return hashlib.sha256(json_bytes(value)).hexdigest()
 
 
+def utf8(text: str, on_unknown: OnUnknown, errors: str = "strict") -> bytes:
+    """Return the UTF-8 of a text; DataError for half of a character, unless `errors` knows how, or it is replaced."""
+    try:
+        return text.encode("utf-8", errors)
+    except UnicodeEncodeError as error:
+        if on_unknown == "replace":
+            return text.encode("utf-8", "replace")
+        half = text[error.start]
+        raise DataError(
+            f"character {error.start} (counted from 0) is {half!r} (U+{ord(half):04X}), half of a character; "
+            "leave it out"
+        ) from None
+
+
 def checked_ids(ids: Sequence[int] | Ids, vocab_size: int) -> NDArray[np.int64]:
     """Return `ids` as an array; DataError names the first that is not in 0 ... vocab_size - 1."""
     try:
@@ -128,3 +143,22 @@ def decoded(chunks: Iterable[bytes], start: int = 0) -> Iterator[str]:
         codecs.utf_8_decode(pending, "strict", True)
     except UnicodeDecodeError as error:
         raise DataError(f"not UTF-8 at byte {start + error.start} (counted from 0)") from None
+
+
+class Utf8Stream:
+    """A `TextStream` of tokens that are bytes: holds back the first bytes of a character until its last one is there.
+
+    Bytes that are not UTF-8 become U+FFFD.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer, self._vocab_size = tokenizer, tokenizer.vocab_size
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def push(self, idx: int) -> str:
+        if not 0 <= idx < self._vocab_size:
+            checked_ids([idx], self._vocab_size)  # which says that it is out of range
+        return self._decoder.decode(self._tokenizer.token_bytes(idx))
+
+    def finish(self) -> str:
+        return self._decoder.decode(b"", final=True)

@@ -35,7 +35,7 @@ class CharTokenizer:
         self.itos = dict(enumerate(self.characters))
 
     @classmethod
-    def fit(cls, train: Iterable[bytes], val: Iterable[bytes]) -> Self:
+    def fit(cls, train: Iterable[bytes], val: Iterable[bytes], vocab_size: int | None) -> Self:  # noqa: ARG003
         """Return the tokenizer of all characters of both splits, as in the tutorial."""
         present = np.zeros(CODE_POINTS, dtype=np.bool_)
         present_ascii = b""
@@ -54,6 +54,11 @@ class CharTokenizer:
     @property
     def vocab_size(self) -> int:
         return len(self.characters)
+
+    @property
+    def unknown(self) -> int:
+        """The id that stands for an unknown character where that is to be replaced."""
+        return self.stoi.get(" ", 0)
 
     @cached_property
     def digest(self) -> str:
@@ -121,7 +126,7 @@ class CharTokenizer:
                 f"the {self.vocab_size} characters of the tokenizer; leave it out"
             )
         ids = ids.copy()
-        ids[wrong] = self.stoi.get(" ", 0)
+        ids[wrong] = self.unknown
         return ids
 
     @cached_property

@@ -5,10 +5,14 @@ from pathlib import Path
 from gptmodel.errors import DataError
 from gptmodel.files import read_json, write_json
 from gptmodel.tokenizers.base import Tokenizer
+from gptmodel.tokenizers.bpe import BpeTokenizer
 from gptmodel.tokenizers.byte import ByteTokenizer
 from gptmodel.tokenizers.char import CharTokenizer
+from gptmodel.tokenizers.gpt2 import Gpt2Tokenizer
 
-KINDS: dict[str, type[Tokenizer]] = {kind.kind: kind for kind in (CharTokenizer, ByteTokenizer)}
+KINDS: dict[str, type[Tokenizer]] = {
+    kind.kind: kind for kind in (CharTokenizer, ByteTokenizer, BpeTokenizer, Gpt2Tokenizer)
+}
 """What prepare.tokenizer names; nothing else in the library tells kinds apart."""
 
 
@@ -37,7 +41,7 @@ def tokenizer_from_json(value: object, where: str) -> Tokenizer:
             raise DataError("not a tokenizer: has to be a JSON object")
         kind = value.get("kind")
         if not isinstance(kind, str) or kind not in KINDS:
-            raise DataError(f"the tokenizer's kind has to be {' or '.join(KINDS)}")
+            raise DataError(f"the tokenizer's kind has to be one of {', '.join(KINDS)}")
         return KINDS[kind].from_json(value)
     except DataError as error:
         raise DataError(f"{where}: {error}; run `gptmodel prepare` again") from None

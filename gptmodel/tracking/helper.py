@@ -17,12 +17,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from gptmodel.compute.limits import memory_limit
 from gptmodel.tracking.store import LONG
+from gptmodel.units import size
 
 ORPHAN_SECONDS = 15.0
-MEMORY_BYTES = 1 << 30  # five times what a store needs
+MEMORY_BYTES = 1 << 30  # several times what a store needs
+NEEDED_BYTES = 500_000_000  # by a store at most, nearly all of it for its libraries
 
 Hear = Callable[[dict[str, Any]], None]
+
+
+def shortage() -> str | None:
+    """Return in a line that a helper process has less memory than a store needs; None where it has enough.
+
+    Without enough, libraries end it or fail in words of their own, wherever they are at that moment.
+    """
+    limit = memory_limit()
+    if limit.bytes >= NEEDED_BYTES:
+        return None
+    need = f"its libraries need up to {size(NEEDED_BYTES)} of memory"
+    return f"{need}, and {limit.words} {size(limit.bytes)}; allow this command more"
 
 
 class Helper:

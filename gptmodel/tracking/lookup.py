@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gptmodel.errors import GptModelError, Interrupted
-from gptmodel.tracking.mlflow_store import MlflowStore, plain
+from gptmodel.tracking.failures import plain
+from gptmodel.tracking.mlflow_store import MlflowStore
 
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 MODEL_ARTIFACT = "model/model.pth"

@@ -4,15 +4,13 @@ import contextlib
 import json
 import logging
 import os
-import re
-import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from gptmodel.address import without_password
+from gptmodel.tracking.addresses import check_address
 from gptmodel.tracking.database import (
     FIRST_EXPERIMENT,
     SQLITE,
@@ -25,14 +23,15 @@ from gptmodel.tracking.database import (
     store_uri,
 )
 from gptmodel.tracking.events import Event
+from gptmodel.tracking.failures import plain
 from gptmodel.tracking.journal import tracking_folder
+from gptmodel.tracking.mlflow_experiments import DELETED, check_alive, experiment_number, living_experiment
 from gptmodel.tracking.servers import is_server, pass_proxy_by
 from gptmodel.tracking.store import (
     BRIEF,
     LONG,
     NO_STORE,
     DeletedError,
-    ExperimentDeletedError,
     Point,
     RejectedError,
     Report,
@@ -50,27 +49,7 @@ MLFLOW_ENVIRONMENT = {
 }
 
 JOURNAL_TAG = "gptmodel.journal"
-DELETED = "deleted"
-DATABASE_FRAME = re.compile(r"^\([\w.]+Error\) |\(Background on this error at: \S+\)")
-"""What is put around the words of a database."""
 FINAL_ERRORS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS"}
-
-
-def plain(error: BaseException) -> str:
-    """Return the cause of a failure in one line: the system's own words, where there are any."""
-    innermost = error
-    while cause := innermost.__cause__ or innermost.__context__:
-        innermost = cause
-    if isinstance(innermost, TimeoutError):
-        return "it did not answer in time"
-    if isinstance(innermost, MemoryError):
-        return "its answer takes more memory than there is for it"
-    if isinstance(innermost, OSError) and innermost.strerror:
-        text = f"{innermost.strerror}{f': {innermost.filename}' if innermost.filename else ''}"
-    else:
-        text = str(innermost if isinstance(innermost, OSError | sqlite3.Error) else error)
-    line = " ".join(without_password(DATABASE_FRAME.sub("", text)).split()) or type(error).__name__
-    return line if len(line) <= 200 else f"{line[:197]}..."
 
 
 class MlflowStore:
@@ -85,6 +64,7 @@ class MlflowStore:
         self.address = store_address(root)
 
     def connect(self, report: Report) -> None:
+        check_address(self._uri)
         if self._database:
             check_database(self._database)
         if self._client is not None:
@@ -125,19 +105,31 @@ class MlflowStore:
         if run is None:
             run = self._run_by_journal(key, experiment)
         if run is not None and run.info.lifecycle_stage == DELETED:
-            _check_alive(self._client.get_experiment(run.info.experiment_id))
+            check_alive(self._client.get_experiment(run.info.experiment_id))
             raise DeletedError(f"run {run.info.run_id} was deleted in MLflow: what it logs is kept in its journal only")
         return str(run.info.run_id) if run is not None else None
 
     def create_run(self, key: str, experiment: str, name: str | None, start_ms: int, imported: bool) -> str:
         tags = {JOURNAL_TAG: key} | ({"imported": "true"} if imported else {})
         with self._first_access():
-            existing = self._client.get_experiment_by_name(experiment)
-            _check_alive(existing)
             # beside a database, MLflow would put artifacts below the working folder, which `dvc exp run --temp` deletes
             location = None if is_server(self._uri) else artifacts_folder(self._root).as_uri()
-            number = existing.experiment_id if existing else self._client.create_experiment(experiment, location)
-        return str(self._client.create_run(number, start_ms or None, tags, name).info.run_id)
+            number = experiment_number(self._client, experiment, location)
+        run_id = str(self._client.create_run(number, start_ms or None, tags, name).info.run_id)
+        if not is_server(self._uri) and self._database is None:
+            self._keep_files_here(run_id)
+        return run_id
+
+    def _keep_files_here(self, run_id: str) -> None:
+        """Let the files of a run lie in this project, in a database that projects on several machines share.
+
+        MLflow would put them below the folder of the project that made the experiment, which is nothing here.
+        """
+        from mlflow.store.tracking.dbmodels.models import SqlRun
+
+        folder = artifacts_folder(self._root) / run_id / "artifacts"
+        with self._client._tracking_client.store.ManagedSessionMaker(read_only=False) as session:
+            session.get(SqlRun, run_id).artifact_uri = folder.as_uri()
 
     def stored_files(self, run_id: str) -> list[tuple[Path, str]]:
         folder = artifacts_folder(self._root) / run_id / "artifacts"
@@ -201,10 +193,9 @@ class MlflowStore:
             raise
 
     def _run_by_journal(self, key: str, experiment: str) -> Any:
-        existing = self._client.get_experiment_by_name(experiment)
+        existing = living_experiment(self._client, experiment)
         if existing is None:
             return None
-        _check_alive(existing)
         runs = self._client.search_runs([existing.experiment_id], f"tags.`{JOURNAL_TAG}` = '{key}'", max_results=1)
         return runs[0] if runs else None
 
@@ -224,15 +215,6 @@ def _identity(client: Any) -> str:
         return str(client.get_experiment(FIRST_EXPERIMENT).creation_time)
     except MlflowException:  # purged, or kept from this user
         return NO_STORE
-
-
-def _check_alive(experiment: Any) -> None:
-    if experiment is not None and experiment.lifecycle_stage == DELETED:
-        restore = f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`"
-        raise ExperimentDeletedError(
-            f"experiment {experiment.name} was deleted in MLflow: restore it ({restore}), "
-            "or set runtime.experiment to another name"
-        )
 
 
 @contextlib.contextmanager

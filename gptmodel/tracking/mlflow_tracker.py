@@ -95,10 +95,13 @@ class MlflowTracker:
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
         with self._trouble:
-            files = sorted(file for file in path.rglob("[!.]*") if file.is_file()) if path.is_dir() else [path]
-            for file in files:
-                below = file.parent.relative_to(path) if path.is_dir() else Path()
-                self._writer.file(file, (Path(folder) / below).as_posix())
+            if not path.is_dir():
+                self._writer.file(path, Path(folder).as_posix())
+                return
+            for file in sorted(file for file in path.rglob("*") if file.is_file()):
+                below = file.relative_to(path)
+                if not any(part.startswith(".") for part in below.parts):  # such as git's and DVC's
+                    self._writer.file(file, (Path(folder) / below.parent).as_posix())
 
     def log_dataset(self, name: str, digest: str, source: str, context: str, tags: Mapping[str, str]) -> None:
         with self._trouble:

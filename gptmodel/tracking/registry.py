@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from gptmodel.errors import ConfigError, GptModelError
+from gptmodel.files import digest, fingerprint
 from gptmodel.tracking.database import store_uri
 from gptmodel.tracking.lookup import MODEL_ARTIFACT, download, in_reach, run_named
-from gptmodel.tracking.mlflow_store import DELETED, MlflowStore
+from gptmodel.tracking.mlflow_experiments import DELETED
+from gptmodel.tracking.mlflow_store import MlflowStore
 from gptmodel.tracking.mlflow_tracker import read_description
 from gptmodel.tracking.store import DeletedError
 
@@ -22,6 +24,8 @@ NAME = re.compile(r"\w[\w-]{0,199}")
 VERSION_ALIAS = re.compile(r"latest|v\d+", re.IGNORECASE)
 LAST_METRIC = "final/seconds"
 """Which is logged once, after the last iteration."""
+CONTENT_TAG = "gptmodel.content"
+"""Of a version: the digest of what it holds."""
 PACKAGE = Path(__file__).resolve().parents[1]
 TYPES = {int: "long", float: "double", str: "string"}
 
@@ -48,13 +52,16 @@ class Registered:
     run_name: str
     former: str | None
     """The version that had the alias before."""
+    anew: bool
+    """Whether this version was made now."""
 
 
 def register(root: Path, run_id: str, served: Served, name: str, alias: str) -> Registered:
     """Give the model of a run in a project's store the next version of a name, and an alias.
 
-    Everything is put together on this machine before the store is told anything; the run's status and times stay as
-    they are. GptModelError for a run that is not there, was deleted or has no model, and for a store out of reach.
+    A version of the name that holds the same of the same run gets the alias in place of a second one. Everything is put
+    together on this machine before the store is told anything; the run's status and times stay as they are.
+    GptModelError for a run that is not there, was deleted or has no model, and for a store out of reach.
     """
     store = MlflowStore(root)
     with tempfile.TemporaryDirectory() as temporary, in_reach(store, f"runs:/{run_id}"):
@@ -163,19 +170,44 @@ def _registered(client: Any, run: Any, folder: Path, name: str, alias: str) -> R
     from mlflow.entities import LoggedModelStatus
     from mlflow.models import Model
 
-    run_id = run.info.run_id
-    model = client.create_logged_model(run.info.experiment_id, name, source_run_id=run_id, params=run.data.params)
-    description = Model.load(str(folder))
-    description.model_id = description.model_uuid = model.model_id
-    description.artifact_path = model.artifact_location
-    description.save(str(folder / "MLmodel"))
-    client.log_model_artifacts(model.model_id, str(folder))
-    client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-    _show_last_metrics(client, run, model.model_id)
+    run_id, content = run.info.run_id, _content(folder)
     former = _create_name(client, name, alias)
-    entry = client.create_model_version(name, f"models:/{model.model_id}", run_id, model_id=model.model_id)
-    client.set_registered_model_alias(name, alias, entry.version)
-    return Registered(name, str(entry.version), run_id, str(run.info.run_name), former)
+    number = _version_with(client, name, run_id, content)
+    if anew := number is None:
+        model = client.create_logged_model(run.info.experiment_id, name, source_run_id=run_id, params=run.data.params)
+        description = Model.load(str(folder))
+        description.model_id = description.model_uuid = model.model_id
+        description.artifact_path = model.artifact_location
+        description.save(str(folder / "MLmodel"))
+        client.log_model_artifacts(model.model_id, str(folder))
+        client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+        _show_last_metrics(client, run, model.model_id)
+        source, tags = f"models:/{model.model_id}", {CONTENT_TAG: content}
+        number = client.create_model_version(name, source, run_id, tags=tags, model_id=model.model_id).version
+    client.set_registered_model_alias(name, alias, number)
+    return Registered(name, str(number), run_id, str(run.info.run_name), former, anew)
+
+
+def _content(folder: Path) -> str:
+    """Return the digest of the files that MLflow loads, but for MLmodel, which says when it was written."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "MLmodel"]
+    return fingerprint({path.relative_to(folder).as_posix(): digest(path) for path in sorted(files)})
+
+
+def _version_with(client: Any, name: str, run_id: str, content: str) -> str | None:
+    """Return the version of a name that holds this of a run, if there is one whose model was not deleted."""
+    from mlflow.exceptions import MlflowException
+
+    for entry in client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'"):
+        if entry.tags.get(CONTENT_TAG) == content:
+            try:
+                client.get_logged_model(entry.source.removeprefix("models:/"))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+            else:
+                return str(entry.version)
+    return None
 
 
 def _show_last_metrics(client: Any, run: Any, model_id: str) -> None:

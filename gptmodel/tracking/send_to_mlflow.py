@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 
 from gptmodel.tracking.delivery import Delivery
+from gptmodel.tracking.failures import plain
 from gptmodel.tracking.helper import Caller
 from gptmodel.tracking.journal import Journal, journals
 from gptmodel.tracking.liveness import end_if_dead, is_unsent
-from gptmodel.tracking.mlflow_store import MlflowStore, plain
+from gptmodel.tracking.mlflow_store import MlflowStore
 
 POLL_SECONDS = 3.0
 BACKOFF_SECONDS = (5.0, 300.0)  # first and longest pause after a failure

@@ -7,7 +7,7 @@ was sent, or null, "refused": [lines]}.
 
 from typing import Any
 
-from gptmodel.tracking.helper import Helper
+from gptmodel.tracking.helper import Helper, shortage
 from gptmodel.tracking.journal import Journal
 
 PROGRAM = "gptmodel.tracking.send_to_mlflow"
@@ -52,7 +52,7 @@ class Sender:
         finally:
             self._helper.kill()
         if self._helper.died:
-            self.failure = self.failure or "the helper process that sends it ended early (see sender.log)"
+            self.failure = self.failure or shortage() or "the helper process that sends it ended early (see sender.log)"
 
     def _hear(self, message: dict[str, Any]) -> None:
         self.failure, self.refused = message["failure"], message["refused"]

@@ -1,9 +1,11 @@
 """The runs as `gptmodel ui` opens them: a list sorted by the val loss, with what tells them apart, and the charts.
 
-Among the charts the loss curves come first. What has one point a run, a dot without a curve, is folded away below.
+Whole names come first, then how good a run is, then the settings that differ, so that all of it is in sight. Among the
+charts the loss curves come first. What has one point a run, a dot without a curve, is folded away below.
 
 MLflow keeps such a view in a tag of the experiment, whose form is not documented (seen in MLflow 3.17). One that it
-does not understand opens the plain list.
+does not understand opens the plain list. The page of a single run takes no view: there MLflow shows the charts by the
+section that a name begins with, in alphabetical order, and last of all the metrics that have none, such as val_loss.
 """
 
 import json
@@ -19,6 +21,11 @@ COLUMNS = (
     "metrics.`eval/gap`",
     "tags.`verdict`",
 )
+BOX_COLUMN, NAME_COLUMN, LAST_COLUMN = "0", "attributes.`Run Name`", "duration"
+"""MLflow's own columns: the box that selects a run, and its name, come first; the date stays beside the name."""
+WIDTHS = {BOX_COLUMN: 73, NAME_COLUMN: 320, ORDER: 110, "metrics.`eval/val_bits_per_byte`": 155}
+PARAM_WIDTH = 130
+"""Of columns whose names would be cut off at MLflow's 100 pixels."""
 CURVES = ("val_loss", "train_loss")
 """The first charts; MLflow adds those of the other metrics, each to the section that its name begins with."""
 CURVES_SECTION = "Model metrics"
@@ -30,10 +37,15 @@ MOST_CURVES = 10
 
 def view(runs: Sequence[Mapping[str, Any]]) -> str:
     """Return the value of the tag for these runs, as MLflow's API gives them."""
-    columns = [*COLUMNS, *(f"params.`{name}`" for name in differing_params(runs)[:MOST_PARAMS])]
+    params = [f"params.`{name}`" for name in differing_params(runs)[:MOST_PARAMS]]
+    columns = {
+        "selectedColumns": [*COLUMNS, *params],
+        "columnOrder": [BOX_COLUMN, NAME_COLUMN, *COLUMNS, *params, LAST_COLUMN],
+        "columnWidths": WIDTHS | dict.fromkeys(params, PARAM_WIDTH),
+    }
     order = {"orderByKey": ORDER, "orderByAsc": True}
     charts = {"compareRunCharts": [_curve(metric) for metric in CURVES], "compareRunSections": _sections()}
-    return json.dumps({"selectedColumns": columns, **order, **charts, "isAccordionReordered": True})
+    return json.dumps({**columns, **order, **charts, "isAccordionReordered": True})
 
 
 def _sections() -> list[dict[str, Any]]:

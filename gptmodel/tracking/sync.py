@@ -14,10 +14,11 @@ from typing import Any
 from gptmodel.errors import GptModelError
 from gptmodel.tracking.database import store_address
 from gptmodel.tracking.delivery import Delivery
-from gptmodel.tracking.helper import Caller, Helper
+from gptmodel.tracking.failures import plain
+from gptmodel.tracking.helper import Caller, Helper, shortage
 from gptmodel.tracking.journal import Journal, journals
 from gptmodel.tracking.liveness import end_if_dead, is_unsent
-from gptmodel.tracking.mlflow_store import MlflowStore, plain
+from gptmodel.tracking.mlflow_store import MlflowStore
 from gptmodel.tracking.store import Report
 
 PROGRAM = "gptmodel.tracking.sync"
@@ -46,8 +47,8 @@ def sync(root: Path, experiment: str | None = None) -> Iterator[str]:
                 failure = next((message["failure"] for message in heard if message.get("failure")), trouble)
                 if failure is None and helper.died:
                     log.seek(0)
-                    said = log.read().decode(errors="replace").strip().splitlines()
-                    failure = f"the helper process that sends them ended early: {' '.join(said[-1:])}"
+                    said = log.read().decode(errors="replace").strip().splitlines() or ["it was killed"]
+                    failure = shortage() or f"the helper process that sends them ended early: {said[-1]}"
                 if failure is not None:
                     raise UnsentError(f"MLflow at {store_address(root)}: {failure}")
                 if helper.ended:

@@ -20,6 +20,7 @@ from typing import Any
 
 from gptmodel.errors import GptModelError
 from gptmodel.tracking import stored_view
+from gptmodel.tracking.addresses import check_address
 from gptmodel.tracking.database import artifacts_folder, database_file, is_empty, settle, store_address, store_uri
 from gptmodel.tracking.servers import is_web, read_directly
 
@@ -38,6 +39,7 @@ class UiServer:
         self._root, self._port = root.resolve(), port
         self._uri = store_uri(root)
         self.address = store_address(root)
+        check_address(self._uri)
         if is_web(self._uri):
             raise GptModelError(f"MLFLOW_TRACKING_URI names a server that is already running: open {self.address}")
         _check_free(port)

@@ -19,7 +19,7 @@ def compiled(model: TransformerModel, batch_size: int, place: Place) -> Forward:
 
     Raises CompileError when the compiler that was found fails. The weights stay those of the model.
     """
-    logits = torch.compile(type(model).logits, fullgraph=True, dynamic=False, options=OPTIONS)
+    logits = torch.compile(type(model).logits, fullgraph=True, dynamic=False, options=OPTIONS[place.device.type])
 
     def forward(idx: Tensor) -> Tensor:
         return logits(model, model.embed(idx))

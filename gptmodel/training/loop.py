@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from gptmodel.compute.place import Place
 from gptmodel.config import Params, TrainParams
-from gptmodel.data.batches import Splits, training_batch
+from gptmodel.data.batches import Splits
 from gptmodel.errors import TrainingError
 from gptmodel.evaluation.history import Evaluation
 from gptmodel.evaluation.loss import estimate_loss
@@ -20,16 +20,16 @@ from gptmodel.language_model import LanguageModel
 from gptmodel.optim.factory import learning_rate_at
 from gptmodel.training.compiled import compiled
 from gptmodel.training.evaluator import evaluator
+from gptmodel.training.iterations import iterations
 from gptmodel.training.memory import memory_errors
 from gptmodel.training.state import TrainingState
-from gptmodel.training.step import Update, training_step
 
 
 class Observer(Protocol):
     """Who is told how the training goes; nothing it does can change a weight."""
 
-    def on_iteration(self, iteration: int, loss: float) -> None:
-        """An iteration is done; `loss` is that of its batch."""
+    def on_iteration(self, iteration: int, loss: Callable[[], float]) -> None:
+        """An iteration is done, or queued on a GPU; `loss` returns that of its batch, for which a GPU is waited for."""
 
     def on_evaluation(self, row: Evaluation) -> None:
         """Both splits were evaluated."""
@@ -57,17 +57,18 @@ def fit(state: TrainingState, data: Splits, params: Params, place: Place, hooks:
     how often the run is watched, saved or resumed cannot change a weight.
     """
     train, model = params.train, state.model.transformer.train()
-    forward = compiled(model, train.batch_size, place) if place.compiler else model
-    shape = train.batch_size, model.params.block_size
     started, last_save = time.perf_counter() - state.seconds, time.monotonic()
     with (
         memory_errors(lambda: f"at iteration {state.iteration}"),
         torch.random.fork_rng(devices=[place.device] if place.device.type == "cuda" else []),
         evaluator(state.model, place, partial(_tell, state, hooks)) as evaluations,
     ):
+        forward = compiled(model, train.batch_size, place) if place.compiler else model
+        trainer = iterations(forward, state, data.on(place.device), params, place)
         while True:
             state.seconds = time.perf_counter() - started
             if _evaluation_due(state, train):
+                trainer.loss()  # which raises what went wrong before
                 evaluations.start(partial(_evaluated, state.iteration, state.seconds, data, train))
             finished = state.iteration >= train.max_iters
             stopped = not finished and hooks.stopped()
@@ -75,15 +76,14 @@ def fit(state: TrainingState, data: Splits, params: Params, place: Place, hooks:
             evaluations.collect(wait=finished or saving)  # no snapshot lacks a row
             state.seconds = time.perf_counter() - started
             if saving:
+                trainer.loss()
                 _save(state, hooks)
                 last_save = time.monotonic()
             if finished or stopped:
                 return finished
-            batch = training_batch(data.train, train.seed, state.iteration, *shape, place.device)
-            update = Update.at(state.iteration, params)
-            loss = training_step(forward, state.optimizer, state.scaler, batch, update, place)
+            trainer.do(state.iteration)
             state.iteration += 1
-            hooks.observer.on_iteration(state.iteration, loss)
+            hooks.observer.on_iteration(state.iteration, trainer.loss)
 
 
 def _tell(state: TrainingState, hooks: Hooks, row: Evaluation) -> None:

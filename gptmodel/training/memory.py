@@ -9,11 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gptmodel.compute.limits import memory_limit
+from gptmodel.compute.limits import MemoryLimit, memory_limit
 from gptmodel.compute.place import Place
 from gptmodel.config import ModelParams, Params, TrainParams
 from gptmodel.errors import TrainingError, is_out_of_memory
-from gptmodel.evaluation.loss import TOKENS_AT_ONCE
+from gptmodel.evaluation.loss import tokens_at_once
 from gptmodel.nn.fused import SHORT_BLOCK
 from gptmodel.nn.transformer import TransformerModel
 from gptmodel.optim.factory import build_optimizer
@@ -25,17 +25,21 @@ COUNTED_BYTES = 20  # of a training token in the counts of one order of n-grams
 
 
 def place_in_memory(params: Params, vocab_size: int, train_tokens: int, place: Place) -> tuple[Place, int]:
-    """Return where a training computes, given the main memory it may use, and about how many bytes it needs there.
+    """Return where a training computes, given the memory it may use, and about how many bytes it needs there.
 
     Evaluations compute beside the iterations only where there is memory for both at once. Raises TrainingError when
-    it may use less main memory than is needed there without that.
+    there is less main memory, or memory of the GPU, than is needed without that.
     """
+    if place.device.type == "cuda":
+        needed = estimate_gpu_bytes(params.model, params.train, vocab_size, train_tokens, place.dtype)
+        check_memory(needed, MemoryLimit(torch.cuda.mem_get_info(place.device)[0], "the GPU has free"))
+        return place, needed
     estimate = partial(estimate_bytes, params.model, params.train, vocab_size, train_tokens)
     needed = estimate(beside=place.beside)
     if place.beside and needed > memory_limit().bytes:
         place, needed = replace(place, beside=False), estimate(beside=False)
     if place.device.type == "cpu":
-        check_memory(needed)
+        check_memory(needed, memory_limit())
     return place, needed
 
 
@@ -68,6 +72,23 @@ def estimate_bytes(model: ModelParams, train: TrainParams, vocab_size: int, trai
     return base + 4 * (resident + working + numbers.scratch + saving) + counts
 
 
+def estimate_gpu_bytes(
+    model: ModelParams, train: TrainParams, vocab_size: int, train_tokens: int, dtype: torch.dtype
+) -> int:
+    """Return about how many bytes a training takes of a GPU, at the least.
+
+    Weights, gradients and the optimizer's averages, in float32, and what matrices are multiplied in; what backward
+    keeps of a batch, where torch's attention keeps no weights; the logits, some times over; and the token ids. Compiled
+    code keeps about half of what single calls do.
+    """
+    numbers, half = _count(model, train, vocab_size), dtype != torch.float32
+    tokens, C = train.batch_size * model.block_size, model.n_embd
+    weights = 4 * (2 * numbers.weights - numbers.tables + numbers.averages) + (2 * numbers.weights if half else 0)
+    of_layer, of_logits = (22, 6) if train.compile else (36, 10)  # bytes of a token, for each of C and V
+    kept = model.n_layer * (of_layer * (1 if half else 2) + (4 if model.dropout else 0)) * C + of_logits * vocab_size
+    return weights + tokens * kept + train_tokens
+
+
 def _batch(model: ModelParams, train: TrainParams, vocab_size: int) -> int:
     """Return the numbers that backward keeps of a batch.
 
@@ -90,7 +111,7 @@ def _scored(model: ModelParams, vocab_size: int) -> int:
     per_token = 12 * model.n_embd + (7 if model.kneser_ney else 3) * vocab_size
     if model.dropout or model.block_size <= SHORT_BLOCK:  # the weights of the attention, before and after the softmax
         per_token += 2 * model.n_head * model.block_size
-    return max(TOKENS_AT_ONCE, model.block_size) * per_token
+    return max(tokens_at_once(vocab_size), model.block_size) * per_token
 
 
 def _count(model: ModelParams, train: TrainParams, vocab_size: int) -> _Numbers:
@@ -129,9 +150,8 @@ def memory_errors(when: Callable[[], str]) -> Iterator[None]:
         ) from error
 
 
-def check_memory(needed: int) -> None:
-    """Raise TrainingError when this process may use less main memory than is needed."""
-    limit = memory_limit()
+def check_memory(needed: int, limit: MemoryLimit) -> None:
+    """Raise TrainingError when there is less memory than is needed."""
     if needed > limit.bytes:
         raise TrainingError(
             f"training would need about {size(needed)} of memory, and {limit.words} {size(limit.bytes)}: "

@@ -29,6 +29,7 @@ from gptmodel.evaluation.history import history_csv
 from gptmodel.files import atomic_write, fingerprint, remove_leftovers, write_json
 from gptmodel.kneser_ney import KneserNey, longest_order
 from gptmodel.language_model import LanguageModel
+from gptmodel.nn.fused import SHORT_BLOCK, can_attend
 from gptmodel.nn.transformer import build_model
 from gptmodel.optim.factory import build_optimizer
 from gptmodel.project.inputs import code_digest
@@ -73,9 +74,9 @@ class TrainingRun:
     def open(cls, runs: Path, data: PreparedData, params: Params) -> Iterator["TrainingRun"]:
         """Open the run of these inputs, and keep others from opening it until the block ends.
 
-        Raises ConfigError for a device that is not there, n-grams too long for the vocabulary or dropout that would be
-        compiled, DataError when a split is shorter than a block, and TrainingError when memory would not do or the same
-        run is under way already.
+        Raises ConfigError for a device that is not there, a dtype it cannot attend in, n-grams too long for the
+        vocabulary or dropout that would be compiled, DataError when a split is shorter than a block, and TrainingError
+        when memory would not do or the same run is under way already.
         """
         splits = len(data.train.ids), len(data.val.ids)
         place, memory = find_place(params, data.tokenizer.vocab_size, splits)
@@ -196,6 +197,11 @@ def find_place(params: Params, vocab_size: int, splits: tuple[int, int]) -> tupl
     Raises what `TrainingRun.open` does of settings that this machine, the text or the vocabulary cannot serve.
     """
     place = Place.of(params, "train")
+    if not can_attend(params.model, place.device, place.dtype):
+        raise ConfigError(
+            f"train.dtype = {params.train.dtype}: with the environment's ATEN_CPU_CAPABILITY torch has no attention in "
+            f"it for model.block_size above {SHORT_BLOCK} here; unset that variable, or set train.dtype to float32"
+        )
     check_splits(*splits, params.model.block_size)
     order, longest = params.model.kneser_ney, longest_order(vocab_size)
     if order > longest:

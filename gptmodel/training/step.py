@@ -80,7 +80,7 @@ def training_step(
 
     def gradient(number: int, idx: Tensor, targets: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         half = torch.autocast(device, dtype=place.dtype, enabled=place.dtype != torch.float32)
-        with _dropout(update, number, place), half:
+        with dropout(update, number, place), half:
             logits = model(idx)  # (B', T, V)
             loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum") / tokens
         return loss.detach(), torch.autograd.grad(scaler.scale(loss), weights)
@@ -90,14 +90,14 @@ def training_step(
     losses, gradients = zip(*results, strict=True)
     loss = torch.stack(losses).sum().item()
     if not math.isfinite(loss):
-        raise _not_finite("loss", loss, update)
+        raise not_finite("loss", loss, update)
     values = _added(weights, gradients)
     for group in optimizer.param_groups:
         group["lr"] = update.learning_rate * group["share"]
     scaler.unscale_(optimizer)
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(values)))  # get_total_norm in a third of its time
     if not scaler.is_enabled() and not torch.isfinite(norm):  # a scaler skips such an update itself
-        raise _not_finite("norm of the gradient", norm.item(), update)
+        raise not_finite("norm of the gradient", norm.item(), update)
     if update.grad_clip:
         torch._foreach_mul_(values, torch.clamp(update.grad_clip / (norm + 1e-6), max=1.0))
     scaler.step(optimizer)
@@ -106,8 +106,11 @@ def training_step(
 
 
 @contextmanager
-def _dropout(update: Update, part: int, place: Place) -> Iterator[None]:
-    """Make the random numbers of dropout a function of the seed, the iteration and the part of the batch."""
+def dropout(update: Update, part: int, place: Place) -> Iterator[None]:
+    """Make the random numbers of dropout a function of the seed, the iteration and the part of the batch.
+
+    On a GPU they are those of torch's generator of that device. A CUDA graph asks it at each replay.
+    """
     if update.dropout_seed is None:
         yield
         return
@@ -135,7 +138,8 @@ def _added(weights: list[nn.Parameter], parts: Sequence[Sequence[Tensor]]) -> li
     return [grad.values() if grad.is_sparse else grad for grad in grads]
 
 
-def _not_finite(what: str, value: float, update: Update) -> TrainingError:
+def not_finite(what: str, value: float, update: Update) -> TrainingError:
+    """Return the error of a training whose loss, or the norm of its gradient, is no finite number."""
     return TrainingError(
         f"the {what} is {value} at iteration {update.iteration}, at a learning rate of {update.learning_rate:g}; "
         "nothing was updated: lower train.learning_rate, or set train.grad_clip to 1.0"

@@ -64,6 +64,16 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "without_seconds": SPREAD,
         "share": {"min": 0.05, "median": 0.1, "max": 0.15},
     },
+    "lecture": {
+        "text": {"name": "input.txt", "bytes": 1000, "sha256": 64 * "a"},
+        "rounds": 3,
+        "iterations": 1000,
+        "programs": {
+            name: {"whole": SPREAD, "training": SPREAD, "val_loss": SPREAD}
+            for name in ("the lecture's script", "`dvc repro`")
+        },
+        "times_as_fast": {"whole": SPREAD, "training": SPREAD},
+    },
     "resume": {
         "kills": 3,
         "resumed_seconds": SPREAD,

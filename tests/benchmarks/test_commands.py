@@ -11,9 +11,23 @@ import pytest
 import torch
 import yaml
 from benchmark_examples import EXAMPLES, TINY
-from model_helpers import small_values
+from model_helpers import batch, language_model, scramble, small_model, small_values
 
-from benchmarks import ablation, evaluations, loss, memory, plan, prepare, sample, scaling, startup, train
+from benchmarks import (
+    ablation,
+    evaluations,
+    gpu,
+    lecture,
+    loss,
+    memory,
+    past_block,
+    plan,
+    prepare,
+    sample,
+    scaling,
+    startup,
+    train,
+)
 from benchmarks import all as everything
 from benchmarks.contestants import samplers
 from benchmarks.contestants.sizes import SIZES
@@ -43,8 +57,9 @@ def shape(value: Any) -> Any:
 def test_each_says_its_command_and_takes_json(name: str) -> None:
     module = importlib.import_module(f"benchmarks.{name}")
     assert f"python -m benchmarks.{name}" in module.options().format_help()
-    needed = {"loss": ["laptop.yaml", "--text", "input.txt"], "ablation": ["--text", "input.txt"]}.get(name, [])
-    arguments = module.options().parse_args([*needed, "--json", "out.json"])
+    needed = {"loss": ["laptop.yaml", "--text", "input.txt"], "ablation": ["--text", "input.txt"]}
+    needed["past_block"] = needed["loss"]
+    arguments = module.options().parse_args([*needed.get(name, []), "--json", "out.json"])
     assert arguments.json == Path("out.json")
 
 
@@ -55,8 +70,20 @@ def test_evaluations_are_compared_with_none() -> None:
     assert shape(results) == shape(EXAMPLES["evaluations"])
 
 
+def test_the_gpus_parts_run_on_a_cpu(tmp_path: Path) -> None:
+    text = tmp_path / "input.txt"
+    text.write_text("It runs here, so that it is right when a card is there.\n" * 40)
+    results = measured(gpu, ["--device", "cpu", "--tiny", "--rounds", "1", "--seconds", "0", "--text", str(text)])
+    assert len(results["checks"]) > 8
+    assert [row for row in results["checks"] if not row["good"]] == []
+    assert results["speed"]["tiny"]["failed"] == {}
+    assert set(results["speed"]["tiny"]["contestants"]) == {"gptmodel", "plain loop"}
+    assert results["trainings"]["tiny"]["iterations"] == 4
+    assert set(results["sampling"]) == {"1", "2"}
+
+
 def test_all_runs_each_but_the_long_trainings() -> None:
-    assert set(NAMES) - set(everything.NAMES) == {"loss", "ablation"}
+    assert set(NAMES) - set(everything.NAMES) == {"loss", "ablation", "past_block", "gpu"}
     for name in everything.NAMES:
         importlib.import_module(f"benchmarks.{name}").options().parse_args([])  # by its defaults
     assert everything.options().parse_args([]).names == []
@@ -117,6 +144,32 @@ def test_loss(tmp_path: Path) -> None:
     assert both["levels"] == sorted({9.0, *loss.LEVELS}, reverse=True)
 
 
+def test_past_block(tmp_path: Path) -> None:
+    preset, text = tmp_path / "small.yaml", tmp_path / "input.txt"
+    preset.write_text(yaml.safe_dump(small_values()))
+    text.write_text("abcdefghij\n" * 100)
+    results = measured(past_block, [str(preset), "--text", str(text), "-S", "train.max_iters=2"])
+    row = results["presets"]["small train.max_iters=2"]
+    assert (row["block_size"], row["tokens"]) == (8, 110 - 1 - 8)
+    assert row["difference"]["median"] == pytest.approx(row["shift"]["median"] - row["crop"]["median"])
+
+
+def test_past_block_scores_each_token_from_what_a_way_leaves() -> None:
+    """Against contexts written out, in blocks of 4."""
+    model = language_model(scramble(small_model(block_size=4)).eval())
+    ids = batch(1, 11)[0].tolist()
+    nats = [
+        -torch.log_softmax(model.predict(torch.tensor([ids[first:end]]))[0, -1], -1)[ids[end]].item()
+        for first, end in [(1, 5), (2, 6), (3, 7), (4, 8), (5, 9), (6, 10)]
+    ]
+    assert past_block.cropped(model, ids) == pytest.approx(sum(nats) / 6, abs=1e-5)
+    nats = [
+        -torch.log_softmax(model.predict(torch.tensor([ids[first:end]]))[0, -1], -1)[ids[end]].item()
+        for first, end in [(2, 5), (2, 6), (4, 7), (4, 8), (6, 9), (6, 10)]
+    ]
+    assert past_block.shifted(model, ids) == pytest.approx(sum(nats) / 6, abs=1e-5)
+
+
 def test_ablation(tmp_path: Path) -> None:
     params, text = tmp_path / "small.yaml", tmp_path / "input.txt"
     params.write_text(yaml.safe_dump(small_values()))
@@ -144,6 +197,23 @@ def test_train_in_processes_of_their_own(monkeypatch: pytest.MonkeyPatch) -> Non
     words = ["--sizes", "tutorial", "--threads", "1", "--rounds", "1", "--iterations", "1"]
     results, example = (whole["sizes"]["tutorial"] for whole in (measured(train, words), EXAMPLES["train"]))
     assert {**shape(results), "breakdown": None} == {**shape(example), "breakdown": None}
+
+
+@pytest.mark.slow
+def test_lecture_as_whole_programs(tmp_path: Path) -> None:
+    text = tmp_path / "input.txt"
+    text.write_text("To be, or not to be, that is the question.\n" * 300)
+    words = ["--text", str(text), "--rounds", "1", "--iterations", "2", "--eval-iters", "1", "--tokens", "5"]
+    results = measured(lecture, words)
+    assert shape(results) == shape(EXAMPLES["lecture"])
+    for figures in results["programs"].values():
+        assert 0 < figures["training"]["median"] < figures["whole"]["median"]
+        assert 0 < figures["val_loss"]["median"] < 10
+
+
+def test_lecture_without_a_text_says_where_one_is(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="no such text; run `dvc repro fetch` first, or give --text FILE"):
+        lecture.measure(lecture.options().parse_args(["--text", str(tmp_path / "none.txt")]))
 
 
 @pytest.mark.slow

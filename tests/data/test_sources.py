@@ -159,7 +159,7 @@ def test_links_and_folders_at_the_target_are_kept(source: Path, target: Path, tm
 
 
 def test_own_only_looks_at_the_text(target: Path) -> None:
-    with pytest.raises(DataError, match=r"input\.txt: no such file; put your text there"):
+    with pytest.raises(DataError, match=r"input\.txt: no such file, and fetch.source is own; put your text there"):
         fetch("own", None, target)
     assert not target.parent.exists()
     target.parent.mkdir()

@@ -26,6 +26,10 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "input.txt"
 
 
+def digests(content: bytes) -> tuple[str, int]:
+    return hashlib.sha256(content).hexdigest(), zlib.crc32(content)
+
+
 def pieces(content: bytes, length: int) -> Iterator[bytes]:
     return (content[start : start + length] for start in range(0, len(content), length))
 
@@ -51,19 +55,24 @@ def test_the_second_part_can_be_read_alone() -> None:
     assert b"".join(others).decode() == "b🙂c"
 
 
-@pytest.mark.parametrize(("unit", "mark", "start", "units"), [("character", MARK, 3, 6), ("byte", MARK, 0, 15)])
-def test_a_survey_counts_units(path: Path, unit: Unit, mark: bytes, start: int, units: int) -> None:
-    content = mark + "é漢🙂abc".encode()
+@pytest.mark.parametrize("unit", ["character", "byte"])
+def test_a_survey_counts_characters_for_every_tokenizer(path: Path, unit: Unit) -> None:
+    content = MARK + "é漢🙂abc".encode()
     path.write_bytes(content)
     text = survey(path, unit)
-    assert text == Text(
-        path, unit, start, len(content), units, hashlib.sha256(content).hexdigest(), zlib.crc32(content)
-    )
-    assert b"".join(text.chunks()) == content[start:]
+    assert text == Text(path, "character", 3, len(content), 6, *digests(content))
+    assert b"".join(text.chunks()) == content[3:]
     with splits(text, 2) as (train, val):
-        parts = b"".join(train), b"".join(val)
-    assert b"".join(parts) == content[start:]
-    assert len(parts[0]) == (len("é漢".encode()) if unit == "character" else 2)
+        assert [b"".join(train).decode(), b"".join(val).decode()] == ["é漢", "🙂abc"]
+
+
+def test_a_survey_for_bytes_counts_them_where_a_file_is_not_utf8(path: Path) -> None:
+    content = MARK + "é漢".encode() + b"\xff"
+    path.write_bytes(content)
+    text = survey(path, "byte")
+    assert text == Text(path, "byte", 0, len(content), 9, *digests(content))
+    with splits(text, 4) as (train, val):
+        assert [b"".join(train), b"".join(val)] == [content[:4], content[4:]]
 
 
 def test_the_index_of_a_bad_byte_counts_the_byte_order_mark(path: Path) -> None:

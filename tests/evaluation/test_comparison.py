@@ -111,11 +111,41 @@ def test_seeds_are_a_noise_of_their_own() -> None:
     assert noisy.seed.error == pytest.approx(0.02 * math.sqrt(1 + 1 / 3))
     assert noisy.seed.margin == pytest.approx(4.3027 * noisy.seed.error)
     assert noisy.word == "cannot be told"  # the seed alone may have done it
-    few = compare(group(plain), group(spans(loss + apart), spans(loss + apart + 0.02)))
-    assert (few.seed, few.word) == (None, "worse")  # two seeds do not tell how far a third one would be
+    few = compare(group(plain), group(spans(loss + apart), spans(loss + apart + 0.0001)))
+    assert few.seed is not None
+    assert few.seed.margin == pytest.approx(12.7062 * 0.0001 * math.sqrt(0.5 * (1 + 1 / 2)))  # two seeds tell little
+    assert few.word == "worse"
     both = compare(group(*(plain + shift for shift in (0.0, 1.0))), seeds)
     assert both.seed is not None
     assert both.seed.margin < noisy.seed.margin  # three degrees of freedom
+
+
+@pytest.mark.parametrize("seeds", [(1, 2), (3, 3)], ids=str)
+def test_equal_settings_are_seldom_called_better_or_worse(seeds: tuple[int, int]) -> None:
+    """Two settings are equal, and the noise of the seeds is as large as that of the text.
+
+    By the noise of the text alone a word would be said in more than 10 % of cases, and by each noise for itself oftener
+    than by both.
+    """
+    random = np.random.default_rng(4)
+    text = 0.01  # standard error
+    deviation = text / math.sqrt(sum(1 / count for count in seeds))
+    words, by_text, by_each = 0, 0, 0
+    for _ in range(TRIALS):
+        apart = random.normal(0, text * math.sqrt(LEAST_PASSAGES), LEAST_PASSAGES)
+        ours, theirs = (
+            group(*(spans(text_of + shift) for shift in random.normal(0, deviation, count)))
+            for text_of, count in ((np.zeros(LEAST_PASSAGES), seeds[0]), (apart, seeds[1]))
+        )
+        difference = compare(ours, theirs)
+        assert difference.text is not None
+        assert difference.seed is not None
+        words += difference.word != "cannot be told"
+        by_text += abs(difference.mean) > difference.text.margin
+        by_each += abs(difference.mean) > max(difference.text.margin, difference.seed.margin)
+    assert words / TRIALS <= 0.05
+    assert by_text / TRIALS > 0.1
+    assert by_each > words
 
 
 def test_runs_are_grouped_where_the_seed_alone_differs() -> None:

@@ -16,7 +16,7 @@ from gptmodel.compute.place import Place
 from gptmodel.data.prepared import bits_per_byte
 from gptmodel.errors import DataError
 from gptmodel.evaluation import loss as loss_module
-from gptmodel.evaluation.loss import SplitLoss, estimate_loss, split_loss
+from gptmodel.evaluation.loss import SplitLoss, at_once, estimate_loss, split_loss, tokens_at_once
 from gptmodel.nn.transformer import TransformerModel
 
 CPU = Place.on("cpu")
@@ -81,7 +81,7 @@ def scored(n: int, max_blocks: int | None, monkeypatch: pytest.MonkeyPatch) -> n
         return torch.zeros(len(block_targets))
 
     class Positions(nn.Module):
-        params = small_model().params
+        params, vocab_size = small_model().params, 1
 
         def forward(self, idx: Tensor) -> Tensor:
             return torch.zeros(*idx.shape, 1)
@@ -141,6 +141,17 @@ def test_the_mode_comes_back_after_an_error() -> None:
     assert model.training
 
 
+def test_a_large_vocabulary_takes_fewer_tokens_at_once_and_the_small_ones_as_many_as_ever() -> None:
+    assert [tokens_at_once(size) for size in (1, 78, 256, 1024)] == [4096] * 4
+    assert [tokens_at_once(size) for size in (4096, 16_384, 50_257, 65_536)] == [1024, 256, 83, 64]
+    assert [at_once(32, size) for size in (256, 4096, 65_536)] == [128, 32, 2]
+    assert at_once(1024, 50_257) == 1
+    model, sizes = scramble(small_model(vocab_size=50_257)), list[int]()
+    model.register_forward_hook(lambda _module, args, _out: sizes.append(args[0].numel()))
+    split = split_loss(model, token_ids(500).astype(np.uint16) * 200, per_token, CPU)
+    assert (split.tokens, max(sizes)) == (499, 80)
+
+
 @pytest.mark.parametrize("n", [0, 1])
 def test_a_split_without_a_target_is_an_error(n: int) -> None:
     with pytest.raises(DataError, match="at least 2"):
@@ -152,7 +163,7 @@ def test_sums_are_exact_where_float32_would_not_be(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(loss_module, "TOKENS_AT_ONCE", 8)
 
     class Zeros(nn.Module):
-        params = small_model().params
+        params, vocab_size = small_model().params, 1
 
         def forward(self, idx: Tensor) -> Tensor:
             return torch.zeros(*idx.shape, 1)

@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
-from model_helpers import language_model, prepare_params, scramble, small_model
+from model_helpers import language_model, scramble, small_model
+from tokenizer_helpers import prepare_params
 from torch.nn import functional as F
 
 from gptmodel.compute.place import Place

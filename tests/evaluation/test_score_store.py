@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from model_helpers import language_model, prepare_params, scramble, small_model
+from model_helpers import language_model, scramble, small_model
+from tokenizer_helpers import prepare_params
 
 from gptmodel.checkpoint.model_file import save_model
 from gptmodel.compute.place import Place

@@ -7,7 +7,8 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from model_helpers import language_model, prepare_params, scramble, small_model
+from model_helpers import language_model, scramble, small_model
+from tokenizer_helpers import prepare_params
 
 from gptmodel.compute.place import Place
 from gptmodel.data.corpus import prepare

@@ -16,7 +16,7 @@ CASES = [
     {"position": "learned"},
     {"position": "rotary"},
     {"position": "rotary", "norm": "pre", "n_head": 1},
-    {"position": "none", "n_head": 4, "ngram_orders": [2], "activation": "gelu"},
+    {"position": "none", "n_head": 4, "ngram_orders": [2], "activation": "gelu", "decoder_bias": False},
     {"position": "rotary", "norm": "pre", "norm_type": "rmsnorm", "qk_norm": True, "logit_softcap": 4.0},
 ]
 TOLERANCE = {torch.float64: {"rtol": 1e-9, "atol": 1e-12}, torch.float32: {"rtol": 1e-5, "atol": 2e-6}}

@@ -108,7 +108,7 @@ def test_a_queued_experiment_says_and_tracks_which_text_it_trained_on(
     project.commit()
     project.dvc("exp", "run", "--queue", "--name", "waited", "-S", "train.seed=5", "train")
     source.write_text(text(2), encoding="utf-8")
-    project.dvc("queue", "start")
+    project.start_queue()
 
     def ended() -> bool:
         status = project.dvc("queue", "status")

@@ -194,7 +194,7 @@ def test_the_run_names_code_data_and_model(finished: Project, run: Any) -> None:
     assert tags["verdict"] == finished.read_json("metrics/evaluate.json")["verdict"]
     assert tags["mlflow.note.content"].count(tags["verdict"]) == 1
     assert "this model" in tags["mlflow.note.content"]
-    assert run.info.run_name == finished.git("rev-parse", "--short", "HEAD").strip()  # no setting differs
+    assert run.info.run_name == f"commit {finished.git('rev-parse', '--short', 'HEAD').strip()}"  # no setting differs
 
 
 def test_the_run_names_the_dataset(run: Any) -> None:

@@ -177,11 +177,21 @@ def test_snapshots_come_as_often_as_they_are_due_and_at_most_every_iteration(
 
 @pytest.mark.parametrize("prompt", ["a", None])
 @pytest.mark.parametrize(
-    ("new", "block_size", "seconds"),
-    [(10, 1, 10 * 0.3), (4, 9, 4 * 0.1), (20, 9, 8 * 0.1 + 12 * 0.3)],
+    ("new", "block_size", "past_block", "seconds"),
+    [
+        (10, 1, "crop", 10 * 0.3),
+        (4, 9, "crop", 4 * 0.1),
+        (20, 9, "crop", 8 * 0.1 + 12 * 0.3),
+        (10, 1, "shift", 10 * 0.3),
+        (20, 9, "shift", 17 * 0.1 + 3 * 0.3),
+        (21, 9, "shift", 17 * 0.1 + 4 * 0.3),
+    ],
 )
-def test_tokens_cost_more_past_block_size(new: int, block_size: int, seconds: float, prompt: str | None) -> None:
-    plan = arithmetic(small_params(model={"block_size": block_size}, sample={"max_new_tokens": new, "prompt": prompt}))
+def test_tokens_cost_more_past_block_size(
+    new: int, block_size: int, past_block: str, seconds: float, prompt: str | None
+) -> None:
+    sample = {"max_new_tokens": new, "prompt": prompt, "past_block": past_block}
+    plan = arithmetic(small_params(model={"block_size": block_size}, sample=sample))
     assert plan.seconds.sample == pytest.approx(seconds)
 
 

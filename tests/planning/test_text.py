@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from model_helpers import small_params
+from tokenizer_helpers import prepare_settings
 
 from gptmodel.config import PrepareParams
 from gptmodel.data.corpus import PrepareReport, prepare
@@ -26,7 +27,7 @@ def text(tmp_path: Path) -> Path:
 
 
 def settings(tokenizer: str = "char", train_fraction: float = 0.9) -> PrepareParams:
-    return small_params(prepare={"tokenizer": tokenizer, "train_fraction": train_fraction}).prepare
+    return small_params(prepare={**prepare_settings(tokenizer), "train_fraction": train_fraction}).prepare
 
 
 def find(text: Path, params: PrepareParams, fetch: FetchParams = OWN) -> PlannedText:

@@ -33,6 +33,38 @@ def test_each_group_is_set_beside_the_first() -> None:
     assert values["comparisons"][0]["nats_per_byte"] == pytest.approx(30 / 256, rel=0.2)
 
 
+def grounds(*runs: Run) -> str:
+    """What the word of the second group rests on."""
+    return Comparison.of(runs).lines()[-1]
+
+
+def test_what_the_word_rests_on_and_what_would_tell_more() -> None:
+    first, second = run("first", 0.0, seed=1), run("other", 30.0, a=2)
+    of_text = grounds(first, second)
+    assert of_text.startswith("this rests on the noise of the text alone, so it is about these two models; ")
+    assert of_text.endswith("train with other seeds, with the settings of each: `dvc exp run -S train.seed=1`")
+    assert grounds(first, run("other", 1.0, seed=1)).startswith("no setting differs")
+
+    def seeded(name: str, shift: float, seed: int, **settings: int) -> Run:
+        return run(name, shift, **{"train.seed": seed, **settings})
+
+    assert grounds(seeded("a", 0.0, 1), seeded("b", 9.0, 2)).startswith("they differ in train.seed alone")
+    both = grounds(seeded("a", 0.0, 1), seeded("aa", 0.1, 2), seeded("b", 30.0, 1, a=2))
+    assert both.startswith("this rests on the noise of the text and of train.seed, so it is about the settings: ")
+    assert "find out more" not in both
+    seeds = grounds(seeded("a", 0.0, 1), seeded("aa", 9.0, 2), seeded("b", 15.0, 1, a=2))
+    assert seeds.endswith(
+        "to find out more, train with other seeds, with the settings of each: `dvc exp run -S train.seed=3`"
+    )
+    text = grounds(seeded("a", 0.0, 1), seeded("c", 0.0, 2), seeded("bb", 0.0, 1, a=2))
+    assert text.endswith("to find out more, hold out more text by a smaller prepare.train_fraction")
+    assert grounds(run("a", 0.0, spans=8), run("b", 0.0, spans=8, a=2)).startswith(
+        "to find out more, hold out more text"
+    )
+    values = [pair.values()["rests_on"] for pair in Comparison.of([first, second]).pairs]
+    assert values == [["text"]]
+
+
 def test_with_too_little_text_there_are_words_and_no_numbers_that_json_has_not() -> None:
     comparison = Comparison.of([run("first", 0.0, spans=3, a=1), run("second", 9.0, spans=3, a=2)])
     assert "too little text to say whether second is better than first: 0 passages of 1 kB" in comparison.lines()[-2]

@@ -16,6 +16,7 @@ from gptmodel.sampling.generate import default_prompt, generate, sample_pieces
 from gptmodel.sampling.incremental import IncrementalModel
 from gptmodel.sampling.kv_cache import KVCache
 from gptmodel.sampling.logits import next_probabilities
+from gptmodel.scoring import score_tokens
 from gptmodel.tokenizers.base import Tokenizer
 from gptmodel.tokenizers.byte import ByteTokenizer
 from gptmodel.tokenizers.char import CharTokenizer
@@ -94,6 +95,7 @@ SWITCHES: list[dict[str, Any]] = [
     {"position": "rotary", "ngram_orders": [2, 3], "logit_softcap": 8.0},
     {"position": "none", "ngram_orders": [5], "n_layer": 3},
     {"block_size": 1},
+    {"block_size": 5},
 ]
 DRAWING: list[dict[str, Any]] = [
     {"temperature": 0.0},
@@ -114,20 +116,23 @@ def lively(model: TransformerModel) -> TransformerModel:
     return model
 
 
-@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize(("past_block", "fused"), [("crop", True), ("crop", False), ("shift", True)])
 @pytest.mark.parametrize("T", [1, 5, 7, 8, 9, 20])
 @pytest.mark.parametrize("case", SWITCHES, ids=str)
-def test_tokens_are_those_of_a_loop_without_a_cache(case: dict[str, Any], T: int, fused: bool) -> None:
+def test_tokens_are_those_of_a_loop_without_a_cache(case: dict[str, Any], T: int, past_block: str, fused: bool) -> None:
     """Up to block_size and past it; the loop gives the whole model its whole context for each token."""
     model = lively(small_model(fused=fused, **case)).eval()
     block_size = model.params.block_size
     for number, drawing in enumerate(DRAWING):
         idx, source = batch(3, T, seed=number), generator(number)
-        params = sample_params(max_new_tokens=20, **drawing)
+        params = sample_params(max_new_tokens=20, past_block=past_block, **drawing)
         steps = generate(language_model(model), idx, params, generator(number))
         tokens = torch.stack([step.ids for step in steps], dim=1)
+        first = max(0, T - block_size)  # id of the context
         for _ in range(20):
-            logits = model(idx[:, -block_size:])[:, -1].detach()
+            if idx.size(1) - first > block_size:
+                first += 1 if past_block == "crop" else max(1, block_size // 2)
+            logits = model(idx[:, first:])[:, -1].detach()
             following = logits.argmax(dim=1, keepdim=True)
             if params.temperature:
                 chances = next_probabilities(
@@ -137,6 +142,41 @@ def test_tokens_are_those_of_a_loop_without_a_cache(case: dict[str, Any], T: int
             idx = torch.cat((idx, following), dim=1)
         assert torch.equal(tokens, idx[:, T:]), drawing
         assert params.temperature == 0.0 or len(set(tokens.flatten().tolist())) > 3
+
+
+@pytest.mark.parametrize(("past_block", "lengths"), [("crop", [8] * 20), ("shift", [8, *([5, 1, 1, 1] * 5)][:20])])
+def test_past_the_block_a_context_is_read_again_for_each_token_or_once_in_half_a_block(
+    past_block: str, lengths: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    next_logits = IncrementalModel.next_logits
+
+    def spied(self: IncrementalModel, idx: Tensor, cache: KVCache) -> Tensor:
+        read.append(idx.size(1))
+        return next_logits(self, idx, cache)
+
+    monkeypatch.setattr(IncrementalModel, "next_logits", spied)
+    continued(batch(2, 8), past_block=past_block, max_new_tokens=20)
+    assert read == lengths
+
+
+def test_up_to_block_size_both_ways_are_one() -> None:
+    model, ways = language_model(lively(small_model())), []
+    for past_block in ("crop", "shift"):
+        params = sample_params(past_block=past_block, max_new_tokens=7)
+        ways.append([step.logits for step in generate(model, batch(2, 3), params, generator(1))])
+    equal = [torch.equal(*logits) for logits in zip(*ways, strict=True)]
+    assert equal == [True] * 6 + [False]
+
+
+def test_a_shifted_text_is_scored_in_the_contexts_in_which_it_was_drawn() -> None:
+    model = language_model(lively(small_model()).eval())
+    params = sample_params(past_block="shift", max_new_tokens=39)
+    steps = list(generate(model, batch(1, 2), params, generator(1)))
+    ids = [*batch(1, 2)[0].tolist(), *(int(step.ids) for step in steps)]
+    scored = torch.cat([part.log_probabilities for part in score_tokens(model, ids)])  # (40, V)
+    drawn = torch.log_softmax(torch.cat([step.logits for step in steps]), -1)  # (39, V)
+    torch.testing.assert_close(drawn, scored[1:], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("drawing", DRAWING, ids=str)

@@ -37,7 +37,7 @@ def expected(prompt: str, name: str = "char", **settings: Any) -> list[str]:
 
 @pytest.mark.parametrize("name", ["char", "byte"])
 def test_an_answer_is_the_text_of_the_library_whole_and_as_a_stream(server: Running, name: str) -> None:
-    settings: dict[str, Any] = {"temperature": 1.3, "top_k": 6, "top_p": 0.9, "seed": 5}
+    settings: dict[str, Any] = {"temperature": 1.3, "top_k": 6, "top_p": 0.9, "past_block": "shift", "seed": 5}
     texts = expected("ab", name, max_new_tokens=30, num_samples=2, **settings)
     answer = server.post(COMPLETIONS, model=name, prompt="ab", max_tokens=30, n=2, **settings)
     assert [choice["text"] for choice in answer["choices"]] == texts

@@ -38,6 +38,7 @@ def request(seed: int, model: LanguageModel, **changes: Any) -> Wanted:
         temperature=seed % 4 / 2,
         top_k=seed % 6,
         top_p=1.0 if seed % 2 else 0.8,
+        past_block="shift" if seed % 3 else "crop",
         stop=["ab", "c"][: seed % 3],
         **changes,
     )

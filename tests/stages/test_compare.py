@@ -54,7 +54,8 @@ def test_the_better_one_is_named_with_its_error_and_the_settings_that_differ(mod
     assert "settings that differ: train.learning_rate 0.001 -> 0.01, train.max_iters 24 -> 400" in output
     assert "\nlong.pth is better than short.pth: -" in output
     assert " passages of 1 kB; -" in output
-    assert "how much another train.seed would change cannot be told from so few" in output
+    assert "this rests on the noise of the text alone, so it is about these two models; for a word about" in output
+    assert output.endswith("with the settings of each: `dvc exp run -S train.seed=1`\n")
     assert "\nshort.pth is worse than long.pth: +" in models.succeed("compare", "long.pth", "short.pth").output
 
 
@@ -62,6 +63,7 @@ def test_seeds_are_grouped_and_their_noise_is_told_apart(models: Project) -> Non
     output = models.succeed("compare", "short.pth", "reseeded.pth", "long.pth").output
     assert "short.pth (2 seeds): the seeds' losses have a standard deviation of 0.0" in output
     assert "long.pth is" in output
+    assert "this rests on the noise of the text and of train.seed, so it is about the settings: that of" in output
     alone = models.succeed("compare", "short.pth", "reseeded.pth").output
     assert "they differ in train.seed alone, so the difference is noise of the seed" in alone
 

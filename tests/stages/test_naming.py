@@ -47,12 +47,12 @@ def test_the_name_says_what_differs(
 ) -> None:
     monkeypatch.delenv("DVC_EXP_BASELINE_REV", raising=False)
     changes.setdefault("train", {}).setdefault("seed", 8)
-    assert name_by_changes(folder, small_params(**changes)) == (name or commit(folder, "HEAD"))
+    assert name_by_changes(folder, small_params(**changes)) == (name or f"commit {commit(folder, 'HEAD')}")
 
 
 def test_an_experiment_is_measured_by_its_baseline(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_EXP_BASELINE_REV", commit(folder, "HEAD~1"))
-    assert name_by_changes(folder, small_params()) == commit(folder, "HEAD~1")
+    assert name_by_changes(folder, small_params()) == f"commit {commit(folder, 'HEAD~1')}"
     assert name_by_changes(folder, small_params(train={"seed": 9})) == "seed=9"
 
 

@@ -81,13 +81,13 @@ def test_an_id_out_of_range_is_refused(ids: list[int]) -> None:
 
 
 def test_fitting_collects_the_characters_of_both_splits() -> None:
-    tokenizer = CharTokenizer.fit([b"ba\xc3", b"\xa9", b""], ["🙂b".encode()])
+    tokenizer = CharTokenizer.fit([b"ba\xc3", b"\xa9", b""], ["🙂b".encode()], None)
     assert tokenizer.characters == "abé🙂"
 
 
 def test_fitting_and_encoding_name_the_first_byte_that_is_not_utf8() -> None:
     with pytest.raises(DataError, match="not UTF-8 at byte 5 "):
-        CharTokenizer.fit([b"ab"], [b"abc\xff"])
+        CharTokenizer.fit([b"ab"], [b"abc\xff"], None)
     with pytest.raises(DataError, match="not UTF-8 at byte 3 "):
         list(CharTokenizer("ab").encode_stream([b"ab", b"a\xc3"]))
 

@@ -93,6 +93,25 @@ def test_a_helper_process_gets_no_more_memory_than_it_needs() -> None:
 
 
 @pytest.mark.thorough
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count otherwise")
+@pytest.mark.parametrize(("limit", "megabytes"), [("DATA", 60), ("DATA", 100), ("DATA", 200), ("AS", 400)])
+def test_too_little_memory_for_the_libraries_is_one_line(journal: Journal, limit: str, megabytes: int) -> None:
+    """Wherever it runs out: while they are imported, in C, in Python, or when the store is made."""
+    code = (
+        "import resource, sys; from pathlib import Path; from gptmodel.tracking.sync import UnsentError, sync\n"
+        f"resource.setrlimit(resource.RLIMIT_{limit}, ({megabytes} << 20,) * 2)\n"
+        "try: list(sync(Path(sys.argv[1])))\n"
+        "except UnsentError as error: print(error)"
+    )
+    command = [sys.executable, "-c", code, str(journal.root)]
+    result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    assert ": its libraries need up to 500 MB of memory, and `ulimit -" in result.stdout
+    assert "; allow this command more" in result.stdout
+    assert result.stdout.count("\n") == 1
+    assert journal.pending
+
+
+@pytest.mark.thorough
 def test_a_server_on_this_machine_is_asked_without_a_proxy(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
     with socket.create_server(("127.0.0.1", 0)) as proxy:

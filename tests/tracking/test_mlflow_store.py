@@ -3,6 +3,7 @@
 import os
 import shutil
 import sqlite3
+import sys
 import time
 from pathlib import Path
 
@@ -14,9 +15,9 @@ from tracking_helpers import client, finish_journal, history, new_key, only_run,
 import gptmodel
 from gptmodel.checkpoint.model_file import save_model
 from gptmodel.errors import GptModelError
+from gptmodel.tracking.failures import plain
 from gptmodel.tracking.journal import Journal, Sent
 from gptmodel.tracking.journal_writer import JournalWriter
-from gptmodel.tracking.mlflow_store import plain
 
 
 def whole_run(root: Path) -> Journal:
@@ -31,6 +32,24 @@ def whole_run(root: Path) -> Journal:
     writer.file(file, "model")
     finish_journal(writer)
     return writer.journal
+
+
+def test_two_that_make_an_experiment_at_once(root: Path) -> None:
+    """The other one, on another machine, makes it right after this one was told that there is none."""
+    whole_run(root)
+    ask, answers = mlflow.MlflowClient.get_experiment_by_name, []
+    with pytest.MonkeyPatch.context() as patch:
+
+        def overtaken(client: mlflow.MlflowClient, name: str) -> object:
+            answers.append(ask(client, name))
+            if len(answers) == 2:  # the first time it looked for the run
+                client.create_experiment(name, root.as_uri())
+            return answers[-1]
+
+        patch.setattr(mlflow.MlflowClient, "get_experiment_by_name", overtaken)
+        sync(root)
+    assert answers[:2] == [None, None]
+    assert only_run(root).info.status == "FINISHED"
 
 
 LOSSES = [(step, 4.0 - step / 100) for step in range(0, 50, 10)]
@@ -224,6 +243,16 @@ def test_a_server_that_refuses_is_told_without_its_password(root: Path, monkeypa
 def test_what_a_database_says_is_passed_on_without_its_frame() -> None:
     text = "(psycopg.OperationalError) connection failed:\nno such role\n(Background on this error at: https://x/e3q8)"
     assert plain(RuntimeError(text)) == "connection failed: no such role"
+
+
+def test_a_library_that_is_missing_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole_run(root)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://user:secret@127.0.0.1:9/runs")
+    with pytest.raises(GptModelError) as caught:
+        sync(root)
+    mend = "psycopg is not installed: `pip install -r requirements-remote.txt`"
+    assert str(caught.value) == f"{mend}; 1 of 1 runs are still to be sent"
 
 
 @pytest.mark.slow

@@ -96,6 +96,9 @@ def test_a_run_and_its_evaluation(root: Path) -> None:
     (plots / "deep").mkdir(parents=True)
     (plots / "a.png").touch()
     (plots / "deep" / "b.png").touch()
+    for hidden in (".gitignore", "deep/.gitignore", ".checkpoints/a.png"):  # DVC's, and those of other programs
+        (plots / hidden).parent.mkdir(exist_ok=True)
+        (plots / hidden).touch()
     added = attach(root, described)
     added.log_metrics({"eval/val_loss": 1.5}, step=0)
     added.log_artifact(plots, "plots")

@@ -2,10 +2,12 @@
 
 import shutil
 import sqlite3
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from projects import Project, new_project, sha256
 from tracking_helpers import client, finish_journal, new_key, only_run, start_journal, sync
 
 from gptmodel.tracking.database import HOME_TAG, settle
@@ -182,3 +184,35 @@ def test_a_database_elsewhere_leaves_nothing_in_the_folder_of_the_day(
     run_id = run_with_file(root)
     assert (root / "mlartifacts" / run_id / "artifacts" / "model" / "model.pth").read_text() == "model"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other.db", "project"]
+
+
+@pytest.mark.thorough
+def test_a_whole_project_is_copied_and_moved_by_the_command_line(tmp_path: Path, template: Path) -> None:
+    """Copied by `cp -r`, trained in and sent; then moved by `mv`, and its models registered and found."""
+    first = new_project(tmp_path / "first")
+    shutil.copy(template, first.folder)
+    first.succeed("train")
+    before = contents(first.folder)
+
+    copy = Project(tmp_path / "copy")
+    subprocess.run(["cp", "-r", first.folder, copy.folder], check=True)
+    copy.succeed("train", "-S", "train.seed=3")
+    copy.succeed("sync")
+    assert contents(first.folder) == before
+
+    moved = Project(tmp_path / "moved")
+    subprocess.run(["mv", copy.folder, moved.folder], check=True)
+    moved.succeed("sync")
+    store = client(moved.folder)
+    models = set()
+    for run in store.search_runs([each.experiment_id for each in store.search_experiments()]):
+        assert run.info.artifact_uri.startswith(f"{moved.folder.as_uri()}/mlartifacts/")
+        (tmp_path / run.info.run_id).mkdir()
+        file = store.download_artifacts(run.info.run_id, "model/model.pth", str(tmp_path / run.info.run_id))
+        models.add(sha256(Path(file)))
+    assert models == {sha256(first.model), sha256(moved.model)}
+    assert len(models) == 2
+    former = [str(project.folder) for project in (first, copy)]
+    files = {name: content for name, content in contents(moved.folder).items() if name != "mlflow.db"}
+    texts = [*every_text(moved.folder / "mlflow.db"), *(content.decode(errors="replace") for content in files.values())]
+    assert not [text[:200] for text in texts if any(folder in text for folder in former)]

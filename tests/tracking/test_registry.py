@@ -52,7 +52,7 @@ print(json.dumps([gptmodel.__file__, libraries, texts, model.predict("a", params
 
 @pytest.fixture(scope="module")
 def registered(alone: Project, template: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
-    """A project whose model was registered twice, and what the first time printed."""
+    """A project whose model was registered three times, the last time as something else, and what was printed."""
 
     def make(folder: Path) -> None:
         shutil.copytree(alone.folder, folder / "project")
@@ -61,10 +61,11 @@ def registered(alone: Project, template: Path, tmp_path_factory: pytest.TempPath
         project = Project(folder / "project")
         (folder / "before.json").write_text(facts(project))
         first = project.succeed("register", "--name", "letters", "--alias", "best")
-        served = Served(served_model.__name__, served_model.SETTINGS, served_model.LIBRARIES)
-        second = register(project.folder, run_id(project), served, "letters", "best")
-        assert (second.version, second.former) == ("2", "1")
-        (folder / "said.json").write_text(json.dumps([first.output, first.error]))
+        again = project.succeed("register", "--name", "letters", "--alias", "best")
+        served = Served(served_model.__name__, served_model.SETTINGS, [*served_model.LIBRARIES, "typer"])
+        other = register(project.folder, run_id(project), served, "letters", "best")
+        assert (other.version, other.former, other.anew) == ("2", "1", True)
+        (folder / "said.json").write_text(json.dumps([first.output, first.error, again.output]))
 
     folder = made_once(tmp_path_factory, "registered", make)
     return Project(folder / "project"), (folder / "said.json").read_text()
@@ -87,17 +88,19 @@ def logged(project: Project) -> Any:
     return store.get_logged_model(store.get_model_version("letters", "1").source.removeprefix("models:/"))
 
 
-def test_it_says_what_it_registered_and_the_line_that_loads_it(registered: tuple[Project, str]) -> None:
+def test_it_says_what_it_registered_and_the_lines_that_load_it(registered: tuple[Project, str]) -> None:
     project, said = registered
-    output, note = json.loads(said)
-    version, line = output.splitlines()
+    output, note, again = json.loads(said)
+    version, *lines = output.splitlines()
     assert version.startswith("letters version 1 is run train-")
     assert version.endswith(f"({run_id(project)}); alias best")
     assert note == "registering takes some seconds ...\n"
-    assert line == (
-        f"import mlflow; mlflow.set_tracking_uri('sqlite:///{project.folder}/mlflow.db'); "
-        'model = mlflow.pyfunc.load_model("models:/letters@best")'
-    )
+    assert lines == [
+        "import mlflow",
+        f"mlflow.set_tracking_uri('sqlite:///{project.folder}/mlflow.db')",
+        'model = mlflow.pyfunc.load_model("models:/letters@best")',
+    ]
+    assert again == output.replace("letters version 1 is run", "letters version 1 is already run")
     assert client(project.folder).get_model_version_by_alias("letters", "best").version == 2
 
 
@@ -139,7 +142,9 @@ def test_it_is_used_where_the_project_is_not(registered: tuple[Project, str], tm
     assert result.returncode == 0, result.stderr[-2000:]
     code, libraries, texts, four, errors = json.loads(result.stdout)
     assert Path(code).is_relative_to(project.folder / "mlartifacts")
-    assert set().union(*OUTSIDE.values()) & set(libraries) - {"pydantic_core"} == set(served_model.LIBRARIES)
+    assert set().union(*OUTSIDE.values()) & set(libraries) - {"pydantic_core"} == set(served_model.LIBRARIES) - {
+        "tiktoken"
+    }
     model = gptmodel.load(project.model)
     settings: dict[str, Any] = {"max_new_tokens": 12, "temperature": 0.5, "top_k": 5, "stop": "j", "seed": 3}
     assert texts == [[model.generate(prompt, **settings) for prompt in ("ab", "c")]] * 3
@@ -160,6 +165,8 @@ def test_what_cannot_be_registered_is_told_in_a_line(registered: tuple[Project, 
     root, run_json = tmp_path / "project", tmp_path / "project" / "models" / "run.json"
     shutil.copytree(registered[0].folder, root)
     project, run = Project(root), run_id(registered[0])
+    client(root).delete_logged_model(logged(project).model_id)
+    assert project.succeed("register", "--name", "letters").output.startswith("letters version 3 is run ")
     assert run_called(root, f"runs:/{run}") == run_of_model(root, run_json) == run
     with pytest.raises(GptModelError, match=r"^--run ab: .* has no such run; `gptmodel ui` shows"):
         run_called(root, "ab")

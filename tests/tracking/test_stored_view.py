@@ -16,6 +16,8 @@ def test_only_what_differs_is_a_column() -> None:
     state = json.loads(view(runs))
     assert state["selectedColumns"] == [*COLUMNS, "params.`model.position`"]
     assert (state["orderByKey"], state["orderByAsc"]) == (ORDER, True)
+    shown = [name for name in state["columnOrder"] if name in state["selectedColumns"]]
+    assert shown == state["selectedColumns"]
 
 
 def test_the_loss_curves_are_the_first_charts_and_single_points_are_folded_away() -> None:

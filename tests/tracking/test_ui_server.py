@@ -7,14 +7,20 @@ import socket
 import time
 import urllib.request
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from mlflow_server import free_port
+from report_findings import findings
 from tracking_helpers import client, finish_journal, new_key, python, start_journal, sync
 
 from gptmodel.errors import GptModelError
+from gptmodel.reporting.report import report
 from gptmodel.tracking import stored_view
 from gptmodel.tracking.ui_server import UiServer
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 
 def members(group: int) -> bool:
@@ -26,8 +32,8 @@ def members(group: int) -> bool:
     return True
 
 
-def see_the_view(address: str, chromium: str) -> None:
-    """The best run is in the first row, beside the setting that differs; the first charts are the loss curves."""
+def see_the_view(address: str, run_id: str, chromium: str) -> None:
+    """The best run is in the first row, how good it is comes first, then the setting that differs; loss curves lead."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -38,6 +44,11 @@ def see_the_view(address: str, chromium: str) -> None:
         columns = page.inner_text(".ag-header")
         assert "model.position" in columns
         assert "model.n_embd" not in columns
+        left = 'cell => [cell.getBoundingClientRect().left, cell.getAttribute("col-id")]'
+        cells = page.evaluate(f"[...document.querySelectorAll('.ag-header-cell[col-id]')].map({left})")
+        order = [name for _, name in sorted(cells)]
+        assert order[1] == stored_view.NAME_COLUMN
+        assert order[-3:] == [stored_view.ORDER, "params.`model.position`", stored_view.LAST_COLUMN]
         first = page.locator(".ag-center-cols-container .ag-row[row-index='0']").first.inner_text()
         assert "rotary" in first
         page.goto(f"{page.url}&compareRunsMode=CHART")
@@ -45,7 +56,20 @@ def see_the_view(address: str, chromium: str) -> None:
         lines = page.inner_text("body").splitlines()
         headings = ["val_loss", "train_loss", "learning_rate", "eval", "final"]
         assert [line for line in lines if line in headings] == headings
+        see_the_report(page, f"{address.partition('?')[0]}/{run_id}/artifacts")
         browser.close()
+
+
+def see_the_report(page: "Page", address: str) -> None:
+    """Among the artifacts of a run, the report shows where it is clicked, as it looks by itself."""
+    page.goto(address)
+    page.get_by_text("reports", exact=True).first.click(timeout=60_000)
+    page.get_by_text("report.html", exact=True).first.click()
+    frame = page.frame_locator("iframe")
+    frame.get_by_role("heading", name="A language model of").wait_for(timeout=60_000)
+    width = frame.locator("html").evaluate("page => [page.scrollWidth, page.clientWidth]")
+    assert width[0] <= width[1]
+    assert frame.locator("body").evaluate("body => getComputedStyle(body).maxWidth") != "none"  # it has its style
 
 
 @pytest.mark.thorough
@@ -57,6 +81,9 @@ def test_it_shows_the_runs_and_leaves_no_process(root: Path, monkeypatch: pytest
         writer.params({"model.position": position, "model.n_embd": "8"})
         writer.metrics({"val_loss": 4.0, "train_loss": 4.0, "learning_rate": 0.1}, 0, 1)
         writer.metrics({"val_loss": loss, "train_loss": loss, "eval/val_loss": loss, "final/seconds": 1.0}, 9, 2)
+        report_file = root / "report.html"
+        report_file.write_text(report(findings()), encoding="utf-8")
+        writer.file(report_file, "reports")
         finish_journal(writer)
     sync(root)
     server = UiServer(root, free_port())
@@ -69,7 +96,7 @@ def test_it_shows_the_runs_and_leaves_no_process(root: Path, monkeypatch: pytest
         with urllib.request.urlopen(page, timeout=10) as answer:
             assert b"MLflow" in answer.read()
         if chromium := shutil.which("chromium"):
-            see_the_view(page, chromium)
+            see_the_view(page, str(writer.journal.run()["run_id"]), chromium)
     end = time.monotonic() + 20
     while members(process.pid):
         assert time.monotonic() < end

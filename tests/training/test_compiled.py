@@ -25,6 +25,7 @@ ALL_SWITCHES = {
     "activation": "relu2",
     "qk_norm": True,
     "logit_softcap": 5.0,
+    "decoder_bias": False,
     "ngram_orders": [2],
     "ngram_dropout": 0.3,
 }
@@ -51,7 +52,7 @@ def data(tmp_path: Path) -> PreparedData:
 class Silent:
     """An observer that nothing is told by."""
 
-    def on_iteration(self, iteration: int, loss: float) -> None: ...
+    def on_iteration(self, iteration: int, loss: Callable[[], float]) -> None: ...
 
     def on_evaluation(self, row: object) -> None: ...
 

@@ -42,7 +42,7 @@ class Diary(Watcher):
         self.entries: list[tuple[str, int]] = []
         self.threads: set[int] = set()
 
-    def on_iteration(self, iteration: int, loss: float) -> None:
+    def on_iteration(self, iteration: int, loss: Callable[[], float]) -> None:
         super().on_iteration(iteration, loss)
         self.entries.append(("iteration", iteration))
         self.threads.add(threading.get_ident())
@@ -264,7 +264,7 @@ def test_what_goes_wrong_in_an_evaluation_is_raised_with_its_iteration(
 class Failing(Watcher):
     """An observer that fails in iteration 5."""
 
-    def on_iteration(self, iteration: int, loss: float) -> None:
+    def on_iteration(self, iteration: int, loss: Callable[[], float]) -> None:
         super().on_iteration(iteration, loss)
         if iteration == 5:
             raise TrainingError("the loss is nan")

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from model_helpers import ROOT, prepare_params
+from model_helpers import ROOT
+from tokenizer_helpers import prepare_params
 
-from gptmodel.compute.limits import MemoryLimit
+from gptmodel.compute.limits import MemoryLimit, memory_limit
 from gptmodel.compute.place import Place
 from gptmodel.config import Params
 from gptmodel.data.corpus import prepare
@@ -36,6 +37,12 @@ def test_it_grows_with_each_size(params: Params, changes: dict[str, int]) -> Non
     assert estimate(params, **changes) > estimate(params) + (10 << 20)
 
 
+def test_a_decoder_without_a_bias_saves_its_numbers(params: Params) -> None:
+    without, bias = (estimate(params, vocab_size=1_000_000, decoder_bias=present) for present in (False, True))
+    # a weight, its gradient, two averages, and all but the gradient again; AdamW counts its steps beside that
+    assert bias - without == pytest.approx(4 * 7 * 1_000_000, abs=8)
+
+
 def test_weights_gradients_and_two_averages_count_and_all_but_the_gradients_again_in_a_snapshot(params: Params) -> None:
     wide = estimate(params, n_embd=4096, n_layer=2)
     weights = 4 * 2 * 12 * 4096**2
@@ -43,9 +50,9 @@ def test_weights_gradients_and_two_averages_count_and_all_but_the_gradients_agai
 
 
 def test_what_cannot_fit_is_refused_before_it_is_allocated(params: Params) -> None:
-    check_memory(1 << 20)
+    check_memory(1 << 20, memory_limit())
     with pytest.raises(TrainingError, match=r"about \d+\.\d GB of memory, and this machine has .* lower train"):
-        check_memory(estimate(params, n_embd=65536, n_layer=96))
+        check_memory(estimate(params, n_embd=65536, n_layer=96), memory_limit())
 
 
 def test_an_evaluation_beside_the_iterations_counts_with_its_weights_where_there_is_memory_for_both(

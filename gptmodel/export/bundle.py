@@ -1,0 +1,77 @@
+"""A trained model as a folder for other programs, with a certificate made from what was read back."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gptmodel.checkpoint.model_file import load_model
+from gptmodel.errors import ConfigError, ExportError
+from gptmodel.export import gguf_file, huggingface, onnx_file, safetensors_file
+from gptmodel.export.certificate import Certificate, greedy_texts
+from gptmodel.export.form import Form
+from gptmodel.export.libraries import require
+from gptmodel.files import digest, whole_folder, write_json
+from gptmodel.language_model import LanguageModel
+
+CERTIFICATE = "certificate.json"
+
+
+FORMS = {
+    "huggingface": huggingface.FORM,
+    "safetensors": safetensors_file.FORM,
+    "onnx": onnx_file.FORM,
+    "gguf": gguf_file.FORM,
+}
+LIMIT = 1e-4
+"""How far a logit may be from the model's own."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What was written."""
+
+    kind: str
+    bytes: int
+    certificate: Certificate
+    use: str
+
+
+def export(model_file: Path, name: str, out: Path) -> Bundle:
+    """Write a model file in a format to a folder that is not there yet, whole or not at all.
+
+    Raises ExportError for a model that the format has no place for, for a library that is missing, and for a model that
+    does not compute the same when it was read back; ConfigError for another format and a folder that is in use.
+    """
+    if name not in FORMS:
+        raise ConfigError(f"{name}: no such format; there are {', '.join(FORMS)}")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"--out {out}: is there already; name a folder that is not, or move it away")
+    chosen, model = FORMS[name], load_model(model_file)
+    with whole_folder(out) as folder:
+        kind = chosen.write(model, folder)
+        files = {path.name: path for path in sorted(folder.iterdir())}
+        certificate = certified(model, chosen, folder)
+        content = {
+            "format": name,
+            "kind": kind,
+            "libraries": require(("torch", *chosen.libraries)),
+            "model_sha256": digest(model_file),
+            "limit": LIMIT,
+            **certificate.values(),
+            "files": {file: digest(path) for file, path in files.items()},
+        }
+        write_json(folder / CERTIFICATE, content)
+        size = sum(path.stat().st_size for path in files.values())
+    return Bundle(kind, size, certificate, chosen.use.format(folder=out))
+
+
+def certified(model: LanguageModel, chosen: Form, folder: Path) -> Certificate:
+    """Compare a model with what was written of it, as read back; ExportError unless they compute the same."""
+    idx, start = greedy_texts(model)
+    exported, first = chosen.logits(folder, idx)
+    certificate = Certificate.of(model.predict(idx).detach(), exported, first, start)
+    if not certificate.largest_difference <= LIMIT:  # which is false for NaN too
+        raise ExportError(f"as read back, {certificate.words()}: more than {LIMIT:.0e}, so nothing was written")
+    text = model.tokenizer.decode(idx.flatten().tolist())
+    if chosen.token_ids is not None and chosen.token_ids(folder, text) != model.tokenizer.encode(text):
+        raise ExportError("as read back, the tokenizer gives other token ids, so nothing was written")
+    return certificate

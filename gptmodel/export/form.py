@@ -1,0 +1,28 @@
+"""What every form of an exported model has: how it is written, and how another program reads it back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from gptmodel.language_model import LanguageModel
+
+
+@dataclass(frozen=True)
+class Form:
+    """A model in the files of another program."""
+
+    libraries: tuple[str, ...]
+    """What writes and reads it, beside torch."""
+    use: str
+    """The line that loads it, with {folder} in it."""
+    write: Callable[[LanguageModel, Path], str]
+    """Write a model into an empty folder and return what it is called there; ExportError where it does not fit."""
+    logits: Callable[[Path, Tensor], tuple[Tensor, int]]
+    """Return logits (B, n, V) of idx (B, T) as the other program has them, and the position of the first.
+
+    They may be shifted at each position by a number, such as log-probabilities are.
+    """
+    token_ids: Callable[[Path, str], list[int]] | None = None
+    """Return the ids of a text by the other program; None where the tokenizer in the folder is this project's own."""

