@@ -5,10 +5,14 @@ from gptmodel.config import SETTINGS_OF, Params
 
 def ignored_settings(params: Params) -> list[str]:
     """Name each setting that has no effect in the combination at hand, a line each."""
-    fetch, train, sample = params.fetch, params.train, params.sample
+    fetch, prepare, train, sample = params.fetch, params.prepare, params.train, params.sample
     lines = []
     if fetch.sha256 is not None and fetch.source in ("shakespeare", "own"):
         lines.append(f"fetch.sha256 is ignored: fetch.source is {fetch.source}")
+    if fetch.separator != fetch.defaults()["separator"] and fetch.source in ("shakespeare", "own"):
+        lines.append(f"fetch.separator is ignored: fetch.source is {fetch.source}")
+    if prepare.val_source is not None and prepare.train_fraction != prepare.defaults()["train_fraction"]:
+        lines.append(f"prepare.train_fraction = {prepare.train_fraction} is ignored: prepare.val_source validates")
     others = {key for keys in SETTINGS_OF.values() for key in keys} - set(SETTINGS_OF[train.optimizer])
     if useless := sorted(f"train.{key}" for key in others if getattr(train, key) is not None):
         lines.append(f"ignored, since train.optimizer is {train.optimizer}: {', '.join(useless)}; set to null")

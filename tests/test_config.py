@@ -433,6 +433,11 @@ def test_an_override_into_something_that_is_no_section_is_named(tmp_path: Path) 
 IGNORED: list[tuple[dict[str, dict[str, Any]], str]] = [
     ({"fetch": {"source": "own", "sha256": "0" * 64}}, "fetch.sha256 is ignored: fetch.source is own"),
     ({"fetch": {"source": "shakespeare", "sha256": "0" * 64}}, "fetch.sha256 is ignored: fetch.source is shakespeare"),
+    ({"fetch": {"source": "own", "separator": ""}}, "fetch.separator is ignored: fetch.source is own"),
+    (
+        {"prepare": {"val_source": "v.txt", "train_fraction": 0.8}},
+        "prepare.train_fraction = 0.8 is ignored: prepare.val_source validates",
+    ),
     ({"train": {"optimizer": "sgd"}}, "ignored, since train.optimizer is sgd: train.beta1, train.beta2; set to null"),
     ({"train": {"optimizer": "sgd", "beta1": None}}, "ignored, since train.optimizer is sgd: train.beta2; set to null"),
     ({"train": {"muon_lr": 0.02}}, "ignored, since train.optimizer is adamw: train.muon_lr; set to null"),
@@ -460,6 +465,7 @@ def test_a_setting_without_effect_is_told(changes: dict[str, dict[str, Any]], ex
         {},
         {"fetch": {"source": "https://example.org/a", "sha256": "0" * 64}},
         {"fetch": {"source": "a.txt", "sha256": "0" * 64}},
+        {"fetch": {"source": "texts", "separator": ""}, "prepare": {"val_source": "v.txt"}},
         {"train": {"optimizer": "sgd", "beta1": None, "beta2": None}},
         {"train": {"lr_schedule": "linear", "min_lr": 0.001}},
         {"sample": {"temperature": 0.0, "num_samples": 1}},

@@ -2,9 +2,11 @@
 
 import codecs
 import hashlib
+import os
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, AnyStr
@@ -13,6 +15,7 @@ import numpy as np
 
 from gptmodel.data.encoding import likely_encoding, wide_words
 from gptmodel.errors import DataError
+from gptmodel.project.layout import Layout
 from gptmodel.tokenizers.base import Unit, decoded
 
 CHUNK_BYTES = 1 << 18
@@ -34,6 +37,8 @@ class Text:
     """Characters or bytes, without the mark."""
     sha256: str
     """Digest of the file."""
+    crc32: int
+    """The same, quicker to compute: by it a pass notices that the file was changed."""
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the file as it is now, from `start` on."""
@@ -48,23 +53,23 @@ def survey(path: Path, unit: Unit) -> Text:
     """
     beginning = _beginning(path)
     start = len(codecs.BOM_UTF8) if beginning.startswith(codecs.BOM_UTF8) else 0
-    tally = _Tally()
+    tally = _Tally(hashlib.sha256())
     try:
         units, several = _count(decoded(_read(path, start, tally), start))
     except DataError as error:
         if unit == "character":
-            raise DataError(f"{path}: {error}; {likely_encoding(path, beginning)}") from None
-        start, tally = 0, _Tally()
+            raise DataError(f"{path}: {error}; {likely_encoding(_original(path), beginning)}") from None
+        start, tally = 0, _Tally(hashlib.sha256())
         units, several = _count(_read(path, start, tally))
     else:
-        if unit == "character" and (wide := wide_words(path, beginning)):
+        if unit == "character" and (wide := wide_words(_original(path), beginning)):
             raise DataError(f"{path}: {wide}")
         unit = "character"
     if not units:
         raise DataError(f"{path}: is empty; put a text there, or run `dvc repro fetch`")
     if not several:
         raise DataError(f"{path}: has only one distinct character, so there is nothing to learn; use another text")
-    return Text(path, unit, start, tally.size, units, tally.sha256.hexdigest())
+    return Text(path, unit, start, tally.size, units, tally.sha256.hexdigest(), tally.crc32)
 
 
 @contextmanager
@@ -79,7 +84,7 @@ def splits(text: Text, train_units: int) -> Iterator[tuple[Iterator[bytes], Iter
     def check() -> None:
         for _ in val:  # what nobody asked for
             pass
-        if tally.sha256.hexdigest() != text.sha256:
+        if (tally.size, tally.crc32) != (text.size, text.crc32):
             raise DataError(
                 f"{text.path}: changed while it was being read; run `gptmodel prepare` again when it is complete"
             )
@@ -125,6 +130,13 @@ def _reach(chunk: bytes, units: int, unit: Unit) -> tuple[int, int]:
     return (int(np.flatnonzero(begins)[units]), units) if units < count else (len(chunk), count)
 
 
+def _original(path: Path) -> Path:
+    """Return the file that fetch took the text from, if there is one: it is the one to convert, and not the copy."""
+    project = Layout(path.parent.parent)
+    is_copy = path == project.text and project.source.is_symlink() and project.source.is_file()
+    return Path(os.path.realpath(project.source)) if is_copy else path
+
+
 def _beginning(path: Path) -> bytes:
     """Return the first bytes of the text; DataError if it cannot be read."""
     if path.is_dir():
@@ -142,12 +154,15 @@ def _beginning(path: Path) -> bytes:
 class _Tally:
     """What a pass saw so far."""
 
+    sha256: Any = None  # where the digest is wanted
     size: int = 0
-    sha256: Any = field(default_factory=hashlib.sha256)
+    crc32: int = 0
 
     def add(self, content: bytes) -> None:
         self.size += len(content)
-        self.sha256.update(content)
+        self.crc32 = zlib.crc32(content, self.crc32)
+        if self.sha256 is not None:
+            self.sha256.update(content)
 
 
 def _read(path: Path, start: int, tally: _Tally) -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 import subprocess
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ MARK = b"\xef\xbb\xbf"
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "input.txt"
+
+
+def digests(content: bytes) -> tuple[str, int]:
+    return hashlib.sha256(content).hexdigest(), zlib.crc32(content)
 
 
 def pieces(content: bytes, length: int) -> Iterator[bytes]:
@@ -55,7 +60,7 @@ def test_a_survey_counts_characters_for_every_tokenizer(path: Path, unit: Unit) 
     content = MARK + "é漢🙂abc".encode()
     path.write_bytes(content)
     text = survey(path, unit)
-    assert text == Text(path, "character", 3, len(content), 6, hashlib.sha256(content).hexdigest())
+    assert text == Text(path, "character", 3, len(content), 6, *digests(content))
     assert b"".join(text.chunks()) == content[3:]
     with splits(text, 2) as (train, val):
         assert [b"".join(train).decode(), b"".join(val).decode()] == ["é漢", "🙂abc"]
@@ -65,7 +70,7 @@ def test_a_survey_for_bytes_counts_them_where_a_file_is_not_utf8(path: Path) -> 
     content = MARK + "é漢".encode() + b"\xff"
     path.write_bytes(content)
     text = survey(path, "byte")
-    assert text == Text(path, "byte", 0, len(content), 9, hashlib.sha256(content).hexdigest())
+    assert text == Text(path, "byte", 0, len(content), 9, *digests(content))
     with splits(text, 4) as (train, val):
         assert [b"".join(train), b"".join(val)] == [content[:4], content[4:]]
 
@@ -121,6 +126,18 @@ def test_what_is_not_utf8_is_called_what_it_probably_is(path: Path, content: byt
     assert f"{path}: not UTF-8 at byte " in message
     assert said in message
     assert ("prepare.tokenizer to byte" in message) == ("not look like text" in said)
+
+
+def test_the_file_to_convert_is_the_one_that_fetch_took_the_text_from(tmp_path: Path) -> None:
+    source, text = tmp_path / "my text.txt", tmp_path / "project" / "data" / "input.txt"
+    text.parent.mkdir(parents=True)
+    content = "Zwölf Boxkämpfer".encode("latin-1")
+    source.write_bytes(content)
+    text.with_name("fetch.source").symlink_to("../../my text.txt")
+    command = fault(text, content).split("`")[1]
+    assert command.startswith(f"iconv -f WINDOWS-1252 -t UTF-8 '{source}' > ")
+    text.with_name("fetch.source").unlink()
+    assert f"-t UTF-8 {text} > " in fault(text, content)
 
 
 LANGUAGES = {  # encoding -> what iconv calls it, and a text
