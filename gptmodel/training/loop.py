@@ -57,8 +57,7 @@ def fit(state: TrainingState, data: Splits, params: Params, place: Place, hooks:
     numbers of an iteration are a function of (seed, iteration), and torch's default generators are left as they were:
     how often the run is watched, saved or resumed cannot change a weight.
     """
-    train, model = params.train, state.model.transformer.train()
-    shape = train.batch_size, model.params.block_size
+    train, model, T = params.train, state.model.transformer.train(), params.model.block_size
     started, last_save = time.perf_counter() - state.seconds, time.monotonic()
     with (
         memory_errors(lambda: f"at iteration {state.iteration}"),
@@ -71,8 +70,7 @@ def fit(state: TrainingState, data: Splits, params: Params, place: Place, hooks:
         while True:
             if _evaluation_due(state, train):
                 wait()
-                state.seconds = time.perf_counter() - started
-                evaluations.start(partial(_evaluated, state.iteration, state.seconds, data, train))
+                evaluations.start(partial(_evaluated, state.iteration, time.perf_counter() - started, data, train))
             finished = state.iteration >= train.max_iters
             stopped = not finished and hooks.stopped()
             saving = stopped or (not finished and time.monotonic() - last_save >= params.runtime.snapshot_seconds)
@@ -87,7 +85,7 @@ def fit(state: TrainingState, data: Splits, params: Params, place: Place, hooks:
             if queue is not None:
                 loss = queue.do(state.iteration)
             else:
-                batch = training_batch(data.train, train.seed, state.iteration, *shape, place.device)
+                batch = training_batch(data.train, train.seed, state.iteration, train.batch_size, T, place.device)
                 update = Update.at(state.iteration, params)
                 loss = partial(float, training_step(forward, state.optimizer, state.scaler, batch, update, place))
             state.iteration += 1
