@@ -1,7 +1,8 @@
 """Run all benchmarks with their defaults, one after the other, then write docs/BENCHMARKS.md. It takes half an hour.
 
-The machine should have nothing else to do. Results go to benchmarks/results. `python -m benchmarks.loss` and
-`python -m benchmarks.ablation` are not run: they train for a long time, and need a text.
+The machine should have nothing else to do. Results go to benchmarks/results. `python -m benchmarks.loss`,
+`python -m benchmarks.ablation` and `python -m benchmarks.tokenizers` are not run: they train for a long time, and need
+a text.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from benchmarks.command import progress
 from benchmarks.figures.sections import SECTIONS
 from benchmarks.paths import RESULTS, ROOT
 
-NAMES = [section.name for section in SECTIONS if section.name not in ("loss", "ablation")]
+NAMES = [section.name for section in SECTIONS if section.name not in ("loss", "ablation", "tokenizers")]
 
 
 def options() -> argparse.ArgumentParser:

@@ -51,6 +51,7 @@ SECTIONS = (
     Section("ablation"),
     Section("sample"),
     Section("prepare"),
+    Section("tokenizers"),
     Section("startup"),
     Section("memory"),
     Section("scaling", "scaling.png", plots.scaling),

@@ -13,7 +13,7 @@ import yaml
 from benchmark_examples import EXAMPLES, TINY
 from model_helpers import small_values
 
-from benchmarks import ablation, evaluations, loss, memory, plan, prepare, sample, scaling, startup, train
+from benchmarks import ablation, evaluations, loss, memory, plan, prepare, sample, scaling, startup, tokenizers, train
 from benchmarks import all as everything
 from benchmarks.contestants import samplers
 from benchmarks.contestants.sizes import SIZES
@@ -43,8 +43,9 @@ def shape(value: Any) -> Any:
 def test_each_says_its_command_and_takes_json(name: str) -> None:
     module = importlib.import_module(f"benchmarks.{name}")
     assert f"python -m benchmarks.{name}" in module.options().format_help()
-    needed = {"loss": ["laptop.yaml", "--text", "input.txt"], "ablation": ["--text", "input.txt"]}.get(name, [])
-    arguments = module.options().parse_args([*needed, "--json", "out.json"])
+    needed = {"loss": ["laptop.yaml", "--text", "input.txt"]}
+    needed |= {key: ["--text", "input.txt"] for key in ("ablation", "tokenizers")}
+    arguments = module.options().parse_args([*needed.get(name, []), "--json", "out.json"])
     assert arguments.json == Path("out.json")
 
 
@@ -56,7 +57,7 @@ def test_evaluations_are_compared_with_none() -> None:
 
 
 def test_all_runs_each_but_the_long_trainings() -> None:
-    assert set(NAMES) - set(everything.NAMES) == {"loss", "ablation"}
+    assert set(NAMES) - set(everything.NAMES) == {"loss", "ablation", "tokenizers"}
     for name in everything.NAMES:
         importlib.import_module(f"benchmarks.{name}").options().parse_args([])  # by its defaults
     assert everything.options().parse_args([]).names == []
@@ -115,6 +116,16 @@ def test_loss(tmp_path: Path) -> None:
     both = together([results, {**results, "levels": [9.0], "runs": {"small": [training], "other": [training]}}])
     assert {label: len(runs) for label, runs in both["runs"].items()} == {"small": 3, "other": 1}
     assert both["levels"] == sorted({9.0, *loss.LEVELS}, reverse=True)
+
+
+def test_tokenizers(tmp_path: Path) -> None:
+    preset, text = tmp_path / "small.yaml", tmp_path / "input.txt"
+    preset.write_text(yaml.safe_dump(small_values()))
+    text.write_text("to be, or not to be: that is the question\n" * 60)
+    words = ["--params", str(preset), "--text", str(text), "--sizes", "270", "--seconds", "0.01", "--rounds", "1"]
+    results = measured(tokenizers, words)
+    names = [(one["tokenizer"], one["vocab_size"]) for one in results["tokenizers"]]
+    assert names == [("char", len(set(text.read_text()))), ("byte", 256), ("bpe", 270)]
 
 
 def test_ablation(tmp_path: Path) -> None:
