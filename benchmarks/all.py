@@ -1,8 +1,8 @@
 """Run all benchmarks with their defaults, one after the other, then write docs/BENCHMARKS.md. It takes half an hour.
 
 The machine should have nothing else to do. Results go to benchmarks/results. `python -m benchmarks.loss`,
-`python -m benchmarks.ablation`, `python -m benchmarks.past_block` and `python -m benchmarks.gpu` are not run: they need
-a text, a long time or a GPU.
+`python -m benchmarks.ablation`, `python -m benchmarks.tokenizers`, `python -m benchmarks.past_block` and
+`python -m benchmarks.gpu` are not run: they need a text, a long time or a GPU.
 """
 
 import argparse
@@ -15,7 +15,8 @@ from benchmarks.command import progress
 from benchmarks.figures.sections import SECTIONS
 from benchmarks.paths import RESULTS, ROOT
 
-NAMES = [section.name for section in SECTIONS if section.name not in ("loss", "ablation", "past_block", "gpu")]
+APART = {"loss", "ablation", "tokenizers", "past_block", "gpu"}
+NAMES = [section.name for section in SECTIONS if section.name not in APART]
 
 
 def options() -> argparse.ArgumentParser:

@@ -54,6 +54,7 @@ SECTIONS = (
     Section("sample"),
     Section("past_block"),
     Section("prepare"),
+    Section("tokenizers"),
     Section("startup"),
     Section("memory"),
     Section("scaling", "scaling.png", plots.scaling),

@@ -60,6 +60,12 @@ def scored_bytes(ids: np.ndarray, tokenizer: Tokenizer) -> int:
     return total
 
 
+def beginning(ids: np.ndarray, tokenizer: Tokenizer, most_bytes: int) -> np.ndarray:
+    """Return as many of the first ids as make at most that many bytes of text."""
+    first = ids[:most_bytes]  # a token is a byte at least
+    return first[: int(np.searchsorted(np.cumsum(tokenizer.byte_lengths()[first]), most_bytes, side="right"))]
+
+
 def bits_per_byte(total_nats: float, total_bytes: int) -> float:
     """Return the code length in bits per byte of text, which compares models of different tokenizers."""
     return total_nats / math.log(2) / total_bytes

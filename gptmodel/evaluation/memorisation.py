@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gptmodel.data.prepared import PreparedData
+from gptmodel.data.prepared import PreparedData, beginning
 from gptmodel.data.suffixes import Suffixes
 
-MOST_TOKENS = 1 << 26
+MOST_BYTES = 1 << 26
 """The search takes about ten bytes of memory for each byte of the training text, so it keeps to its beginning."""
 GRAMS = (8, 16, 32)
 """Lengths, in bytes, of the passages whose share is told."""
@@ -98,7 +98,7 @@ class Memorisation:
 
 def memorisation(written: Sequence[str], data: PreparedData) -> Memorisation:
     """Look for what a model wrote, without the prompts, in the train split; and for as much of the val split."""
-    suffixes = Suffixes(data.tokenizer.decode(data.train.ids[:MOST_TOKENS]).encode())
+    suffixes = Suffixes(data.tokenizer.decode(beginning(data.train.ids, data.tokenizer, MOST_BYTES)).encode())
     held_out = _evenly_cut(data, [len(text) for text in written])
     return Memorisation(_copies(written, suffixes), _copies(held_out, suffixes))
 
@@ -109,7 +109,7 @@ def _copies(texts: Sequence[str], suffixes: Suffixes) -> Copies:
 
 def _evenly_cut(data: PreparedData, lengths: Sequence[int]) -> list[str]:
     """Return pieces of the val split, as long as the texts in characters, spread over it; less where it is short."""
-    text = data.tokenizer.decode(data.val.ids[:MOST_TOKENS])
+    text = data.tokenizer.decode(beginning(data.val.ids, data.tokenizer, MOST_BYTES))
     starts = [max(0, len(text) - length) * number // max(1, len(lengths) - 1) for number, length in enumerate(lengths)]
     return [text[start : start + length] for start, length in zip(starts, lengths, strict=True)]
 

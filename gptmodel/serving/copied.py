@@ -5,10 +5,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gptmodel.data.prepared import PreparedData, load_prepared
+from gptmodel.data.prepared import PreparedData, beginning, load_prepared
 from gptmodel.data.suffixes import Suffixes
 from gptmodel.errors import DataError
-from gptmodel.evaluation.memorisation import MOST_TOKENS, Copies
+from gptmodel.evaluation.memorisation import MOST_BYTES, Copies
 from gptmodel.language_model import LanguageModel
 
 
@@ -24,7 +24,8 @@ class TrainingText:
     @cached_property
     def _suffixes(self) -> Suffixes:
         """Made at the first question: it takes half a second for 5 MB, and about five times the text's memory."""
-        return Suffixes(self._data.tokenizer.decode(self._data.train.ids[:MOST_TOKENS]).encode())
+        tokenizer = self._data.tokenizer
+        return Suffixes(tokenizer.decode(beginning(self._data.train.ids, tokenizer, MOST_BYTES)).encode())
 
     def copied(self, text: str) -> Generator[dict[str, Any], None, None]:
         """Yield once the passages of at least 8 bytes that stand there, none within another, in characters."""

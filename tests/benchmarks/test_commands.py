@@ -26,6 +26,7 @@ from benchmarks import (
     sample,
     scaling,
     startup,
+    tokenizers,
     train,
 )
 from benchmarks import all as everything
@@ -57,8 +58,8 @@ def shape(value: Any) -> Any:
 def test_each_says_its_command_and_takes_json(name: str) -> None:
     module = importlib.import_module(f"benchmarks.{name}")
     assert f"python -m benchmarks.{name}" in module.options().format_help()
-    needed = {"loss": ["laptop.yaml", "--text", "input.txt"], "ablation": ["--text", "input.txt"]}
-    needed["past_block"] = needed["loss"]
+    needed = {key: ["laptop.yaml", "--text", "input.txt"] for key in ("loss", "past_block")}
+    needed |= {key: ["--text", "input.txt"] for key in ("ablation", "tokenizers")}
     arguments = module.options().parse_args([*needed.get(name, []), "--json", "out.json"])
     assert arguments.json == Path("out.json")
 
@@ -83,7 +84,7 @@ def test_the_gpus_parts_run_on_a_cpu(tmp_path: Path) -> None:
 
 
 def test_all_runs_each_but_the_long_trainings() -> None:
-    assert set(NAMES) - set(everything.NAMES) == {"loss", "ablation", "past_block", "gpu"}
+    assert set(NAMES) - set(everything.NAMES) == {"loss", "ablation", "tokenizers", "past_block", "gpu"}
     for name in everything.NAMES:
         importlib.import_module(f"benchmarks.{name}").options().parse_args([])  # by its defaults
     assert everything.options().parse_args([]).names == []

@@ -1,6 +1,6 @@
 // The tabs Continue and Surprise: a text coloured by how little the model expected each token.
 
-import { byId, count, element, listing, percent, quoted, visible } from "./elements.js";
+import { byId, count, element, listing, percent, quoted, sum, visible } from "./elements.js";
 import { Problem, askStream, askWhole } from "./server.js";
 import { Pieces, TokenText, bytesOf, tokensIn } from "./tokens.js";
 
@@ -37,7 +37,7 @@ class SurpriseText extends TokenText {
     if (piece.nats === null) return;
     this.tokens += piece.tokens.length;
     this.nats += piece.nats;
-    this.bytes += bytesOf(piece.text).length;
+    this.bytes += sum(piece.tokens.map(({ name }) => bytesOf(name).length));
   }
 
   get text() {
