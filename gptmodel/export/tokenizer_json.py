@@ -1,10 +1,11 @@
 """A tokenizer in the form that the library `tokenizers` reads: the same ids of the same text. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gptmodel.errors import ExportError
 from gptmodel.tokenizers.base import Tokenizer
+from gptmodel.tokenizers.bpe import BpeTokenizer
 from gptmodel.tokenizers.char import CharTokenizer
 
 
@@ -31,8 +32,7 @@ def byte_characters() -> list[str]:
 
 def token_characters(token: bytes) -> str:
     """Return a token's bytes as the characters that stand for them."""
-    characters = byte_characters()
-    return "".join(characters[byte] for byte in token)
+    return token.decode("latin-1").translate(dict(enumerate(byte_characters())))
 
 
 def _of_characters(tokenizer: Tokenizer) -> dict[str, Any]:
@@ -52,13 +52,41 @@ def _of_characters(tokenizer: Tokenizer) -> dict[str, Any]:
 
 def _of_bytes(tokenizer: Tokenizer) -> dict[str, Any]:
     """Byte pairs that are never merged."""
-    vocab = {token_characters(tokenizer.token_bytes(idx)): idx for idx in range(tokenizer.vocab_size)}
-    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+    return _of_tokens([tokenizer.token_bytes(idx) for idx in range(tokenizer.vocab_size)], [], pieces=False)
+
+
+def _of_byte_pairs(tokenizer: Tokenizer) -> dict[str, Any]:
+    """Here two neighbours become one by the rank of their union, there by that of their pair: so all pairs of a token.
+
+    A special token has none, since no text is encoded to it.
+    """
+    assert isinstance(tokenizer, BpeTokenizer)
+    tokens = [tokenizer.token_bytes(idx) for idx in range(tokenizer.vocab_size)]
+    ordinary = tokens[: len(tokens) - len(tokenizer.special)]
+    ids = {token: idx for idx, token in enumerate(ordinary)}
+    merges = []
+    for token in ordinary:
+        halves = [(token[:cut], token[cut:]) for cut in range(1, len(token))]
+        merges += sorted((ids[left], ids[right]) for left, right in halves if left in ids and right in ids)
+    return _of_tokens(tokens, merges, pieces=True)
+
+
+def _of_tokens(tokens: Sequence[bytes], merges: Sequence[tuple[int, int]], *, pieces: bool) -> dict[str, Any]:
+    """Return byte pair encoding; with `pieces` nothing is merged across GPT-2's pieces of a text."""
+    words = [token_characters(token) for token in tokens]
+    pairs = [[words[left], words[right]] for left, right in merges]
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": pieces}
+    vocab = {word: idx for idx, word in enumerate(words)}
     return {
         "pre_tokenizer": byte_level,
         "decoder": byte_level,
-        "model": {"type": "BPE", "vocab": vocab, "merges": [], "ignore_merges": False, "byte_fallback": False},
+        "model": {"type": "BPE", "vocab": vocab, "merges": pairs, "ignore_merges": False, "byte_fallback": False},
     }
 
 
-FORMS: dict[str, Callable[[Tokenizer], dict[str, Any]]] = {"char": _of_characters, "byte": _of_bytes}
+FORMS: dict[str, Callable[[Tokenizer], dict[str, Any]]] = {
+    "char": _of_characters,
+    "byte": _of_bytes,
+    "bpe": _of_byte_pairs,
+    "gpt2": _of_byte_pairs,
+}

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from export_helpers import CHARACTERS, PRE, STOCK, needs, small_language_model
+from gptmodel.tokenizers.bpe import BpeTokenizer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -140,12 +141,14 @@ def test_another_id_for_a_character_shows(tmp_path: Path) -> None:
         certified(model, huggingface.FORM, tmp_path)
 
 
-@pytest.fixture(scope="module", params=["char", "byte"])
+@pytest.fixture(scope="module", params=["char", "byte", "bpe"])
 def tokenizers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokenizer, Any]:
     """A tokenizer, and what AutoTokenizer makes of its folder."""
     from transformers import AutoTokenizer
 
-    own = {"char": CharTokenizer(CHARACTERS + "xyz\r"), "byte": ByteTokenizer()}[request.param]
+    text = f"{CHARACTERS * 9} abc aaa bcd  éé€ " * 40 + "a" * 300
+    learnt = BpeTokenizer.fit(iter([text.encode()]), iter([]), 300)
+    own = {"char": CharTokenizer(CHARACTERS + "xyz\r"), "byte": ByteTokenizer(), "bpe": learnt}[request.param]
     folder = tmp_path_factory.mktemp("tokenizer")
     huggingface.write(small_language_model(own, **PRE), folder)
     return own, AutoTokenizer.from_pretrained(folder, local_files_only=True)
