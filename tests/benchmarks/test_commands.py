@@ -83,6 +83,16 @@ def test_the_gpus_parts_run_on_a_cpu(tmp_path: Path) -> None:
     assert set(results["sampling"]) == {"1", "2"}
 
 
+def test_tokenizers(tmp_path: Path) -> None:
+    preset, text = tmp_path / "small.yaml", tmp_path / "input.txt"
+    preset.write_text(yaml.safe_dump(small_values()))
+    text.write_text("to be, or not to be: that is the question\n" * 60)
+    words = ["--params", str(preset), "--text", str(text), "--sizes", "270", "--seconds", "0.01", "--rounds", "1"]
+    results = measured(tokenizers, words)
+    names = [(one["tokenizer"], one["vocab_size"]) for one in results["tokenizers"]]
+    assert names == [("char", len(set(text.read_text()))), ("byte", 256), ("bpe", 270)]
+
+
 def test_all_runs_each_but_the_long_trainings() -> None:
     assert set(NAMES) - set(everything.NAMES) == {"loss", "ablation", "tokenizers", "past_block", "gpu"}
     for name in everything.NAMES:

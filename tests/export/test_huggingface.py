@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 from export_helpers import CHARACTERS, PRE, STOCK, needs, small_language_model
-from gptmodel.tokenizers.bpe import BpeTokenizer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from gptmodel.export.bundle import certified
 from gptmodel.export.certificate import Certificate
 from gptmodel.export.weights import ModelWeights
 from gptmodel.tokenizers.base import Tokenizer
+from gptmodel.tokenizers.bpe import BpeTokenizer
 from gptmodel.tokenizers.byte import ByteTokenizer
 from gptmodel.tokenizers.char import CharTokenizer
 
