@@ -19,7 +19,7 @@ from model_helpers import batch, language_model, scramble, small_model, small_pa
 from training_helpers import trained, varied
 
 from gptmodel.compute.compiler import find_compiler
-from gptmodel.compute.place import Place, pick_dtype
+from gptmodel.compute.place import Place, is_deterministic, pick_dtype
 from gptmodel.config import Params
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import load_prepared
@@ -75,6 +75,7 @@ CASES: dict[str, tuple[Changes, Any, Any]] = {
     "train.threads": ({}, 1, 2),
     "train.device": ({}, "cpu", "mps" if not torch.backends.mps.is_available() else "auto"),
     "train.dtype": ({}, "float32", "bfloat16"),
+    "train.deterministic": ({}, True, False),
     "train.compile": ({"model": {"dropout": 0.1}}, False, True),
     "evaluate.overfit_gap": ({}, 0.1, 0.2),
     "evaluate.max_tokens": ({}, None, 100),
@@ -153,6 +154,8 @@ def effect_of_training(params: Params) -> str:
 
 def effect(section: str, key: str, params: Params, folder: Path) -> str:  # noqa: PLR0911  # a case each
     """What can be observed of a setting."""
+    if key == "deterministic":
+        return str(is_deterministic(params.train, torch.device("cuda")))
     if key in ("threads", "device", "compile"):
         return effect_on_a_machine(section, params)
     if section == "model" and key not in TRAINED:  # equal random weights, so that what differs is the arithmetic

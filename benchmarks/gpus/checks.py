@@ -215,7 +215,9 @@ def half(device: str) -> tuple[str, bool]:
 
 def sampling(device: str) -> tuple[str, bool]:
     """Draw with kept keys and values, and by a loop that gives the model all ids each time."""
-    params = params_of("params", [*SMALL, "sample.max_new_tokens=80", "sample.num_samples=4"], device)
+    params = params_of(
+        "params", [*SMALL, "sample.max_new_tokens=80", "sample.num_samples=4", "sample.past_block=crop"], device
+    )
     place = Place.of(params, "sample")
     state = new_state(params, token_ids(5000), place)
     model, block_size = state.model.transformer.eval(), params.model.block_size

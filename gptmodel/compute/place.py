@@ -67,7 +67,7 @@ class Place:
         dtype = pick_dtype(params.train.dtype, device)
         compiler, not_compiled = find_compiler(params, device)
         crew = _crew(settings.threads, device, torch_threads=bool(compiler))
-        deterministic = params.train.deterministic or device.type != "cuda"
+        deterministic = is_deterministic(params.train, device)
         if not deterministic:
             torch.set_deterministic_debug_mode("default")
         return cls(
@@ -139,6 +139,11 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
         raise ConfigError("train.dtype = float16: needs device cuda; on cpu use float32 or bfloat16")
     dtype: torch.dtype = getattr(torch, name)
     return dtype
+
+
+def is_deterministic(train: TrainParams, device: torch.device) -> bool:
+    """Tell whether a training gives the same bytes each time; on a CPU it does, whatever the settings say."""
+    return train.deterministic or device.type != "cuda"
 
 
 def has_idle_cores(device: torch.device, threads: int) -> bool:
