@@ -145,7 +145,7 @@ class TrainParams(Section):
     device: Device = key("auto", DEVICE_WORDS)
     deterministic: bool = key(True, "the same bytes each time on a GPU too; false is faster for long blocks")
     compile: bool = key(
-        False, "compile the model; needs a C++ compiler, or Triton on cuda, and half a minute the first time"
+        False, "compile the model; needs a C++ compiler (cuda: Triton) and half a minute the first time"
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = key(
         "auto", "arithmetic of the forward pass; auto = 16 bits on cuda"
