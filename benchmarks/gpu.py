@@ -12,8 +12,6 @@ import argparse
 import time
 from pathlib import Path
 
-import torch
-
 from benchmarks.command import new_parser, progress, run
 from benchmarks.figures.results import Results
 from benchmarks.figures.tables import cell, table
@@ -21,6 +19,8 @@ from benchmarks.gpus import speed, trainings
 from benchmarks.gpus.checks import checks
 from benchmarks.gpus.sampling import sampling_rates
 from benchmarks.gpus.setting import device_facts
+from gptmodel.compute.place import pick_device
+from gptmodel.errors import ConfigError
 
 PARTS = ("trainings", "speed", "sampling", "checks")
 
@@ -41,7 +41,7 @@ def options() -> argparse.ArgumentParser:
 
 def measure(arguments: argparse.Namespace) -> Results:
     """Do the parts, in their order."""
-    device, results = torch.device(arguments.device), Results()
+    device, results = pick_device(arguments.device, "--device"), Results()
     results["device"], results["rounds"] = device_facts(device), arguments.rounds
     started = time.perf_counter()
     if "trainings" in arguments.parts and arguments.text is not None:
@@ -96,6 +96,7 @@ def markdown(results: Results) -> str:
         ]
         head = ("", "ms an iteration", "tokens/s", "speed-up over the plain loop", "% of the peak", "")
         parts += [f"### Sizes of {name}: {figures['sizes']}", table(head, rows)]
+        parts += [f"{contestant} failed: {reason}" for contestant, reason in figures["failed"].items()]
     if "peak" in results:
         parts.append(f"The peak was {results['peak'] / 1e12:,.0f} trillion operations a second.")
     if "trainings" in results:
@@ -121,4 +122,7 @@ def _training_row(name: str, row: Results) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    run(options(), measure, markdown)
+    try:
+        run(options(), measure, markdown)
+    except ConfigError as error:
+        raise SystemExit(f"error: {error}") from None

@@ -76,7 +76,7 @@ class KneserNey:
     def mixed(self, logits: Tensor, p: Tensor) -> Tensor:
         """Return the logarithm of `share` times p (..., V) and the rest of softmax(logits) (..., V)."""
         rest = torch.log_softmax(logits, -1) + math.log1p(-self.share)
-        return torch.logaddexp(rest, (self.share * p).log().to(logits.dtype))
+        return torch.logaddexp(rest, (self.share * p).log().to(rest.dtype))
 
     def _check(self) -> None:
         """Raise ValueError unless the n-grams ascend, each ends in a token, and each occurs."""

@@ -97,7 +97,8 @@ class Wheel:
 def _size(folder: Path) -> int:
     """Return the bytes of all files below a folder, while another process writes there."""
     size = 0
-    for file in folder.rglob("*"):
-        with suppress(FileNotFoundError):
-            size += file.stat().st_size
+    for parent, _, names in os.walk(folder):  # unlike a glob, it passes over a folder that goes meanwhile
+        for name in names:
+            with suppress(FileNotFoundError):
+                size += Path(parent, name).stat().st_size
     return size

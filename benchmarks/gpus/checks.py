@@ -22,7 +22,7 @@ from gptmodel.nn.dropout import Dropout
 from gptmodel.nn.transformer import TransformerModel
 from gptmodel.sampling.generate import generate
 from gptmodel.training.memory import place_in_memory
-from gptmodel.training.queued import Queued
+from gptmodel.training.queued import AHEAD, Queued
 from gptmodel.training.state import TrainingState
 from gptmodel.training.step import Update, dropout
 
@@ -169,15 +169,18 @@ def no_waiting(device: str, settings: Sequence[str]) -> tuple[str, bool]:
     _, queued = _queued(params_of("params", [*SMALL, *settings], device))
     for iteration in range(3):
         queued.do(iteration)
-    if device == "cuda":
-        torch.cuda.synchronize()
-        torch.cuda.set_sync_debug_mode("error")
-    try:
-        for iteration in range(3, 10):
-            queued.do(iteration)
-    finally:
+    for iterations in (range(3, 10), range(10, 3 * AHEAD)):
         if device == "cuda":
-            torch.cuda.set_sync_debug_mode("default")
+            torch.cuda.synchronize()
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            for iteration in iterations:
+                queued.do(iteration)
+        finally:
+            if device == "cuda":
+                torch.cuda.set_sync_debug_mode("default")
+        if device == "cuda" and queued.graph is None:
+            queued.capture()
     return "no wait", True
 
 

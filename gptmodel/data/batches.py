@@ -33,7 +33,7 @@ def ids_on(ids: Ids, device: torch.device) -> Ids:
     """Return ids (n,) where batches are cut for a device: a GPU has all of them, other devices are sent batches."""
     if isinstance(ids, Tensor) or device.type != "cuda":
         return ids
-    wider = {"u1": "u1", "u2": "<i4", "u4": "<i8"}[ids.dtype.str[1:]]  # torch indexes few unsigned types
+    wider = {"<u2": "<i4", "<u4": "<i8"}.get(ids.dtype.str, ids.dtype.str)  # torch indexes few unsigned types
     return torch.from_numpy(ids.astype(wider)).to(device)
 
 
@@ -122,7 +122,8 @@ def passages(data: Ids, starts: NDArray[np.int64], length: int) -> Ids:
     """Return the `length` + 1 ids from each start, (b, length + 1): those that are scored, and one before them."""
     places = starts[:, None] + np.arange(length + 1)  # (b, length + 1)
     if isinstance(data, Tensor):
-        return data[torch.from_numpy(places).to(data.device)]
+        index = torch.from_numpy(places)
+        return data[index.pin_memory().to(data.device, non_blocking=True) if data.is_cuda else index]
     rows: NDArray[Any] = data[places]
     return rows
 

@@ -63,7 +63,7 @@ def prepare(path: Path, out: Path, params: PrepareParams, root: Path = Path()) -
     text = survey(path, kind.unit)
     val_text = survey_val(params, root)
     units = split_units(params, text.units)
-    with _parts(text, val_text, units) as (train, val, test):
+    with split_chunks(text, val_text, units) as (train, val, test):
         tokenizer = kind.fit(train, chain(val, test), params.vocab_size)
     counts = _write_splits(out, tokenizer, text, val_text, units)
     return PrepareReport(
@@ -99,7 +99,7 @@ def split_units(params: PrepareParams, units: int) -> tuple[int, int, int]:
 
 
 @contextmanager
-def _parts(
+def split_chunks(
     text: Text, val_text: Text | None, units: tuple[int, int, int]
 ) -> Iterator[tuple[Iterator[bytes], Iterator[bytes], Iterator[bytes]]]:
     """Give the chunks of the three splits for one pass, as `splits` gives those of two."""
@@ -123,6 +123,12 @@ def check_splits(train_count: int, val_count: int, block_size: int) -> None:
             )
 
 
+def _deciding(units: tuple[int, int, int], val_text: Text | None) -> str:
+    """Name the settings that decide where the text is cut."""
+    test = "prepare.test_fraction" if units[2] else ""
+    return " or ".join(filter(None, ("prepare.val_source" if val_text is not None else "prepare.train_fraction", test)))
+
+
 def _write_splits(
     out: Path, tokenizer: Tokenizer, text: Text, val_text: Text | None, units: tuple[int, int, int]
 ) -> tuple[int, int, int]:
@@ -134,7 +140,7 @@ def _write_splits(
     with ExitStack() as stack:  # no file takes its place before all are complete
         for writer in writers:
             stack.enter_context(writer)
-        with _parts(text, val_text, units) as chunks:
+        with split_chunks(text, val_text, units) as chunks:
             for writer, part in zip(writers, chunks, strict=False):
                 for ids in tokenizer.encode_stream(part):
                     writer.append(ids)
@@ -144,7 +150,7 @@ def _write_splits(
             shares = " and ".join(f"{count} to {use}" for count, use in uses)
             raise DataError(
                 f"{text.path}: {sum(counts)} tokens leave {shares}, but each split needs {MIN_SPLIT}; "
-                "use a longer text or another prepare.train_fraction"
+                f"use a longer text or another {_deciding(units, val_text)}"
             )
     save_tokenizer(out / TOKENIZER, tokenizer)
     if not units[2]:

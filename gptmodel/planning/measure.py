@@ -20,7 +20,7 @@ from gptmodel.compute.compiler import find_compiler, use_private_cache
 from gptmodel.compute.place import Place, pick_device
 from gptmodel.compute.random import Stream, torch_generator
 from gptmodel.config import Params
-from gptmodel.data.batches import Splits
+from gptmodel.data.batches import Splits, ids_on
 from gptmodel.evaluation.history import Evaluation
 from gptmodel.evaluation.loss import at_once, split_loss
 from gptmodel.language_model import LanguageModel
@@ -154,9 +154,10 @@ def _iterations(
 def _passes(model: LanguageModel, text: PlannedText, place: Place, seconds: float) -> list[float]:
     """Return the seconds of a block in each timed round of forward passes, one for each thread of the crew."""
     block_size = model.params.block_size
-    passes = at_once(block_size, text.tokenizer.vocab_size) * place.crew.size
+    passes = at_once(block_size, text.tokenizer.vocab_size, place.device) * place.crew.size
     blocks = min(passes, (len(text.ids) - 1) // block_size)
-    times = _timed(lambda: split_loss(model, text.ids, F.cross_entropy, place, max_blocks=blocks), seconds)
+    ids = ids_on(text.ids, place.device)
+    times = _timed(lambda: split_loss(model, ids, F.cross_entropy, place, max_blocks=blocks), seconds)
     return [time / blocks for time in times]
 
 
@@ -165,7 +166,8 @@ def _evaluate_stage(
 ) -> float:
     """Return the seconds of a block in the evaluate stage: those of the training, if it computes in the same place."""
     place = Place.of(params, "evaluate")
-    if (place.threads, place.device) == (params.train.threads, pick_device(params.train.device, "train.device")):
+    training = pick_device(params.train.device, "train.device")
+    if (place.threads, place.device) == (params.train.threads, training) and training.type == "cpu":
         return in_training
     model.transformer.to(place.device)
     return median(_passes(model, text, place, seconds))

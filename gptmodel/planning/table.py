@@ -41,9 +41,10 @@ def _work(params: "Params", text: "PlannedText", measured: "Measured", plan: "Pl
 
 
 def _room(measured: "Measured", plan: "Plan", root: Path) -> Iterator[Row]:
-    where = "" if measured.platform["device"] == "cpu" else ", most of it on the device"
     limit = memory_limit()
-    yield "memory", size(measured.memory), f"at the peak of train{where}; {limit.words} {size(limit.bytes)}"
+    on_gpu = measured.platform["device"] != "cpu"
+    there = "of the device" if on_gpu else f"; {limit.words} {size(limit.bytes)}"
+    yield "memory", size(measured.memory), f"at the peak of train{' ' if on_gpu else ''}{there}"
     free = shutil.disk_usage(root).free
     parts = f"model.pth {size(plan.model)}, data/prepared {size(plan.prepared)}, and DVC's and MLflow's copies"
     yield "disk", size(plan.kept), f"{parts}; {size(free)} are free"

