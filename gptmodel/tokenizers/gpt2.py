@@ -77,9 +77,7 @@ def _merges() -> bytes:
     content = _from_wheel()
     with suppress(OSError):
         if path is not None:
-            path.parent.mkdir(
-                mode=0o700, parents=True, exist_ok=True
-            )  # compiled code lies there too: nobody else writes
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # what torch compiles lies there too
             atomic_write(path, content)
     return content
 
