@@ -8,7 +8,13 @@ from pipeline_helpers import REPOSITORY, TINY, Project
 
 PRESETS = sorted(path.name for path in (REPOSITORY / "presets").glob("*.yaml"))
 WRITES = {
-    "fetch": {"data/input.txt", "data/.fetched.json", "data/fetch.source"},
+    "fetch": {
+        "data/input.txt",
+        "data/.fetched.json",
+        "data/fetch.source",
+        "data/prepare.val_source",
+        "metrics/fetch.json",
+    },
     "prepare": {
         "data/prepared/tokenizer.json",
         "data/prepared/train.bin",

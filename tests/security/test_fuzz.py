@@ -246,7 +246,7 @@ def test_mutated_json_in_a_model_with_a_right_digest(
     if value is not None:
         original = read_value(folder, "model", originals["model"])
         assert value[0] == original[0]
-        assert value[2] == original[2]
+        assert part == "config" or value[2] == original[2]  # another share of dropout, say, is a setting like the first
 
 
 def state_leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
