@@ -45,7 +45,7 @@ class Reading:
         for file in self.source.names:
             path, shown = self.source.file(file)
             for name, stream in unpacked(path, file, shown):
-                if is_hidden(name) and name != file:
+                if is_hidden(name.removeprefix(file)):  # in a zip; whoever names a hidden file wants it
                     self.hidden.append(name)
                 else:
                     yield from self._document(name, path, shown + name.removeprefix(file), stream)

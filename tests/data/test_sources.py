@@ -286,9 +286,13 @@ def test_where_no_link_can_be_made_the_report_says_so(
     assert report.sha256 in target.with_name("fetch.source").read_text(encoding="utf-8")
 
 
-def test_the_link_is_no_source(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"data/fetch\.source: is written by fetch; fetch\.source has to name another"):
-        fetch("data/fetch.source", None, tmp_path / "data" / "input.txt")
+@pytest.mark.parametrize("name", ["data/fetch.source", "data/../data/fetch.source", "link/prepare.val_source"])
+def test_the_link_is_no_source(source: Path, target: Path, tmp_path: Path, name: str) -> None:
+    fetch(str(source), None, target)
+    (tmp_path / "link").symlink_to("data")
+    with pytest.raises(DataError, match=f"{name}: is written by fetch; fetch.source has to name another"):
+        fetch(name, None, target)
+    assert target.with_name("fetch.source").samefile(source)
 
 
 def test_the_password_of_a_url_is_neither_told_nor_stored(source: Path, target: Path) -> None:
