@@ -24,8 +24,8 @@ class Source:
     """What errors call the file, or the folder that holds the files."""
     path: Path
     """The file, or that folder."""
-    where: Path
-    """The same as the setting has it, maybe from the project's folder on: what DVC has to watch."""
+    where: Path | None
+    """The same as the setting has it, maybe from the project's folder on: what DVC watches. None for a download."""
     names: tuple[str, ...]
     """Names of the files below the folder; of one file, its own."""
     is_folder: bool = False
