@@ -45,7 +45,7 @@ class Reading:
         for file in self.source.names:
             path, shown = self.source.file(file)
             for name, stream in unpacked(path, file, shown):
-                if is_hidden(name) and name != file:
+                if is_hidden(name.removeprefix(file)):  # in a zip; whoever names a hidden file wants it
                     self.hidden.append(name)
                 else:
                     yield from self._document(name, path, shown + name.removeprefix(file), stream)
@@ -62,7 +62,8 @@ class Reading:
         """Yield a document, behind a separator if it is not the first, and list it; nothing for an empty one."""
         size, sha256 = 0, hashlib.sha256()
         most = self.most - self.unpacked_bytes if is_packed(path.name) else None
-        for chunk in _as_text(chunks(stream, shown, most), path, shown):
+        lasting = None if self.source.where is None else path
+        for chunk in _as_text(chunks(stream, shown, most), lasting, shown):
             if not size and self.documents:
                 yield self.separator
             size += len(chunk)
@@ -75,7 +76,7 @@ class Reading:
             self.empty.append(name)
 
 
-def _as_text(content: Iterator[bytes], path: Path, shown: str) -> Iterator[bytes]:
+def _as_text(content: Iterator[bytes], path: Path | None, shown: str) -> Iterator[bytes]:
     """Yield a document without its byte order mark; DataError says what it is if it is no UTF-8, or binary."""
     decoder, read, beginning = codecs.getincrementaldecoder("utf-8")(), 0, b""
     for chunk in chain(content, [b""]):

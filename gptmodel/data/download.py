@@ -32,6 +32,11 @@ class Part:
     sha256: str
     """The digest of the whole file, which is not checked here."""
 
+    @classmethod
+    def of(cls, target: Path, suffix: str, sha256: str) -> "Part":
+        """Return the part of what will be the target, or be unpacked to it."""
+        return cls(target.with_name(f".{target.name}.part{suffix}"), sha256)
+
     @property
     def size(self) -> int:
         """Bytes that came so far."""
@@ -50,12 +55,25 @@ class Part:
 
     def remove(self) -> None:
         """Forget what came."""
-        for path in (self.path, self._record):
+        for path in self.files:
             path.unlink(missing_ok=True)
+
+    @property
+    def files(self) -> tuple[Path, Path]:
+        """Both files, whether they are there or not."""
+        return self.path, self._record
 
     @property
     def _record(self) -> Path:
         return self.path.with_name(f"{self.path.name}.json")
+
+
+def remove_parts(target: Path, but: Part | None = None) -> None:
+    """Forget what came of any URL for a target, but for one part: nobody asks for the others any more."""
+    for path in target.parent.glob(f".{target.name}.part*"):
+        if but is None or path not in but.files:
+            with suppress(OSError):
+                path.unlink()
 
 
 def download(url: str, part: Part, max_gb: float, on_progress: Progress) -> str | None:

@@ -38,21 +38,26 @@ def utf16_without_mark(content: bytes, least: float) -> str | None:
     return "UTF-16LE" if odd > even else "UTF-16BE"
 
 
-def wide_words(path: Path, content: bytes) -> str | None:
+def wide_words(path: Path | None, content: bytes) -> str | None:
     """Return what is wrong with a file in UTF-16 that happens to be UTF-8 too, as plain English is; else None."""
     wide = utf16_without_mark(content, 0.7)
     return f"is {wide}, since every second byte is NUL; {conversion(path, wide)}" if wide is not None else None
 
 
-def conversion(path: Path, encoding: str) -> str:
-    """Return the command that makes the file UTF-8; for a packed one, what is to be done before, too."""
+def conversion(path: Path | None, encoding: str) -> str:
+    """Return the command that makes the file UTF-8; for a packed one, what is to be done before, too.
+
+    None is a download, of which no file stays.
+    """
+    if path is None:
+        return "convert it, and let fetch.source name the converted file"
     before = "unpack it, and convert what comes out" if is_packed(path.name) else "convert it"
     file = path.with_suffix("") if is_packed(path.name) else path
     text, converted = shlex.quote(str(file)), shlex.quote(f"{file}.utf8")
     return f"{before} with `iconv -f {encoding} -t UTF-8 {text} > {converted} && mv {converted} {text}`"
 
 
-def likely_encoding(path: Path, content: bytes, binary: str = BYTES_FOR_ALL) -> str:
+def likely_encoding(path: Path | None, content: bytes, binary: str = BYTES_FOR_ALL) -> str:
     """Return what a file that is not UTF-8 probably is, from its first bytes, with the command that converts it.
 
     `binary` is what to do with one that is no text.

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from gptmodel.data.unpack import is_hidden, is_packed
 from gptmodel.errors import DataError
@@ -24,8 +24,8 @@ class Source:
     """What errors call the file, or the folder that holds the files."""
     path: Path
     """The file, or that folder."""
-    where: Path
-    """The same as the setting has it, maybe from the project's folder on: what DVC has to watch."""
+    where: Path | None
+    """The same as the setting has it, maybe from the project's folder on: what DVC watches. None for a download."""
     names: tuple[str, ...]
     """Names of the files below the folder; of one file, its own."""
     is_folder: bool = False
@@ -45,9 +45,9 @@ class Source:
 def local_source(setting: str, where: Path, project: Layout) -> Source:
     """Return the files of a setting: `where` it leads, from the project's folder on. DataError names what is wrong."""
     root, path = project.root, project.root / where
-    if path in (project.source, project.val_source):
-        raise DataError(f"{setting}: is written by fetch; fetch.source has to name another file")
     try:
+        if any(_is_same_place(path, link) for link in (project.source, project.val_source)):
+            raise DataError(f"{setting}: is written by fetch; fetch.source has to name another file")
         if path.is_dir():
             source = _folder(setting, path, where)
         elif glob.has_magic(str(where)) and not os.path.lexists(path):
@@ -126,6 +126,11 @@ def _walk(folder: Path, shown: str) -> Iterator[tuple[Path, list[str], list[str]
         yield Path(parent), inner, files
 
 
+def _is_same_place(path: Path, other: Path) -> bool:
+    """Whether two paths are one, whatever folders they go through; a link is not what it leads to."""
+    return path.name == other.name and os.path.realpath(path.parent) == os.path.realpath(other.parent)
+
+
 def _checked(source: Source) -> Source:
     """Return a source each of whose files can be read to an end, and is in its folder."""
     inside = os.path.realpath(source.path)
@@ -135,14 +140,21 @@ def _checked(source: Source) -> Source:
             shown.encode()
         except UnicodeEncodeError:
             raise DataError(f"{source.shown}: the name of the file {name!r} is not UTF-8; rename it") from None
+        for parent in PurePosixPath(name).parents[:-1]:  # a pattern goes through links, DVC does not
+            if (source.path / parent).is_symlink():
+                raise _link(source.file(str(parent))[1], "to a folder")
         if path.is_symlink():
             leads = os.path.realpath(path)
             if not os.path.lexists(leads) or path.is_dir() or not Path(leads).is_relative_to(inside):
                 what = "to a folder" if path.is_dir() else "out of the folder" if os.path.lexists(leads) else "nowhere"
-                raise DataError(f"{shown}: is a link that leads {what}; put the text itself there, or take it away")
+                raise _link(shown, what)
         if not path.is_file():
             raise DataError(f"{shown}: is a pipe, a device or a socket; take it out of the folder")
     return source
+
+
+def _link(shown: str, leads: str) -> DataError:
+    return DataError(f"{shown}: is a link that leads {leads}; put the text itself there, or take it away")
 
 
 def _unreadable(setting: str, path: Path, error: OSError | ValueError) -> DataError:

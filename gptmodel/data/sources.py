@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from gptmodel.address import without_password
 from gptmodel.data.documents import Document, Reading
-from gptmodel.data.download import Part, download
+from gptmodel.data.download import Part, download, remove_parts
 from gptmodel.data.input_text import (
     FetchedText,
     is_text,
@@ -67,6 +67,7 @@ def fetch_text(
     else:
         source = local_source(params.source, where, project)
         text, watched = _from_files(params, source, target), source.where
+    remove_parts(target)
     shown, size = without_password(params.source), target.stat().st_size
     sees = [
         _note_source(layout.source, watched, root, shown, text.sha256),
@@ -146,13 +147,13 @@ def _from_url(params: FetchParams, target: Path, project_text: Path, on_progress
             note_text(target, text.sha256, shown, made_of, text.documents)
             return replace(text, written=True)
     refuse_foreign(target)
-    part = Part(target.with_name(f".{target.name}.part{PurePosixPath(name).suffix if made_of else ''}"), sha256)
+    part = Part.of(target, PurePosixPath(name).suffix if made_of else "", sha256)
+    remove_parts(target, part)
     line = download(params.source, part, params.max_gb, on_progress)
     if (actual := digest(part.path)) != sha256:
         part.remove()
         raise _mismatch(shown, actual, sha256)
     text = _placed(params, target, part, name, made_of)
-    part.remove()
     return replace(text, notes=(*([line] if line else []), *text.notes))
 
 
@@ -160,7 +161,7 @@ def _placed(params: FetchParams, target: Path, part: Part, name: str, made_of: d
     """Put what was downloaded in its place, unpacked if there is something that it is `made_of`."""
     shown = without_password(params.source)
     if made_of:
-        reading = _reading(params, Source(shown, part.path, Path(), (name,)))
+        reading = _reading(params, Source(shown, part.path, None, (name,)))
         sha256 = write_text(target, reading, shown)
         text = FetchedText(sha256, tuple(reading.documents), True, tuple(reading.notes()))
     else:

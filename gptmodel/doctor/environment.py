@@ -25,7 +25,7 @@ from gptmodel.units import listed, size
 
 VITAL = ("torch", "dvc", "mlflow", "typer", "numpy", "pydantic")
 """Libraries without which nothing runs, or of which another version gives other results."""
-MADE_AT = re.compile(r"(?m)^command = .* -m venv (?:--\S+ )*(.+)$")  # in pyvenv.cfg
+MADE_AT = re.compile(r'(?m)^command = .* -m venv (?:--[\w-]+(?:="[^"]*"|=\S+)? )*(.+)$')  # in pyvenv.cfg
 LITTLE_SPACE, TOO_LITTLE_SPACE = 2_000_000_000, 200_000_000  # bytes
 
 
@@ -36,7 +36,8 @@ def environment(root: Path) -> Iterator[Finding]:
     yield from _moved(root / ".venv")
     yield from _repository(root)
     yield from _text(root)
-    yield from _source(Layout(root).source)
+    for link in (Layout(root).source, Layout(root).val_source):
+        yield from _source(link)
     yield from _space(root)
     yield from _store(root)
 
@@ -94,10 +95,10 @@ def _moved(environment: Path) -> Iterator[Finding]:
 
 
 def _source(link: Path) -> Iterator[Finding]:
-    """See whether the file that fetch.source names is still where it was."""
+    """See whether the file is still where it was that a setting names, after which fetch calls the link."""
     if link.is_symlink() and not link.exists():
-        text = f"data/fetch.source: {(link.parent / link.readlink()).resolve()}, to which it is a link, is gone"
-        yield Finding("problem", f"{text}: put that file back, or change fetch.source; `dvc repro` stops until then")
+        text = f"data/{link.name}: {os.path.realpath(link)}, to which it is a link, is gone"
+        yield Finding("problem", f"{text}: put that file back, or change {link.name}; `dvc repro` stops until then")
 
 
 def _repository(root: Path) -> Iterator[Finding]:

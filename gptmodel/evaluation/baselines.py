@@ -13,16 +13,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gptmodel.data.prepared import PreparedData, bits_per_byte, scored_bytes
+from gptmodel.data.prepared import PreparedData, beginning, bits_per_byte, scored_bytes
 from gptmodel.evaluation.counting import PairCounts
-from gptmodel.evaluation.repetition import sentence
+from gptmodel.evaluation.repetition import MOST_BYTES, repeated_share, sentence
 from gptmodel.files import read_json
 from gptmodel.kneser_ney import KneserNey, longest_order
 
 ORDER = 5
 DIGITS = 4  # after the point: the last bits of a logarithm differ from machine to machine
-DIGEST, REPEATED = "val_sha256", "val_repeated_in_train"
-"""The keys of metrics/baselines.json that are no method: which val split it is of, and how much of it train has."""
+DIGEST, REPEATED, FIRST_MB = "val_sha256", "val_repeated_in_train", "val_repeated_of_first_mb"
+"""The keys of metrics/baselines.json that are no method: which val split it is of, how much of it train has, and of how
+much text that was found, where it was not all of both splits."""
 LARGEST_TEXT = 50_000_000
 """Bytes: xz and the counts of 5-grams would take minutes or gigabytes for more."""
 CHUNK_TOKENS = 1 << 20
@@ -58,6 +59,20 @@ def measure(data: PreparedData) -> tuple[dict[str, float], dict[str, str]]:
         bits["bz2"] = added_bits(lambda text: len(bz2.compress(text)), train, val)
         bits["xz"] = added_bits(lambda text: len(lzma.compress(text, lzma.FORMAT_XZ, filters=XZ)), train, val)
     return bits, left_out
+
+
+def repeated_in_train(data: PreparedData) -> dict[str, float]:
+    """Return how much of the val split train has, as metrics/baselines.json holds it."""
+    splits = (data.train.ids, data.val.ids)
+    firsts = [beginning(ids, data.tokenizer, MOST_BYTES) for ids in splits]  # all of a large text would fill the memory
+    share = round(repeated_share(*(text_bytes(data, ids) for ids in firsts)), DIGITS)
+    is_all = all(len(first) == len(ids) for first, ids in zip(firsts, splits, strict=True))
+    return {REPEATED: share} | ({} if is_all else {FIRST_MB: MOST_BYTES >> 20})
+
+
+def line_on_repeated(values: Mapping[str, float]) -> str:
+    """Return what a person should know of that."""
+    return sentence(float(values[REPEATED]), values.get(FIRST_MB))
 
 
 def kneser_ney_nats(train: NDArray[np.integer], val: NDArray[np.integer], vocab_size: int) -> float:
@@ -97,7 +112,7 @@ def read_baselines(path: Path, val_sha256: str) -> dict[str, float]:
         values = read_json(path)
         if values.get(DIGEST) != val_sha256:
             return {}
-        return {name: float(value) for name, value in values.items() if name not in (DIGEST, REPEATED)}
+        return {name: float(value) for name, value in values.items() if name not in (DIGEST, REPEATED, FIRST_MB)}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 
@@ -106,7 +121,7 @@ def read_repeated(path: Path, val_sha256: str) -> list[str]:
     """Return the line on how much of the val split stands in the train split; none where it is not known."""
     try:
         values = read_json(path)
-        return [sentence(float(values[REPEATED]))] if values[DIGEST] == val_sha256 else []
+        return [line_on_repeated(values)] if values[DIGEST] == val_sha256 else []
     except (OSError, ValueError, TypeError, LookupError):
         return []
 

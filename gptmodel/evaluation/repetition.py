@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 PASSAGE_BYTES = 64
 """A shorter match is likely to be a turn of phrase, a name or a line of signs. A power of two."""
 CHUNK_BYTES = 1 << 22
-MOST_BYTES = 1 << 26
-"""Of each split: of a longer one, its beginning is looked at."""
+MOST_BYTES = 1 << 23
+"""Of each split: of a longer one, its beginning is looked at. It takes about 100 times as much memory."""
 MUCH = 0.05
 LOW_BITS = 24
 MULTIPLIER = 0x9E3779B97F4A7C15  # odd: no byte of a passage is lost from its hash
@@ -35,9 +35,11 @@ def repeated_share(train: bytes, val: bytes) -> float:
     return float((np.cumsum(changes[:-1]) > 0).mean()) if len(val) else 0.0
 
 
-def sentence(share: float) -> str:
-    """Return what a person should know of it."""
-    words = f"{share:.1%} of the val split stands word for word in the train split ({PASSAGE_BYTES} bytes and more)"
+def sentence(share: float, first_mb: float | None = None) -> str:
+    """Return what a person should know of it; `first_mb` is what was looked at of each split, None for all."""
+    part = "" if first_mb is None else f", of the first {first_mb:g} MB of each"
+    of_val = f"{share:.1%} of the val split stands word for word in the train split"
+    words = f"{of_val} ({PASSAGE_BYTES} bytes and more{part})"
     return f"{words}: its loss says less about new text" if share >= MUCH else words
 
 

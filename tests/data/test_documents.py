@@ -182,6 +182,20 @@ def test_a_damaged_file_is_named(texts: Path, suffix: str, injury: str) -> None:
         )
 
 
+def test_a_zip_of_which_a_name_is_no_utf8_is_damaged(texts: Path) -> None:
+    zipped(texts / "a.zip", {"é.txt": b"text"})
+    (texts / "a.zip").write_bytes((texts / "a.zip").read_bytes().replace("é".encode(), b"\xff\xff"))
+    assert fault(texts).startswith("texts/a.zip: cannot be unpacked: ")
+
+
+def test_the_texts_of_a_zip_that_is_hidden_itself_are_read(texts: Path) -> None:
+    zipped(texts / ".t.zip", {"a.txt": b"a", ".b.txt": b"b", "__MACOSX/c.txt": b"c"})
+    for setting in ("texts/.t.zip", "texts/.*"):
+        found = reading(texts, setting)
+        assert b"".join(found) == b"a"
+        assert found.hidden == [".t.zip/.b.txt", ".t.zip/__MACOSX/c.txt"]
+
+
 def test_an_encrypted_zip_is_refused(texts: Path) -> None:
     zipped(texts / "a.zip", {"x.txt": b"text"})
     content = bytearray((texts / "a.zip").read_bytes())
@@ -286,6 +300,17 @@ def test_what_is_no_text_is_refused_by_name(texts: Path, make: Callable[[Path], 
         put(texts, z_txt=b"a text beside it")
     line = make(texts)
     assert fault(texts).startswith(line)
+
+
+@pytest.mark.parametrize("setting", ["texts/*/*.txt", "texts/**/*.txt", "texts/link*/sub/*"])
+def test_a_pattern_does_not_go_through_a_linked_folder(texts: Path, setting: str) -> None:
+    """DVC would not see a change of what is behind it."""
+    put(texts.parent / "out", a_txt=b"a", sub__b_txt=b"b")
+    put(texts, one__a_txt=b"a")
+    (texts / "link").symlink_to("../out")
+    line = "texts/link: is a link that leads to a folder; put the text itself there, or take it away"
+    assert fault(texts, setting) == line
+    assert read(texts, "texts/link/*.txt") == b"a"  # the folder that is watched may be one
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

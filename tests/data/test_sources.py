@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import os
 import shutil
@@ -286,9 +287,13 @@ def test_where_no_link_can_be_made_the_report_says_so(
     assert report.sha256 in target.with_name("fetch.source").read_text(encoding="utf-8")
 
 
-def test_the_link_is_no_source(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"data/fetch\.source: is written by fetch; fetch\.source has to name another"):
-        fetch("data/fetch.source", None, tmp_path / "data" / "input.txt")
+@pytest.mark.parametrize("name", ["data/fetch.source", "data/../data/fetch.source", "link/prepare.val_source"])
+def test_the_link_is_no_source(source: Path, target: Path, tmp_path: Path, name: str) -> None:
+    fetch(str(source), None, target)
+    (tmp_path / "link").symlink_to("data")
+    with pytest.raises(DataError, match=f"{name}: is written by fetch; fetch.source has to name another"):
+        fetch(name, None, target)
+    assert target.with_name("fetch.source").samefile(source)
 
 
 def test_the_password_of_a_url_is_neither_told_nor_stored(source: Path, target: Path) -> None:
@@ -332,6 +337,32 @@ def test_a_packed_file_at_a_url_is_unpacked_and_downloaded_once(target: Path, tm
     assert fetch(url, right, elsewhere, tmp_path).written
     assert elsewhere.read_bytes() == target.read_bytes()
     assert names(target) == {"input.txt", ".fetched.json", "fetch.source", "prepare.val_source"}
+
+
+def test_what_a_packed_download_holds_that_is_no_utf8_is_to_be_converted_by_hand(target: Path, tmp_path: Path) -> None:
+    """No command is proposed for a file that is gone."""
+    packed = tmp_path / "some.txt.gz"
+    for text in ("Zwölf Boxkämpfer".encode("latin-1"), "plain words".encode("utf-16-le")):
+        packed.write_bytes(gzip.compress(text))
+        with serving(packed) as port, pytest.raises(DataError) as caught:
+            fetch(f"http://127.0.0.1:{port}/some.txt.gz", sha256(packed.read_bytes()), target)
+        assert str(caught.value).endswith("; convert it, and let fetch.source name the converted file")
+
+
+@pytest.mark.parametrize("after", ["a file", "another URL", "another URL that fails"])
+def test_parts_of_other_urls_are_removed(source: Path, target: Path, after: str) -> None:
+    target.parent.mkdir()
+    for name in (".input.txt.part.gz", ".input.txt.part.gz.json", ".input.txt.part.zip"):
+        target.with_name(name).write_bytes(b"half")
+    with serving(source) as port:
+        if after == "a file":
+            fetch(str(source), None, target)
+        elif after == "another URL":
+            fetch(f"http://127.0.0.1:{port}/x.txt", sha256(source.read_bytes()), target)
+        else:
+            with pytest.raises(DataError):
+                fetch(f"http://127.0.0.1:{closed_port()}/x.txt", OTHER, target)
+    assert not [name for name in names(target) if "part" in name]
 
 
 def test_a_folder_is_joined_listed_and_left_alone(target: Path, tmp_path: Path) -> None:

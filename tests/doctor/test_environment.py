@@ -4,6 +4,8 @@ import shutil
 import venv
 from pathlib import Path
 
+import pytest
+
 from gptmodel.doctor.environment import environment
 
 
@@ -27,15 +29,25 @@ def test_an_environment_that_was_copied_is_a_problem(tmp_path: Path) -> None:
     assert problems((tmp_path / "link").resolve(), ".venv was") == []
 
 
-def test_a_text_that_is_gone_is_a_problem(tmp_path: Path) -> None:
-    link, text = tmp_path / "project" / "data" / "fetch.source", tmp_path / "my.txt"
+@pytest.mark.parametrize("prompt", ["a b", "one", "x --y z"])
+def test_an_environment_may_have_a_prompt(tmp_path: Path, prompt: str) -> None:
+    (tmp_path / "a folder").mkdir()
+    venv.create(tmp_path / "a folder" / ".venv", prompt=prompt)
+    assert problems(tmp_path / "a folder", ".venv was") == []
+
+
+@pytest.mark.parametrize("setting", ["fetch.source", "prepare.val_source"])
+def test_a_text_that_is_gone_is_a_problem(tmp_path: Path, setting: str) -> None:
+    link, text = tmp_path / "project" / "data" / setting, tmp_path / "my.txt"
     link.parent.mkdir(parents=True)
     link.symlink_to("../../my.txt")
-    assert problems(tmp_path / "project", "fetch.source") == [
-        f"data/fetch.source: {text}, to which it is a link, is gone: put that file back, or change fetch.source; "
+    assert problems(tmp_path / "project", setting) == [
+        f"data/{setting}: {text}, to which it is a link, is gone: put that file back, or change {setting}; "
         "`dvc repro` stops until then"
     ]
     text.touch()
-    assert problems(tmp_path / "project", "fetch.source") == []
+    assert problems(tmp_path / "project", setting) == []
     link.unlink()
-    assert problems(tmp_path / "project", "fetch.source") == []
+    assert problems(tmp_path / "project", setting) == []
+    link.symlink_to(link.name)
+    assert len(problems(tmp_path / "project", f"{link}, to which it is a link, is gone")) == 1

@@ -18,12 +18,15 @@ from gptmodel.data.prepared import PreparedData, load_prepared
 from gptmodel.evaluation import baselines
 from gptmodel.evaluation.baselines import (
     DIGEST,
+    FIRST_MB,
     REPEATED,
     XZ,
     kneser_ney_nats,
+    line_on_repeated,
     lines_on_val,
     measure,
     read_baselines,
+    repeated_in_train,
     standing,
 )
 from gptmodel.evaluation.repetition import sentence
@@ -123,3 +126,30 @@ def test_what_stands_in_train_is_no_method_and_is_said_of_the_same_val_split_onl
     for damaged in ({"xz": 2.5, DIGEST: "1"}, {REPEATED: "x", DIGEST: "1"}, []):
         path.write_text(json.dumps(damaged), encoding="utf-8")
         assert lines_on_val(path, "1", 2.0) in ([], ["xz 2.50, this model 2.00 bits per byte"])
+
+
+@pytest.mark.parametrize("kind", ["char", "byte"])
+def test_of_long_splits_the_beginnings_are_decoded_and_the_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Literal["char", "byte"]
+) -> None:
+    data = prepared(tmp_path, kind, text().encode() + b"xyz" * 999)
+    whole = repeated_in_train(data)
+    assert list(whole) == [REPEATED]
+    assert "first" not in line_on_repeated(whole)
+    lengths = []
+
+    def share(*splits: bytes) -> float:
+        lengths.extend(len(split) for split in splits)
+        return 0.0123
+
+    monkeypatch.setattr(baselines, "MOST_BYTES", 1000)
+    monkeypatch.setattr(baselines, "repeated_share", share)
+    assert list(repeated_in_train(data)) == [REPEATED, FIRST_MB]
+    assert all(999 <= length <= 1000 for length in lengths)
+    assert line_on_repeated({REPEATED: 0.0123, FIRST_MB: 8}) == (
+        "1.2% of the val split stands word for word in the train split (64 bytes and more, of the first 8 MB of each)"
+    )
+    path = tmp_path / "baselines.json"
+    path.write_text(json.dumps({"xz": 2.5, REPEATED: 0.5, FIRST_MB: 8, DIGEST: "1"}), encoding="utf-8")
+    assert read_baselines(path, "1") == {"xz": 2.5}
+    assert "of the first 8 MB of each): its loss says less" in lines_on_val(path, "1", 2.0)[1]
