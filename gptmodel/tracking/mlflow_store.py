@@ -132,19 +132,19 @@ class MlflowStore:
     def _keep_here(self, table: str, column: str, key: str, below: str) -> None:
         """Let files lie in this project, in a database that several projects share.
 
-        MLflow would put them below the folder of the project that made the experiment, which may be nothing here. What
-        somebody keeps in a bucket stays there. A store that is a folder has no database.
+        MLflow would put them below the folder of the project that made the experiment, which may be nothing here, or
+        ask a server for them. What somebody keeps in a bucket stays there. A store that is a folder has no database.
         """
         store = self._client._tracking_client.store
         is_shared = not is_server(self._uri) and not (self._database and is_own(self._database, self._root))
         if not is_shared or not hasattr(store, "ManagedSessionMaker"):
             return
         from mlflow.store.tracking.dbmodels import models
-        from mlflow.utils.uri import is_local_uri
 
         with store.ManagedSessionMaker(read_only=False) as session:
             row = session.get(getattr(models, table), key)
-            if is_local_uri(getattr(row, column)):
+            place = str(getattr(row, column))
+            if place.startswith("file:") or "://" not in place:
                 setattr(row, column, (artifacts_folder(self._root) / below).as_uri())
 
     def stored_files(self, run_id: str) -> list[tuple[Path, str]]:

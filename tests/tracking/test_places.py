@@ -218,14 +218,17 @@ def test_a_kill_before_the_files_have_their_place(
     assert (folder / "model" / "model.pth").is_file()
 
 
-def test_a_bucket_of_a_team_stays_the_place(shared: tuple[Path, MlflowClient]) -> None:
+def test_a_bucket_of_a_team_stays_the_place_and_that_of_a_server_is_none(shared: tuple[Path, MlflowClient]) -> None:
     second, client = shared
-    number = client.create_experiment("bucket", "s3://bucket/mlartifacts")
     store = MlflowStore(second)
     store.connect(lambda *_: None)
-    run_id = store.create_run(new_key(), "bucket", None, 0, imported=False)
-    assert client.get_run(run_id).info.experiment_id == number
-    assert client.get_run(run_id).info.artifact_uri == f"s3://bucket/mlartifacts/{run_id}/artifacts"
+    places = {}
+    for name, place in {"bucket": "s3://bucket/mlartifacts", "server": "mlflow-artifacts:/7"}.items():
+        client.create_experiment(name, place)
+        run_id = store.create_run(new_key(), name, None, 0, imported=False)
+        places[name] = client.get_run(run_id).info.artifact_uri.replace(run_id, "RUN")
+    here = (second / "mlartifacts" / "RUN" / "artifacts").as_uri()
+    assert places == {"bucket": "s3://bucket/mlartifacts/RUN/artifacts", "server": here}
 
 
 def test_a_folder_as_a_store(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
