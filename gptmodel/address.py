@@ -2,10 +2,11 @@
 
 import re
 
-# What stands between // and the last @ before the path. A password with a slash in it would end there for a reader of
-# URLs: what follows a name and a colon and is no port is one all the same.
-LOGIN = re.compile(r"://(?:[^/?#]*@|[^/?#:@\[]*:(?!\d*(?:[/?#]|$)).*@)")
-SECRET = re.compile(r"([?&][^=&#\s]*(?:pass|pwd|token|key|secret|sig|auth|cred)[^=&#\s]*=)[^&#\s]+", re.IGNORECASE)
+# What stands between // and an @. After a name, a colon and what is no port, it is the last @ of the address, since a
+# password may hold an @ and a slash, where a reader of URLs would see it end. Else it is the last @ before the path.
+PASSWORD = r"[^/?#:@\[]*:(?!\d*(?:[/?#]|$))"
+LOGIN = re.compile(rf"://(?:{PASSWORD}\S*@|[^/?#]*@|{PASSWORD}.*@)")
+SECRET = re.compile(r"([?&][^=&#\s]*(?:pass|pw|token|key|secret|sig|auth|cred)[^=&#\s]*=)[^&#\s]+", re.IGNORECASE)
 
 
 def without_password(text: str) -> str:

@@ -26,9 +26,9 @@ def fetch(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = No
         report = fetch_text(params.fetch, layout, root, reporter, params.prepare.val_source)
     for line in report.notes:
         note(f"note: {line}")
-    if not report.watched:
+    for source in report.unwatched:
         mend = "after a change of it, run `dvc repro --force`"
-        note(f"warning: no link to {report.source} can be made here, so DVC does not see when it changes; {mend}")
+        note(f"warning: no link to {source} can be made here, so DVC does not see when it changes; {mend}")
     in_a_folder_of_its_own = Path.cwd().resolve() != root.resolve()
     if in_a_folder_of_its_own and text_in_lock(params.fetch.source) not in (None, digest(layout.text, "md5")):
         name = layout.text if report.source == "own" else report.source

@@ -39,8 +39,8 @@ class FetchReport:
     bytes: int
     documents: int
     written: bool
-    watched: bool
-    """False where DVC will not see a change of the local files that are the source."""
+    unwatched: tuple[str, ...]
+    """The sources whose local files may change without DVC seeing it."""
     notes: tuple[str, ...] = ()
     """What a person should know of the source, a line each."""
 
@@ -69,9 +69,9 @@ def fetch_text(
         text, watched = _from_files(params, source, target), source.where
     remove_parts(target)
     shown, size = without_password(params.source), target.stat().st_size
-    sees = [
-        _note_source(layout.source, watched, root, shown, text.sha256),
-        _note_source(layout.val_source, val_path, root, val_source or "none", ""),
+    sources = [
+        (shown, _note_source(layout.source, watched, root, shown, text.sha256)),
+        (str(val_source), _note_source(layout.val_source, val_path, root, val_source or "none", "")),
     ]
     documents = [asdict(document) for document in text.documents]
     write_json(layout.metrics("fetch"), {"bytes": size, "sha256": text.sha256, "documents": documents}, in_order=True)
@@ -81,7 +81,7 @@ def fetch_text(
         bytes=size,
         documents=len(documents),
         written=text.written,
-        watched=all(sees),
+        unwatched=tuple(source for source, is_watched in sources if not is_watched),
         notes=text.notes,
     )
 

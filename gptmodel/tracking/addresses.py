@@ -15,9 +15,14 @@ HOST_AND_PORT = re.compile(r"[\w.-]+:\d+(/.*)?", re.ASCII)
 
 def check_address(uri: str) -> None:
     """Raise GptModelError for an address that can be none, where MLflow would speak of a registry or of nothing."""
-    wrong = _wrong_server(uri) if is_server(uri) else _wrong_database(uri)
+    try:
+        wrong = _wrong_server(uri) if is_server(uri) else _wrong_database(uri)
+    except ValueError:  # brackets that hold no address: its own words would show part of a password
+        wrong = "is no address"
     if wrong is not None:
-        raise GptModelError(f"MLFLOW_TRACKING_URI = {without_password(uri)!r}: {wrong}; it has to look like {FORMS}")
+        raise GptModelError(
+            f"MLFLOW_TRACKING_URI = {without_password(uri)!r}: {wrong}; it has to look like {FORMS}"
+        ) from None
 
 
 def _wrong_server(uri: str) -> str | None:

@@ -57,6 +57,12 @@ def is_empty(database: Path) -> bool:
     return not database.exists() or database.stat().st_size == 0
 
 
+def is_own(database: Path, root: Path) -> bool:
+    """Whether a database is that of the project at `root` alone, which has to be resolved: no link shares it."""
+    own = own_database(root)
+    return database.resolve() == own and own.stat().st_nlink == 1
+
+
 def check_database(database: Path) -> None:
     """Fail in a second where MLflow would retry for minutes: a locked, read-only or foreign database file.
 
@@ -80,7 +86,7 @@ def settle(database: Path, root: Path) -> None:
     keeps outside the project on purpose. Raises sqlite3.Error.
     """
     own = own_database(root)
-    if database.resolve() != own or is_empty(own) or own.stat().st_nlink > 1:
+    if is_empty(database) or not is_own(database, root):
         return
     with closing(sqlite3.connect(own, timeout=5.0, isolation_level=None)) as connection:
         if _home(connection) == root:

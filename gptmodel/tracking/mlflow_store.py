@@ -18,6 +18,7 @@ from gptmodel.tracking.database import (
     check_database,
     database_file,
     is_empty,
+    is_own,
     settle,
     store_address,
     store_uri,
@@ -107,6 +108,8 @@ class MlflowStore:
         if run is not None and run.info.lifecycle_stage == DELETED:
             check_alive(self._client.get_experiment(run.info.experiment_id))
             raise DeletedError(f"run {run.info.run_id} was deleted in MLflow: what it logs is kept in its journal only")
+        if run is not None and not run_id and (tracking_folder(self._root) / key).is_dir():
+            self._keep_files_here(run.info.run_id)  # a kill may have cut `create_run` off before it did
         return str(run.info.run_id) if run is not None else None
 
     def create_run(self, key: str, experiment: str, name: str | None, start_ms: int, imported: bool) -> str:
@@ -116,20 +119,33 @@ class MlflowStore:
             location = None if is_server(self._uri) else artifacts_folder(self._root).as_uri()
             number = experiment_number(self._client, experiment, location)
         run_id = str(self._client.create_run(number, start_ms or None, tags, name).info.run_id)
-        if not is_server(self._uri) and self._database is None:
-            self._keep_files_here(run_id)
+        self._keep_files_here(run_id)
         return run_id
 
     def _keep_files_here(self, run_id: str) -> None:
-        """Let the files of a run lie in this project, in a database that projects on several machines share.
+        self._keep_here("SqlRun", "artifact_uri", run_id, f"{run_id}/artifacts")
 
-        MLflow would put them below the folder of the project that made the experiment, which is nothing here.
+    def keep_model_here(self, model_id: str) -> None:
+        """Let the files of a model that MLflow was told of lie in this project, as those of its runs do."""
+        self._keep_here("SqlLoggedModel", "artifact_location", model_id, f"models/{model_id}/artifacts")
+
+    def _keep_here(self, table: str, column: str, key: str, below: str) -> None:
+        """Let files lie in this project, in a database that several projects share.
+
+        MLflow would put them below the folder of the project that made the experiment, which may be nothing here, or
+        ask a server for them. What somebody keeps in a bucket stays there. A store that is a folder has no database.
         """
-        from mlflow.store.tracking.dbmodels.models import SqlRun
+        store = self._client._tracking_client.store
+        is_shared = not is_server(self._uri) and not (self._database and is_own(self._database, self._root))
+        if not is_shared or not hasattr(store, "ManagedSessionMaker"):
+            return
+        from mlflow.store.tracking.dbmodels import models
 
-        folder = artifacts_folder(self._root) / run_id / "artifacts"
-        with self._client._tracking_client.store.ManagedSessionMaker(read_only=False) as session:
-            session.get(SqlRun, run_id).artifact_uri = folder.as_uri()
+        with store.ManagedSessionMaker(read_only=False) as session:
+            row = session.get(getattr(models, table), key)
+            place = str(getattr(row, column))
+            if place.startswith("file:") or "://" not in place:
+                setattr(row, column, (artifacts_folder(self._root) / below).as_uri())
 
     def stored_files(self, run_id: str) -> list[tuple[Path, str]]:
         folder = artifacts_folder(self._root) / run_id / "artifacts"

@@ -71,7 +71,7 @@ def register(root: Path, run_id: str, served: Served, name: str, alias: str) -> 
         if run.info.lifecycle_stage == DELETED:
             raise _deleted(run_id)
         with in_reach(store, name, "written"), _default_store(store_uri(root)):
-            return _registered(store.reading(), run, _saved(file, served, run_id, folder / "saved"), name, alias)
+            return _registered(store, run, _saved(file, served, run_id, folder / "saved"), name, alias)
 
 
 def run_of_model(root: Path, run_json: Path) -> str:
@@ -161,7 +161,7 @@ def _default_store(uri: str) -> Iterator[None]:
             os.environ[STORE] = before
 
 
-def _registered(client: Any, run: Any, folder: Path, name: str, alias: str) -> Registered:
+def _registered(store: MlflowStore, run: Any, folder: Path, name: str, alias: str) -> Registered:
     """Store the folder as a model that the run made, and make a version of it.
 
     MLflow's own function would take experiment and store from settings of the whole process, and put the model below
@@ -170,11 +170,12 @@ def _registered(client: Any, run: Any, folder: Path, name: str, alias: str) -> R
     from mlflow.entities import LoggedModelStatus
     from mlflow.models import Model
 
-    run_id, content = run.info.run_id, _content(folder)
+    client, run_id, content = store.reading(), run.info.run_id, _content(folder)
     former = _create_name(client, name, alias)
     number = _version_with(client, name, run_id, content)
     if anew := number is None:
         model = client.create_logged_model(run.info.experiment_id, name, source_run_id=run_id, params=run.data.params)
+        store.keep_model_here(model.model_id)
         description, source = Model.load(str(folder)), f"models:/{model.model_id}"
         description.model_id = description.model_uuid = model.model_id
         description.artifact_path = source  # and no folder, which a copy or a move of the project would make wrong

@@ -238,7 +238,7 @@ def test_a_path_starts_at_the_project_or_at_home_wherever_fetch_runs(
     mine.write_bytes(b"mine")
     digest = sha256(b"mine") if "://" in source else None
     target = root / place / "data" / "input.txt"
-    assert fetch(source, digest, target, root).watched
+    assert not fetch(source, digest, target, root).unwatched
     assert target.read_bytes() == b"mine"
     link = target.with_name("fetch.source")
     assert link.is_symlink()
@@ -282,9 +282,26 @@ def test_where_no_link_can_be_made_the_report_says_so(
 
     monkeypatch.setattr(Path, "symlink_to", refuse)
     report = fetch(str(source), None, target)
-    assert not report.watched
+    assert report.unwatched == (str(source),)
     assert target.read_bytes() == source.read_bytes()
     assert report.sha256 in target.with_name("fetch.source").read_text(encoding="utf-8")
+
+
+def test_where_only_the_val_source_gets_no_link_the_report_names_it(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(1314, "A required privilege is not held by the client")
+
+    target.parent.mkdir()
+    target.write_bytes(b"mine")
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    layout, params = (
+        Layout(target.parent.parent),
+        FetchParams.model_validate(FetchParams.defaults() | {"source": "own"}),
+    )
+    report = fetch_text(params, layout, layout.root, lambda _received, _total: None, val_source=str(source))
+    assert (report.source, report.unwatched) == ("own", (str(source),))
 
 
 @pytest.mark.parametrize("name", ["data/fetch.source", "data/../data/fetch.source", "link/prepare.val_source"])
@@ -372,7 +389,7 @@ def test_a_folder_is_joined_listed_and_left_alone(target: Path, tmp_path: Path) 
         (texts / name).write_text(name, encoding="utf-8")
     report = fetch("texts", None, target)
     assert target.read_bytes() == b"a.txt\n\nb.txt"
-    assert (report.written, report.watched, report.documents) == (True, True, 2)
+    assert (report.written, report.unwatched, report.documents) == (True, (), 2)
     assert target.with_name("fetch.source").samefile(texts)
     assert not fetch("texts", None, target).written
     assert fetch("texts/a*", None, target).written

@@ -276,7 +276,7 @@ class MlflowServer:
             "s3://BUCKET": f"s3://{self.store.bucket}",
             "--port 5000": f"--port {self.uri.rpartition(':')[2]}",
         }
-        script = recipe("An MLflow server with a login", names, block=1).replace("mlflow server", "exec mlflow server")
+        script = recipe("An MLflow server with a login", names, block=2).replace("mlflow server", "exec mlflow server")
         script = f"{script.rstrip()} --workers 1"  # which starts in half the time
         with served(
             ["bash", "-c", script],

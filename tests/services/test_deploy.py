@@ -1,6 +1,7 @@
 """deploy/compose.yaml against the page and the programs that the other tests run: containers cannot be started here."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, Any] = COMPOSE["services"]
-PAGE = recipe("An MLflow server with a login", {}, block=1)
+PAGE = recipe("An MLflow server with a login", {}, block=2)
 
 
 def test_every_secret_is_in_the_example_and_has_no_value_there() -> None:
@@ -43,6 +44,33 @@ def test_mlflow_is_started_as_the_page_starts_it() -> None:
 
     assert options(SERVICES["mlflow"]["command"]) == options(PAGE.splitlines()[-1])
     assert {*re.findall(r"(\w+)=", PAGE)} <= {*SERVICES["mlflow"]["environment"]}
+
+
+def test_passwords_are_written_into_a_file_of_ones_own_before_anything_starts(tmp_path: Path) -> None:
+    first = recipe("An MLflow server with a login", {}, block=0)
+    assert "docker" not in first
+    shutil.copytree(DEPLOY, tmp_path / "deploy", ignore=shutil.ignore_patterns(".env"))
+    subprocess.run(["bash", "-ec", f"umask 022; {first}"], cwd=tmp_path, check=True)
+    assert (tmp_path / "deploy" / ".env").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_database_is_ready_when_others_can_reach_it() -> None:
+    """The first server, which makes the database, listens on a socket only."""
+    command = SERVICES["postgres"]["healthcheck"]["test"]
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+
+
+def test_what_only_constrains_versions_names_no_file_of_requirements(tmp_path: Path) -> None:
+    """Pip would install all that such a file holds."""
+    for name in ("requirements.txt", "requirements-remote.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    words = (DEPLOY / "mlflow.Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ").replace("/tmp/", "")
+    before, _, install = re.findall(r"(?m)^RUN (.*)$", words)[0].rpartition("pip install")
+    subprocess.run(["bash", "-ec", f"{before}true"], cwd=tmp_path, check=True)
+    files = re.findall(r"--constraint (\S+)", install)
+    text = "".join((tmp_path / file).read_text(encoding="utf-8") for file in files)
+    assert not re.findall(r"(?m)^(-r|--requirement)", text)
+    assert {"mlflow", "psycopg", "boto3"} <= {*re.findall(r"(?m)^([\w-]+)==", text)}
 
 
 def test_versions_are_those_that_the_tests_use() -> None:

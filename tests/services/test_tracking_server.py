@@ -81,7 +81,7 @@ def test_a_training_an_evaluation_and_samples(
 ) -> None:
     """With a wrong password nothing but one line is lost; what came later with the right one is in the same run."""
     project, uri = new_project(tmp_path / "project", sample={"prompt": "a"}), running.uri
-    commands = recipe("An MLflow server with a login", {}, block=2).splitlines()[2:]
+    commands = recipe("An MLflow server with a login", {}, block=3).splitlines()[2:]
     train, evaluate, sample, sync = [command.removeprefix("gptmodel ") for command in commands]
     (warning,) = warnings(project.start(train, **login | {"MLFLOW_TRACKING_PASSWORD": WRONG}))
     assert warning.startswith(f"warning: MLflow at {uri}: ")

@@ -36,6 +36,13 @@ def test_a_folder_where_mlflow_is_told_to_allow_one(monkeypatch: pytest.MonkeyPa
         check_address("s3://bucket/mlruns")
 
 
+@pytest.mark.parametrize("uri", ["http://[1", "http://user:p]w[d@h:1", "postgresql://user:p]w[d@h/runs", "ftp://[1"])
+def test_brackets_that_hold_no_address(uri: str) -> None:
+    with pytest.raises(GptModelError, match=r"^MLFLOW_TRACKING_URI = .*: is no address; it has to look like") as caught:
+        check_address(uri)
+    assert not [part for part in ("user", "p]w", "w[d") if part in str(caught.value)]
+
+
 def test_doctor_names_an_address_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "localhost:5000")
     problems = [finding.text for finding in environment(tmp_path) if finding.status == "problem"]

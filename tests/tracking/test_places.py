@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 from projects import Project, new_project, sha256
 from tracking_helpers import client, finish_journal, new_key, only_run, start_journal, sync
 
+from gptmodel.errors import GptModelError
 from gptmodel.tracking.database import HOME_TAG, settle
 from gptmodel.tracking.journal import journals
 from gptmodel.tracking.journal_writer import JournalWriter
@@ -174,6 +176,66 @@ def test_where_the_artifacts_of_a_new_experiment_go(
     monkeypatch.setattr(store, "_keep_files_here", lambda _run_id: None)  # asks a database, and tests/services has one
     store.create_run(new_key(), "exp", None, 0, imported=False)
     assert calls == [(root / "mlartifacts").as_uri() if in_project else None]
+
+
+@pytest.fixture
+def shared(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, MlflowClient]:
+    """A second project, and a database elsewhere in which the first project made the experiment."""
+    uri = f"sqlite:///{tmp_path}/team.db"
+    (root / "mlflow.db").rename(tmp_path / "team.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    run_with_file(root, "first")
+    (tmp_path / "second").mkdir()
+    return tmp_path / "second", MlflowClient(tracking_uri=uri)
+
+
+def test_in_a_database_of_a_team_files_lie_where_they_were_made(
+    root: Path, shared: tuple[Path, MlflowClient], tmp_path: Path
+) -> None:
+    second, store = shared
+    run_id = run_with_file(second, "second")
+    assert (second / "mlartifacts" / run_id / "artifacts" / "model" / "model.pth").read_text() == "second"
+    assert not (root / "mlartifacts" / run_id).exists()
+    assert Path(store.download_artifacts(run_id, "model/model.pth", str(tmp_path))).read_text() == "second"
+
+
+def test_a_kill_before_the_files_have_their_place(
+    shared: tuple[Path, MlflowClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second, store = shared
+    with monkeypatch.context() as patch:
+
+        def killed(*_: object) -> None:
+            raise OSError("killed")
+
+        patch.setattr(MlflowStore, "_keep_files_here", killed)
+        with pytest.raises(GptModelError, match="killed"):
+            run_with_file(second)
+    sync(second)
+    run_id = journals(second)[0].run()["run_id"]
+    folder = second / "mlartifacts" / run_id / "artifacts"
+    assert store.get_run(run_id).info.artifact_uri == folder.as_uri()
+    assert (folder / "model" / "model.pth").is_file()
+
+
+def test_a_bucket_of_a_team_stays_the_place_and_that_of_a_server_is_none(shared: tuple[Path, MlflowClient]) -> None:
+    second, client = shared
+    store = MlflowStore(second)
+    store.connect(lambda *_: None)
+    places = {}
+    for name, place in {"bucket": "s3://bucket/mlartifacts", "server": "mlflow-artifacts:/7"}.items():
+        client.create_experiment(name, place)
+        run_id = store.create_run(new_key(), name, None, 0, imported=False)
+        places[name] = client.get_run(run_id).info.artifact_uri.replace(run_id, "RUN")
+    here = (second / "mlartifacts" / "RUN" / "artifacts").as_uri()
+    assert places == {"bucket": "s3://bucket/mlartifacts/RUN/artifacts", "server": here}
+
+
+def test_a_folder_as_a_store(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+    run_id = run_with_file(root)
+    assert (root / "mlartifacts" / run_id / "artifacts" / "model" / "model.pth").read_text() == "model"
 
 
 def test_a_database_elsewhere_leaves_nothing_in_the_folder_of_the_day(

@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 from attempts import ROOT
 from made_once import made_once
+from mlflow import MlflowClient
 from projects import Project
 from test_architecture import OUTSIDE
 from tracking_helpers import CLEAN, client, only_run, sync
@@ -151,6 +153,27 @@ def test_it_is_used_where_the_project_is_not(registered: tuple[Project, str], tm
     assert four == [model.generate("a", max_new_tokens=4)]
     assert errors[0].startswith("DataError: character 3 (counted from 0) is '!'")
     assert errors[1] == "ConfigError: prompt = '': has to be a text that is not empty"
+
+
+def test_in_a_database_of_a_team_it_lies_in_the_project_that_registered_it(
+    alone: Project, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"sqlite:///{tmp_path}/team.db"
+    shutil.copy(template, tmp_path / "team.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    store, project = MlflowClient(tracking_uri=uri), Project(tmp_path / "project")
+    shutil.copytree(alone.folder, project.folder)
+    description = json.loads((project.folder / "models" / "run.json").read_text())
+    store.create_experiment(description["experiment"], (tmp_path / "another" / "mlartifacts").as_uri())
+    sync(project.folder)
+    run = run_of_model(project.folder, project.folder / "models" / "run.json")
+    served = Served(served_model.__name__, served_model.SETTINGS, served_model.LIBRARIES)
+    assert register(project.folder, run, served, "letters", "best").version == "1"
+    assert not (tmp_path / "another").exists()
+    [file] = (project.folder / "mlartifacts" / "models").glob("*/artifacts/data/model.pth")
+    assert file.read_bytes() == project.model.read_bytes()
+    loaded = mlflow.artifacts.download_artifacts("models:/letters@best", dst_path=str(tmp_path), tracking_uri=uri)
+    assert (Path(loaded) / "data" / "model.pth").read_bytes() == file.read_bytes()
 
 
 @pytest.mark.parametrize(
