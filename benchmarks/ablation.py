@@ -5,13 +5,14 @@ with several seeds. The difference is that of the loss of the val split, every t
 the same seeds: below zero the change is better. Nats are those of a byte of text. The noises are halves of 95 %
 intervals: that of the text, by passages of 1 kB, and that of the seeds. A change is better or worse where the
 difference is beyond both, whose squares add up. Trainings take turns: all changes with one seed, then all with the
-next. "Time" is the median of the seconds that a training takes, as a multiple of that of params.yaml.
+next. "Time" is the median of the seconds of the processor that a training takes, as a multiple of that of params.yaml.
 """
 
 import argparse
 import hashlib
 import statistics
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -108,9 +109,11 @@ def measure(arguments: argparse.Namespace) -> Results:
 
 
 def _training(runs: Path, data: PreparedData, preset: Path, settings: Sequence[str]) -> tuple[Any, float]:
-    """Train once; the nats of each span of val (spans,), and the seconds that it took."""
+    """Train once; the nats of each span of val (spans,), and the seconds of the processor that the training took."""
+    started = time.process_time()
     with trained(runs, data, load_params(preset, settings), Lines(progress, evaluations=False)) as training:
-        return val_losses(training.state.model, data.val.ids, training.place), training.state.seconds
+        seconds = time.process_time() - started
+        return val_losses(training.state.model, data.val.ids, training.place), seconds
 
 
 def _figures(difference: Difference) -> Results:
