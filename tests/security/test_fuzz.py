@@ -22,6 +22,7 @@ from training_helpers import new_state, trained
 
 from gptmodel.checkpoint.archive import ArchiveError, load_archive
 from gptmodel.checkpoint.model_file import load_model
+from gptmodel.config import ModelParams
 from gptmodel.data.prepared import load_prepared
 from gptmodel.data.shakespeare import PLAYS, read_plays
 from gptmodel.data.tokens import TokenWriter, open_tokens
@@ -236,17 +237,21 @@ json_values = st.recursive(
 def test_mutated_json_in_a_model_with_a_right_digest(
     folder: Path, originals: dict[str, bytes], part: str, data: st.DataObject
 ) -> None:
+    """It is refused, or only the setting that was changed is another, to a value that a params file may have."""
+    changed: dict[str, Any] = {}
+
     def change(content: dict[str, Any]) -> None:
         values = json.loads(content[part])
         key = data.draw(st.sampled_from([*values, "another"]))
-        values[key] = data.draw(json_values)
+        values[key] = changed[key] = data.draw(json_values)
         content[part] = json.dumps(values) if data.draw(st.booleans()) else json.dumps(values[key])
 
     value = read_value(folder, "model", forged(originals["model"], change))
     if value is not None:
         original = read_value(folder, "model", originals["model"])
         assert value[0] == original[0]
-        assert part == "config" or value[2] == original[2]  # another share of dropout, say, is a setting like the first
+        settings_of = original[2].model_dump() | (changed if part == "config" else {})
+        assert value[2] == ModelParams.model_validate(settings_of)
 
 
 def state_leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
