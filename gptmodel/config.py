@@ -145,6 +145,7 @@ class TrainParams(Section):
     parts: int = key(
         1, "pieces of a batch, shared by threads or processes; another number gives other bytes", gt=0, le=1024
     )
+    shard: bool = key(False, "share weights out over the processes, for a model larger than one card")
     device: Device = key("auto", DEVICE_WORDS)
     deterministic: bool = key(True, "the same bytes each time on a GPU too; false is faster for long blocks")
     compile: bool = key(

@@ -51,6 +51,8 @@ class Place:
     """Whether evaluations compute beside the iterations of a training, on cores that are idle: it changes no result."""
     world: World = ALONE_WORLD
     """The processes that train together, of which this is one."""
+    sharded: bool = False
+    """Whether each of them has a shard of the weights only: then all make the same number of forward passes."""
 
     @classmethod
     def of(cls, params: Params, stage: Literal["train", "evaluate", "sample"], world: World = ALONE_WORLD) -> "Place":
@@ -64,6 +66,8 @@ class Place:
             threads: int = getattr(params, stage).threads
             return cls(device=device, threads=threads, crew=_crew(threads, device, torch_threads=stage == "sample"))
         dtype = pick_dtype(params.train.dtype, device)
+        if params.train.shard:
+            check_shards(params, dtype, world)
         compiler, not_compiled = find_compiler(params, device)
         # compiled code is faster by torch's threads than by a crew; how many they are decides its bytes, as parts do
         in_one_piece = bool(compiler) and device.type == "cpu"
@@ -86,6 +90,7 @@ class Place:
             deterministic=deterministic,
             beside=world.size == 1 and has_idle_cores(device, threads),
             world=world,
+            sharded=params.train.shard,
         )
 
     @classmethod
@@ -156,8 +161,27 @@ def is_deterministic(train: TrainParams, device: torch.device) -> bool:
     return train.deterministic or device.type != "cuda"
 
 
+def check_shards(params: Params, dtype: torch.dtype, world: World) -> None:
+    """Raise ConfigError for what cannot be trained with weights in shards."""
+    model, train, size = params.model, params.train, world.size
+    refused = {
+        "is for several processes; set runtime.processes and train.parts to their number, or it to false": size == 1,
+        f"needs a part for each of the {size} processes; set train.parts to {size}": train.parts != size,
+        "has no tables of n-grams; set model.ngram_orders to [], or it to false": bool(model.ngram_orders),
+        "has no counts of n-grams; set model.kneser_ney to 0, or it to false": model.kneser_ney > 0,
+        "has no optimizer muon, which needs whole matrices; set train.optimizer to adamw": train.optimizer == "muon",
+        "is not compiled; set train.compile to false": train.compile,
+        "has no float16; set train.dtype to bfloat16 or float32": dtype == torch.float16,
+    }
+    for words, is_so in refused.items():
+        if is_so:
+            raise ConfigError(f"train.shard = true: {words}")
+
+
 def _training_threads(params: Params, world: World) -> int:
     """Return how many threads of this process train on a CPU."""
+    if params.train.shard:  # threads would mix up which weights are whole
+        return 1
     cores = max(1, int(usable_cores()) // world.local_size)
     parts = len(world.share(params.train.parts))
     return min(parts, cores) if params.runtime.threads == "auto" else params.runtime.threads

@@ -81,7 +81,7 @@ class World:
         if self.size == 1:
             return content
         length = torch.tensor([-1 if content is None else len(content)])
-        with _talking():
+        with talking():
             dist.broadcast(length, 0)
             if length.item() < 0:
                 return None
@@ -95,7 +95,7 @@ class World:
     def filled(self, numbers: Tensor) -> Tensor:
         """Return numbers of which each process has some, and zeros in place of the others."""
         if self.size > 1:
-            with _talking():
+            with talking():
                 dist.all_reduce(numbers)  # adding zeros is exact in any order
         return numbers
 
@@ -116,7 +116,7 @@ class World:
         ]
 
     def _flat_sum(self, flat: Tensor, add: Callable[[list[Tensor], list[Tensor]], list[Tensor]]) -> Tensor:
-        with _talking():
+        with talking():
             if self.size == 2:  # a + b is b + a
                 dist.all_reduce(flat)
                 return flat
@@ -146,7 +146,7 @@ class World:
     def _gathered(self, tensor: Tensor) -> Tensor:
         """Return the tensors (...) of all processes as (size, ...)."""
         every = tensor.new_empty(self.size, *tensor.shape)
-        with _talking():
+        with talking():
             dist.all_gather_single(every.view(-1), tensor.contiguous().view(-1))
         return every
 
@@ -174,7 +174,7 @@ def joined(timeout: float) -> Iterator[World]:
     store = None
     if path := os.environ.get(STORE_VARIABLE):
         store = dist.FileStore(f"{path}.{os.environ['TORCHELASTIC_RESTART_COUNT']}", size)  # type: ignore[attr-defined]
-    with _talking():
+    with talking():
         dist.init_process_group(backend, timeout=timedelta(seconds=timeout), store=store, rank=rank, world_size=size)
     try:
         yield World(rank, size, local_size)
@@ -183,13 +183,20 @@ def joined(timeout: float) -> Iterator[World]:
 
 
 @contextmanager
-def _talking() -> Iterator[None]:
+def talking() -> Iterator[None]:
     """Turn the failure of a connection into one line: what is wrong is said by the process that failed first."""
     try:
         yield
-    except RuntimeError as error:  # of which torch's own kinds are some
+    except RuntimeError as error:
+        if not _is_of_connection(error):
+            raise
         words = re.sub(r"^\[.*?\] ", "", str(error)).partition(". ")[0].partition("\n")[0]
         raise PeerError(f"another process of this training has ended, or does not answer ({words})") from error
+
+
+def _is_of_connection(error: RuntimeError) -> bool:
+    """Tell whether torch could not reach a process, as its own kinds of errors or, by gloo, a plain one say."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error).lower()
 
 
 def _padded(content: bytes, world: World) -> Tensor:

@@ -5,7 +5,8 @@ Shapes: B batch, T time, V vocab.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice, zip_longest
+from functools import partial
+from itertools import chain, islice, zip_longest
 from typing import TypeVar
 
 import numpy as np
@@ -139,7 +140,8 @@ def over_blocks(
 ) -> list[Result]:
     """Return what `work` makes of idx and targets (B, T) of each batch of blocks, in order.
 
-    Of several processes each gets every so many-th batch. Which blocks they are, `evaluation_starts` says. The network
+    Of several processes each gets every so many-th batch. Which blocks they are, `evaluation_starts` says. Where each
+    has a shard of the weights, those that get one batch less compute another, of which nothing is returned. The network
     is in evaluation mode meanwhile. On a GPU it computes in the place's dtype, as a training does there, and on a CPU
     in that of its weights.
     """
@@ -155,8 +157,14 @@ def over_blocks(
     network.eval()
     try:
         blocks = at_once(block_size, network.vocab_size, device)  # type: ignore[arg-type]
-        batches = evaluation_batches(data, blocks, block_size, max_blocks, device, run)
-        return place.crew.map(scored, islice(batches, place.world.rank, None, place.world.size))
+        batches = partial(evaluation_batches, data, blocks, block_size, max_blocks, device, run)
+        own = islice(batches(), place.world.rank, None, place.world.size)
+        if not place.sharded:
+            return place.crew.map(scored, own)
+        count = sum(1 for _ in evaluation_starts(len(data), blocks, block_size, max_blocks, run))
+        share = len(range(place.world.rank, count, place.world.size))
+        missing = -(-count // place.world.size) - share
+        return place.crew.map(scored, chain(own, islice(batches(), missing)))[:share]
     finally:
         network.train(was_training)
 

@@ -22,6 +22,7 @@ from gptmodel.training.compiled import compiled
 from gptmodel.training.evaluator import evaluator
 from gptmodel.training.memory import memory_errors
 from gptmodel.training.queued import queue_of
+from gptmodel.training.sharded import sharded_step
 from gptmodel.training.state import TrainingState
 from gptmodel.training.step import Update, training_step
 
@@ -65,6 +66,7 @@ def fit(state: TrainingState, data: Splits, params: Params, place: Place, hooks:
         evaluator(state.model, place, partial(_tell, state, hooks)) as evaluations,
     ):
         forward = compiled(model, train.batch_size, place) if place.compiler else model
+        step = sharded_step if place.sharded else training_step
         queue = queue_of(forward, state, (data := data.on(place.device)).train, params, place)
         wait: Callable[[], object] = queue.loss if queue is not None else lambda: None  # raises what went wrong so far
         while True:
@@ -87,7 +89,7 @@ def fit(state: TrainingState, data: Splits, params: Params, place: Place, hooks:
             else:
                 batch = training_batch(data.train, train.seed, state.iteration, train.batch_size, T, place.device)
                 update = Update.at(state.iteration, params)
-                loss = partial(float, training_step(forward, state.optimizer, state.scaler, batch, update, place))
+                loss = partial(float, step(forward, state.optimizer, state.scaler, batch, update, place))
             state.iteration += 1
             hooks.observer.on_iteration(state.iteration, loss)
 

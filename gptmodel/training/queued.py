@@ -48,12 +48,12 @@ class _Status(NamedTuple):
 
 
 def queue_of(forward: Forward, state: TrainingState, tokens: Ids, params: Params, place: Place) -> "Queued | None":
-    """Return who does the iterations of a training on a GPU; None elsewhere, and for a model with sparse gradients.
+    """Return who does the iterations of a training on a GPU; None elsewhere, and for sparse gradients or shards.
 
     How many rows of a table a batch looked up is a number to wait for.
     """
     sparse = any(isinstance(module, nn.Embedding) and module.sparse for module in state.model.transformer.modules())
-    if sparse or not isinstance(tokens, Tensor):
+    if sparse or place.sharded or not isinstance(tokens, Tensor):
         return None
     return Queued(forward, state, tokens, params, place)
 

@@ -36,6 +36,7 @@ from gptmodel.project.inputs import code_digest
 from gptmodel.tokenizers.base import Tokenizer
 from gptmodel.training.memory import memory_errors, place_in_memory
 from gptmodel.training.run_lock import locked
+from gptmodel.training.sharded import Shards
 from gptmodel.training.snapshot import SnapshotStore
 from gptmodel.training.state import TrainingState
 from gptmodel.training.together import check_inputs, check_weights, newest_snapshot
@@ -68,6 +69,9 @@ class TrainingRun:
         snapshot = newest_snapshot(place.world, self._snapshots, self.state, params.train.max_iters)
         if snapshot is not None:
             self.state.load_state_dict(snapshot)
+        self._shards = Shards(self.state, params.train, place) if place.sharded else None
+        if self._shards is not None:
+            self.state = self._shards.state
 
     @classmethod
     @contextmanager
@@ -135,19 +139,26 @@ class TrainingRun:
         return Splits(self.data.train.ids, self.data.val.ids)
 
     def save(self, state: TrainingState) -> None:
-        """Write a snapshot; several processes compare their weights first."""
-        check_weights(self.place.world, state)
+        """Write a snapshot; several processes compare their weights first, or gather them."""
+        whole = self._whole(state)
         if self.place.world.is_first:
-            self._snapshots.save(state.iteration, state.state_dict())
+            self._snapshots.save(whole.iteration, whole.state_dict())
+
+    def _whole(self, state: TrainingState) -> TrainingState:
+        """Return the state that the first process writes; TrainingError where another has other weights."""
+        if self._shards is not None:
+            return self._shards.gathered()
+        check_weights(self.place.world, state)
+        return state
 
     def finish(self, model: Path, metrics: Path, history: Path) -> TrainResult | None:
         """Write model.pth, the metrics and the history; of several processes only the first does, None elsewhere."""
-        check_weights(self.place.world, self.state)
+        whole = self._whole(self.state)
         if not self.place.world.is_first:
             return None
         for path in (model, metrics, history):
             remove_leftovers(path)
-        save_model(model, self.state.model, self.provenance())
+        save_model(model, whole.model, self.provenance())
         return self.write_metrics(metrics, history)
 
     def write_metrics(self, metrics: Path, history: Path) -> TrainResult:
@@ -200,7 +211,9 @@ def find_place(
 def first_state(params: Params, tokenizer: Tokenizer, train_ids: NDArray[Any], place: Place) -> TrainingState:
     """Return a training before its first iteration, the n-grams of the train split (n,) counted if asked."""
     generator = torch_generator(params.train.seed, Stream.WEIGHTS)
-    transformer = build_model(params.model, tokenizer.vocab_size, generator).to(place.device)
+    transformer = build_model(params.model, tokenizer.vocab_size, generator)
+    if not place.sharded:  # whole, it might not fit there
+        transformer = transformer.to(place.device)
     counts = None
     if params.model.kneser_ney:
         ids = torch.from_numpy(train_ids.astype(np.int64))

@@ -112,14 +112,25 @@ def _update(
     values = [gradient.values() if gradient.is_sparse else gradient for gradient in gradients]
     for weight, gradient in zip(weights, gradients, strict=True):
         weight.grad = gradient
-    for group in optimizer.param_groups:
-        group["lr"] = update.learning_rate * group["share"]
     scaler.unscale_(optimizer)
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(values)))  # get_total_norm in a third of its time
+    clip_and_update(optimizer, scaler, values, norm, update)
+
+
+def clip_and_update(
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    gradients: list[Tensor],
+    norm: Tensor,
+    update: Update,
+) -> None:
+    """Clip gradients of this norm () if asked, and update the weights; TrainingError, and no update, if not finite."""
     if not scaler.is_enabled() and not torch.isfinite(norm):  # a scaler skips such an update itself
         raise not_finite("norm of the gradient", norm.item(), update)
     if update.grad_clip:
-        torch._foreach_mul_(values, torch.clamp(update.grad_clip / (norm + 1e-6), max=1.0))
+        torch._foreach_mul_(gradients, torch.clamp(update.grad_clip / (norm + 1e-6), max=1.0))
+    for group in optimizer.param_groups:
+        group["lr"] = update.learning_rate * group["share"]
     scaler.step(optimizer)
     scaler.update()
 
