@@ -165,11 +165,11 @@ def check_shards(params: Params, dtype: torch.dtype, world: World) -> None:
     """Raise ConfigError for what cannot be trained with weights in shards."""
     model, train, size = params.model, params.train, world.size
     refused = {
-        "is for several processes; set runtime.processes and train.parts to their number, or it to false": size == 1,
+        "is for several processes; set runtime.processes and train.parts to 2 or more, or this to false": size == 1,
         f"needs a part for each of the {size} processes; set train.parts to {size}": train.parts != size,
-        "has no tables of n-grams; set model.ngram_orders to [], or it to false": bool(model.ngram_orders),
-        "has no counts of n-grams; set model.kneser_ney to 0, or it to false": model.kneser_ney > 0,
-        "has no optimizer muon, which needs whole matrices; set train.optimizer to adamw": train.optimizer == "muon",
+        "has no tables of n-grams; set model.ngram_orders to [], or this to false": bool(model.ngram_orders),
+        "has no counts of n-grams; set model.kneser_ney to 0, or this to false": model.kneser_ney > 0,
+        "has no muon, which needs whole matrices; set train.optimizer to adamw": train.optimizer == "muon",
         "is not compiled; set train.compile to false": train.compile,
         "has no float16; set train.dtype to bfloat16 or float32": dtype == torch.float16,
     }

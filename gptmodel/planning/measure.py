@@ -21,6 +21,7 @@ from gptmodel.compute.place import Place
 from gptmodel.compute.random import Stream, torch_generator
 from gptmodel.config import Params
 from gptmodel.data.batches import Splits, ids_on
+from gptmodel.errors import ConfigError
 from gptmodel.evaluation.history import Evaluation
 from gptmodel.evaluation.loss import at_once, split_loss
 from gptmodel.language_model import LanguageModel
@@ -87,7 +88,7 @@ class _Clock:
 def measure(params: Params, text: PlannedText, seconds: float) -> Measured:
     """Time iterations for about `seconds`, and evaluation, saving and sampling for less each.
 
-    Raises ConfigError for a device that is not there, and TrainingError when memory would not do or the first losses
+    Raises ConfigError for a device that is not there or a model in shards, and TrainingError when memory would not do or the first losses
     are not finite.
     """
     started = time.perf_counter()
@@ -95,6 +96,8 @@ def measure(params: Params, text: PlannedText, seconds: float) -> Measured:
         use_private_cache()
         importlib.import_module("torch._inductor.compile_fx")
     import_seconds = time.perf_counter() - started
+    if params.train.shard:
+        raise ConfigError("train.shard = true: a plan is measured in one process; plan with -S train.shard=false")
     place, memory = find_place(params, text.tokenizer.vocab_size, (text.train_tokens, text.val_tokens))
     with memory_errors(lambda: "while measuring"):
         started = time.perf_counter()

@@ -65,13 +65,15 @@ def estimate_bytes(
     counts of n-grams, if any. What one of these frees is in pieces that seldom serve for another, so they add up.
     """
     numbers = _count(model, train, vocab_size)
-    resident = 2 * numbers.weights - numbers.tables + numbers.averages
+    resident = _resident(model, train, vocab_size, numbers)
+    if train.shard:  # the first process has the whole state too
+        resident += numbers.weights + numbers.averages
     saving = max(numbers.weights + numbers.averages, 2 * numbers.weights)
     threads_at_work = min(threads, train.parts)
     batch = _batch(model, train, vocab_size) * threads_at_work // train.parts
     scored = _scored(model, vocab_size)
     working = numbers.weights + max(batch, scored) + threads * scored if beside else max(batch, scored)
-    if not train.compile:  # which computes a batch in one piece
+    if not train.compile and not train.shard:  # these compute one part
         waiting = min(train.parts, threads_at_work + train.parts.bit_length() - 1) - 1
         resident += waiting * (numbers.weights - numbers.tables)
     counts = COUNTED_BYTES * model.kneser_ney * train_tokens
@@ -89,12 +91,27 @@ def estimate_gpu_bytes(
     code keeps about half of what single calls do.
     """
     numbers, half = _count(model, train, vocab_size), dtype != torch.float32
-    tokens, C = train.batch_size * model.block_size, model.n_embd
-    weights = 4 * (2 * numbers.weights - numbers.tables + numbers.averages) + (2 * numbers.weights if half else 0)
+    sequences = -(-train.batch_size // train.parts) if train.shard else train.batch_size
+    tokens, C = sequences * model.block_size, model.n_embd
+    in_half = numbers.weights if half and not train.shard else 0
+    weights = 4 * _resident(model, train, vocab_size, numbers) + 2 * in_half
     of_layer, of_logits = (22, 6) if train.compile else (36, 10)  # bytes of a token, for each of C and V
     kept = model.n_layer * (of_layer * (1 if half else 2) + (4 if model.dropout else 0)) * C + of_logits * vocab_size
     id_bytes = 1 if vocab_size <= 1 << 8 else 4 if vocab_size <= 1 << 16 else 8  # as `batches.ids_on` has them
     return weights + tokens * kept + id_bytes * train_tokens
+
+
+def _resident(model: ModelParams, train: TrainParams, vocab_size: int, numbers: _Numbers) -> int:
+    """Return how many weights, gradients and averages a process has.
+
+    Of a model in shards these are its own, one of `train.parts`, and, whole with their gradients, the weights around
+    the blocks and those of two blocks: one computes while the next is gathered.
+    """
+    all_of_them = 2 * numbers.weights - numbers.tables + numbers.averages
+    if not train.shard:
+        return all_of_them
+    whole = _count(model.model_copy(update={"n_layer": min(2, model.n_layer)}), train, vocab_size)
+    return -(-all_of_them // train.parts) + 2 * whole.weights
 
 
 def _batch(model: ModelParams, train: TrainParams, vocab_size: int) -> int:

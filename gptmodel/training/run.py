@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from gptmodel.checkpoint.model_file import save_model
 from gptmodel.compute.place import Place
 from gptmodel.compute.random import Stream, torch_generator
-from gptmodel.compute.ranks import ALONE_WORLD, World, joined
+from gptmodel.compute.ranks import ALONE_WORLD, World, joined, talking
 from gptmodel.config import Params
 from gptmodel.data.batches import Splits
 from gptmodel.data.corpus import check_splits
@@ -93,7 +93,7 @@ class TrainingRun:
             if world.is_first:
                 folder.mkdir(parents=True, exist_ok=True)
                 lock = locked(runs / f"{name}.lock")
-            with lock, memory_errors(lambda: "before or after the iterations"):
+            with lock, memory_errors(lambda: "before or after the iterations"), talking():
                 if world.is_first:
                     folder.mkdir(parents=True, exist_ok=True)
                 yield cls(folder, data, params, place, memory)

@@ -17,11 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gptmodel.compute.place import Place
-from gptmodel.compute.ranks import talking
 from gptmodel.config import TrainParams
 from gptmodel.optim.factory import build_optimizer
 from gptmodel.training.state import TrainingState
-from gptmodel.training.step import Forward, Update, added, clip_and_update, dropout, not_finite
+from gptmodel.training.step import Forward, Update, clip_and_update, dropout, not_finite
 
 
 class Shards:
@@ -43,7 +42,7 @@ class Shards:
         own, whole = self.state, self._whole
         weights = list(own.model.transformer.parameters())
         targets = [None] * len(weights) if whole is None else list(whole.model.transformer.parameters())
-        with torch.no_grad(), talking():
+        with torch.no_grad():
             for shard, weight in zip(weights, targets, strict=True):
                 values = {name: _full(value) for name, value in own.optimizer.state[shard].items()}
                 content = _full(shard)  # one weight at a time: more would not fit
@@ -70,16 +69,15 @@ def sharded_step(
     """
     part = place.world.rank
     idx, targets = (tensor.tensor_split(place.parts)[part] for tensor in batch)  # (B', T) each
-    with talking():
-        with dropout(update, part, place), place.autocast():
-            logits = model(idx)  # (B', T, V)
-            loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum") / batch[1].numel()
-        loss.backward()
+    with dropout(update, part, place), place.autocast():
+        logits = model(idx)  # (B', T, V)
+        loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum") / batch[1].numel()
+    loss.backward()
     with torch.no_grad():
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         gradients = [weight.grad.to_local() for weight in weights]
         square = torch.stack(torch._foreach_norm(gradients)).square().sum()
-        loss, square = place.world.summed([loss.detach(), square], added)
+        loss, square = place.world.summed([loss.detach(), square])
         if not math.isfinite(loss.item()):
             raise not_finite("loss", loss.item(), update)
         clip_and_update(optimizer, scaler, gradients, square.sqrt(), update)
