@@ -73,6 +73,7 @@ CASES: dict[str, tuple[Changes, Any, Any]] = {
     "train.grad_clip": ({"optimizer": "sgd"}, 0.0, 0.1),
     "train.seed": ({}, 7, 8),
     "train.parts": ({}, 1, 2),
+    "train.shard": ({}, False, True),
     "train.device": ({}, "cpu", "mps" if not torch.backends.mps.is_available() else "auto"),
     "train.dtype": ({}, "float32", "bfloat16"),
     "train.deterministic": ({}, True, False),
@@ -139,7 +140,7 @@ def outcome(function: Callable[..., Any], *args: Any) -> str:
 
 
 def effect_on_a_machine(section: str, params: Params) -> str:
-    """What threads, device, dtype and compile come to: dropout is not compiled, and says so at once."""
+    """What threads, device, shard and compile come to: dropout is not compiled, and one process has no shards."""
     section_params = getattr(params, section)
     if section == "train" and section_params.compile:
         return outcome(find_compiler, params, torch.device("cpu"))
@@ -165,7 +166,7 @@ def effect(section: str, key: str, params: Params, folder: Path) -> str:  # noqa
     """What can be observed of a setting."""
     if key == "deterministic":
         return str(is_deterministic(params.train, torch.device("cuda")))
-    if key in ("threads", "device", "compile"):
+    if key in ("threads", "device", "compile", "shard"):
         return effect_on_a_machine(section, params)
     if section == "model" and key not in TRAINED:  # equal random weights, so that what differs is the arithmetic
         model = scramble(small_model(**params.model.model_dump(mode="json")))

@@ -88,8 +88,8 @@ class _Clock:
 def measure(params: Params, text: PlannedText, seconds: float) -> Measured:
     """Time iterations for about `seconds`, and evaluation, saving and sampling for less each.
 
-    Raises ConfigError for a device that is not there or a model in shards, and TrainingError when memory would not do or the first losses
-    are not finite.
+    Raises ConfigError for a device that is not there or a model in shards, and TrainingError when memory would not do
+    or the first losses are not finite.
     """
     started = time.perf_counter()
     if params.train.compile:

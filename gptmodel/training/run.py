@@ -140,21 +140,19 @@ class TrainingRun:
 
     def save(self, state: TrainingState) -> None:
         """Write a snapshot; several processes compare their weights first, or gather them."""
-        whole = self._whole(state)
-        if self.place.world.is_first:
+        if (whole := self._whole(state)) is not None:
             self._snapshots.save(whole.iteration, whole.state_dict())
 
-    def _whole(self, state: TrainingState) -> TrainingState:
-        """Return the state that the first process writes; TrainingError where another has other weights."""
+    def _whole(self, state: TrainingState) -> TrainingState | None:
+        """Return the state to write, None but at the first process; TrainingError where another has other weights."""
         if self._shards is not None:
             return self._shards.gathered()
         check_weights(self.place.world, state)
-        return state
+        return state if self.place.world.is_first else None
 
     def finish(self, model: Path, metrics: Path, history: Path) -> TrainResult | None:
         """Write model.pth, the metrics and the history; of several processes only the first does, None elsewhere."""
-        whole = self._whole(self.state)
-        if not self.place.world.is_first:
+        if (whole := self._whole(self.state)) is None:
             return None
         for path in (model, metrics, history):
             remove_leftovers(path)

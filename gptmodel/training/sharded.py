@@ -37,8 +37,8 @@ class Shards:
         self.state = replace(whole, model=replace(whole.model, transformer=transformer), optimizer=optimizer)
         self._whole = whole if place.world.is_first else None
 
-    def gathered(self) -> TrainingState:
-        """Return the whole state at the first process, and the shards elsewhere; all processes have to call it."""
+    def gathered(self) -> TrainingState | None:
+        """Return the whole state at the first process, and None elsewhere; all processes have to call it."""
         own, whole = self.state, self._whole
         weights = list(own.model.transformer.parameters())
         targets = [None] * len(weights) if whole is None else list(whole.model.transformer.parameters())
@@ -49,9 +49,8 @@ class Shards:
                 if whole is not None and weight is not None:
                     weight.copy_(content)
                     whole.optimizer.state[weight] = values
-        if whole is None:
-            return own
-        whole.iteration, whole.seconds, whole.history = own.iteration, own.seconds, own.history
+        if whole is not None:
+            whole.iteration, whole.seconds, whole.history = own.iteration, own.seconds, own.history
         return whole
 
 
