@@ -1,7 +1,7 @@
 """Train steps of two parts, in one process or several: `python -m benchmarks.probes.step_by_ranks SIZES THREADS N F`.
 
-The first process writes to the file F how many milliseconds an iteration took, how many numbers are exchanged in one, and how
-many milliseconds that takes.
+The first process writes to the file F how many milliseconds an iteration took, how many numbers are exchanged in one,
+and how many milliseconds that takes.
 """
 
 import json
