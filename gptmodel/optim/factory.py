@@ -51,6 +51,7 @@ def _muon(model: nn.Module, params: TrainParams) -> list[Optimizer]:
     assert params.muon_lr is not None
     assert params.muon_momentum is not None
     settings = {"lr": params.muon_lr, "momentum": params.muon_momentum, "weight_decay": params.weight_decay}
+    settings["in_half"] = params.dtype == "bfloat16"  # of which the forward pass makes use too
     parts = [Muon(groups, **settings) for groups in _matrices(model, params.muon_lr / params.learning_rate)]
     excluded = {id(p) for part in parts for group in part.param_groups for p in group["params"]}
     return [*parts, *_adamw(model, params, excluded)]
