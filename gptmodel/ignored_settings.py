@@ -42,6 +42,8 @@ def _of_runtime(params: Params) -> Iterator[str]:
     runtime = params.runtime
     if params.train.compile and runtime.threads != "auto":
         yield f"runtime.threads = {runtime.threads} is ignored: with train.compile there is one for each of train.parts"
+    if params.train.shard and runtime.threads not in ("auto", 1):
+        yield f"runtime.threads = {runtime.threads} is ignored: with train.shard each process has one"
     if runtime.launcher is not None and runtime.processes > 1:
         yield f"runtime.processes = {runtime.processes} is ignored: runtime.launcher says how many there are"
     if runtime.restarts and (runtime.launcher is not None or runtime.processes == 1):

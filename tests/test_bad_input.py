@@ -275,6 +275,48 @@ PARAMS = {
         "train.compile = true: on a CPU one process computes",
         params(train={"compile": True, "parts": 2}, model={"dropout": 0.0}, runtime={"processes": 2}),
     ),
+    "shards of one process": Case(
+        "train",
+        "train.shard = true: is for several processes; set runtime.processes and train.parts to 2 or more",
+        params(train={"shard": True}),
+    ),
+    "shards of other parts than processes": Case(
+        "train",
+        "train.shard = true: needs a part for each of the 2 processes; set train.parts to 2",
+        params(train={"shard": True, "parts": 3}, runtime={"processes": 2}),
+    ),
+    "shards of tables of n-grams": Case(
+        "train",
+        "train.shard = true: has no tables of n-grams; set model.ngram_orders to [], or this to false",
+        params(train={"shard": True, "parts": 2}, model={"ngram_orders": [2]}, runtime={"processes": 2}),
+    ),
+    "shards beside counts": Case(
+        "train",
+        "train.shard = true: has no counts of n-grams; set model.kneser_ney to 0, or this to false",
+        params(
+            train={"shard": True, "parts": 2},
+            model={"kneser_ney": 2, "kneser_ney_share": 0.3},
+            runtime={"processes": 2},
+        ),
+    ),
+    "shards of muon": Case(
+        "train",
+        "train.shard = true: has no muon, which needs whole matrices; set train.optimizer to adamw",
+        params(
+            train={"shard": True, "parts": 2, "optimizer": "muon", "muon_lr": 0.02, "muon_momentum": 0.95},
+            runtime={"processes": 2},
+        ),
+    ),
+    "shards that are compiled": Case(
+        "train",
+        "train.shard = true: is not compiled; set train.compile to false",
+        params(train={"shard": True, "parts": 2, "compile": True}, runtime={"processes": 2}),
+    ),
+    "a plan of shards": Case(
+        "plan",
+        "train.shard = true: a plan is measured in one process; plan with -S train.shard=false",
+        params(train={"shard": True, "parts": 2}, runtime={"processes": 2}),
+    ),
     "no processes": Case("train", "runtime.processes = 0: has to be above 0", params(runtime={"processes": 0})),
     "restarts below 0": Case("train", "runtime.restarts = -1: has to be at least 0", params(runtime={"restarts": -1})),
     "no time to answer": Case("train", "runtime.rank_timeout = 0", params(runtime={"rank_timeout": 0})),

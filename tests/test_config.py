@@ -447,6 +447,7 @@ IGNORED: list[tuple[dict[str, dict[str, Any]], str]] = [
     ({"model": {"kneser_ney_share": 0.5}}, "model.kneser_ney_share = 0.5 is ignored: model.kneser_ney is 0"),
     ({"train": {"min_lr": 0.001}}, "train.min_lr = 0.001 is ignored: train.lr_schedule is constant"),
     ({"train": {"compile": True}, "runtime": {"threads": 2}}, "runtime.threads = 2 is ignored: with train.compile"),
+    ({"train": {"shard": True}, "runtime": {"threads": 2}}, "runtime.threads = 2 is ignored: with train.shard each"),
     ({"runtime": {"processes": 2, "launcher": "x"}}, "runtime.processes = 2 is ignored: runtime.launcher says"),
     ({"runtime": {"restarts": 2}}, "runtime.restarts = 2 is ignored: it is for the processes"),
     ({"sample": {"temperature": 0.0, "num_samples": 1, "top_k": 5}}, "sample.top_k and sample.top_p are ignored"),
