@@ -89,12 +89,12 @@ def ours(sizes: Sizes, threads: int, dtype: str = "float32", *, compiling: bool 
     from gptmodel.data.batches import training_batch
     from gptmodel.optim.factory import build_optimizer
     from gptmodel.training.compiled import compiled
-    from gptmodel.training.step import Update, training_step
+    from gptmodel.training.step import Update, nats_of_all, training_step
 
     params = our_params(sizes, parts=threads, device="cpu", dtype=dtype, compile=compiling)
     place = Place.of(params, "train")
     model = our_model(params)
-    forward = compiled(model, sizes.batch_size, place) if place.compiler else model
+    nats = compiled(model, sizes.batch_size, place) if place.compiler else nats_of_all
     optimizer = build_optimizer(model, params.train, place.crew)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     data, trained = tokens(), 0
@@ -105,7 +105,7 @@ def ours(sizes: Sizes, threads: int, dtype: str = "float32", *, compiling: bool 
         for iteration in range(trained, trained + iterations):
             batch = training_batch(data, params.train.seed, iteration, sizes.batch_size, sizes.block_size)
             update = Update.at(min(iteration, last), params)
-            training_step(forward, optimizer, scaler, batch, update, place)
+            training_step(model, optimizer, scaler, batch, update, place, nats)
         trained += iterations
 
     return train
