@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
+import torch
+
 from benchmarks.contestants.peers import PEERS, version
 
 Results = dict[str, Any]
@@ -54,6 +56,7 @@ def machine() -> Results:
     return {
         "cpu": cpu,
         "cores": os.cpu_count(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "system": platform.system(),
         "python": platform.python_version(),
         **{package: number for package, number in versions.items() if number is not None},

@@ -12,6 +12,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "threads": 2,
         "rounds": 3,
         "iterations": 5,
+        "clock": "wall",
         "sizes": {
             "tutorial": {
                 "sizes": "4 layers of 64",
