@@ -18,7 +18,7 @@ Results = dict[str, Any]
 
 def read_results(name: str, folder: Path) -> list[Results]:
     """Return what the files of a benchmark hold."""
-    files = sorted([*folder.glob(f"{name}.json"), *folder.glob(f"{name}-*.json")])
+    files = sorted([*folder.glob(f"{name}.json"), *folder.glob(f"{name}-*.json")], key=lambda file: file.stem)
     return [json.loads(file.read_bytes()) for file in files]
 
 
