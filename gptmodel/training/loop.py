@@ -23,7 +23,7 @@ from gptmodel.training.evaluator import evaluator
 from gptmodel.training.memory import memory_errors
 from gptmodel.training.queued import queue_of
 from gptmodel.training.state import TrainingState
-from gptmodel.training.step import Update, training_step
+from gptmodel.training.step import Update, nats_of_all, training_step
 
 
 class Observer(Protocol):
@@ -64,8 +64,8 @@ def fit(state: TrainingState, data: Splits, params: Params, place: Place, hooks:
         torch.random.fork_rng(devices=[place.device] if place.device.type == "cuda" else []),
         evaluator(state.model, place, partial(_tell, state, hooks)) as evaluations,
     ):
-        forward = compiled(model, train.batch_size, place) if place.compiler else model
-        queue = queue_of(forward, state, (data := data.on(place.device)).train, params, place)
+        nats = compiled(model, train.batch_size, place) if place.compiler else nats_of_all
+        queue = queue_of(nats, state, (data := data.on(place.device)).train, params, place)
         wait: Callable[[], object] = queue.loss if queue is not None else lambda: None  # raises what went wrong so far
         while True:
             if _evaluation_due(state, train):
@@ -87,7 +87,7 @@ def fit(state: TrainingState, data: Splits, params: Params, place: Place, hooks:
             else:
                 batch = training_batch(data.train, train.seed, state.iteration, train.batch_size, T, place.device)
                 update = Update.at(state.iteration, params)
-                loss = partial(float, training_step(forward, state.optimizer, state.scaler, batch, update, place))
+                loss = partial(float, training_step(model, state.optimizer, state.scaler, batch, update, place, nats))
             state.iteration += 1
             hooks.observer.on_iteration(state.iteration, loss)
 

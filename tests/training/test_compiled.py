@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from model_helpers import VOCAB, batch, scramble, small_model, small_params
+from model_helpers import batch, scramble, small_model, small_params
 
 from gptmodel.compute.compiler import find_compiler
 from gptmodel.compute.place import Place
@@ -16,6 +16,7 @@ from gptmodel.errors import ConfigError
 from gptmodel.training.compiled import compiled
 from gptmodel.training.loop import Hooks, fit
 from gptmodel.training.run import TrainingRun
+from gptmodel.training.step import nats_of_all
 
 CPU = torch.device("cpu")
 ALL_SWITCHES = {
@@ -90,20 +91,15 @@ def test_dropout_is_refused() -> None:
 @pytest.mark.thorough
 @pytest.mark.usefixtures("_fresh_compiler")
 @pytest.mark.parametrize("switches", [{}, ALL_SWITCHES], ids=["tutorial", "all switches"])
-def test_logits_and_gradients_are_those_of_the_model(switches: dict[str, Any]) -> None:
+def test_loss_and_gradients_are_those_of_the_model(switches: dict[str, Any]) -> None:
     model = scramble(small_model(**{**switches, "ngram_dropout": 0.0} if switches else {}), std=0.2).train()
-    idx = batch()
-    forward = compiled(model, 3, Place.on(CPU))
-    compiled_logits, logits = forward(idx), model(idx)  # (B, T, V)
-    assert compiled_logits.shape == (3, 8, VOCAB)
-    torch.testing.assert_close(compiled_logits, logits, rtol=1e-5, atol=1e-5)
-    weights = list(model.parameters())
-    compiled_gradients, gradients = (
-        torch.autograd.grad(out.square().sum(), weights) for out in (compiled_logits, logits)
-    )
-    for name, a, b in zip(dict(model.named_parameters()), compiled_gradients, gradients, strict=True):
+    nats, pair, weights = compiled(model, 3, Place.on(CPU)), (batch(seed=1), batch(seed=2)), list(model.parameters())
+    losses = [function(model, *pair) for function in (nats, nats_of_all)]
+    torch.testing.assert_close(*losses, rtol=1e-5, atol=1e-5)
+    gradients = [torch.autograd.grad(loss, weights) for loss in losses]
+    for (name, _), a, b in zip(model.named_parameters(), *gradients, strict=True):
         torch.testing.assert_close(a.to_dense(), b.to_dense(), rtol=1e-4, atol=1e-4, msg=name)
-    assert not torch.equal(compiled_logits, logits)  # so it was other code that computed
+    assert not all(torch.equal(a.to_dense(), b.to_dense()) for a, b in zip(*gradients, strict=True))  # by other code
 
 
 @pytest.mark.usefixtures("_fresh_compiler")
