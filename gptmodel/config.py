@@ -84,6 +84,10 @@ class TrainParams(Section):
 
     batch_size: int = key(16, "sequences per iteration", gt=0)
     max_iters: int = key(5000, "number of iterations", gt=0)
+    patience: int | None = key(
+        None, "evaluations in a row without a lower val loss that end the training; null = it never ends so", gt=0
+    )
+    keep: Literal["last", "best"] = key("last", "the weights in model.pth: the last, or those of the lowest val loss")
     eval_interval: int = key(100, "iterations from one evaluation to the next", gt=0)
     eval_iters: int = key(200, "batches per split in an evaluation", gt=0)
     optimizer: Literal["sgd", "adamw", "muon"] = key(

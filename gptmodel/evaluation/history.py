@@ -1,6 +1,7 @@
 """The evaluations of a training, in order: metrics/history.csv."""
 
 import csv
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +22,23 @@ class Evaluation:
     learning_rate: float
     train_loss: float  # nats per token
     val_loss: float
+
+
+def kept_row(history: Sequence[Evaluation], keep: str) -> Evaluation:
+    """Return the row of the weights that a training keeps: the last, or for `best` the first of the lowest val loss."""
+    return min(history, key=lambda row: row.val_loss) if keep == "best" else history[-1]
+
+
+def patience_left(history: Sequence[Evaluation], patience: int | None) -> float:
+    """Return after how many more evaluations without a lower val loss a training ends; 0 where it has ended so."""
+    if patience is None:
+        return math.inf
+    best, left = math.inf, patience
+    for row in history:
+        if left == 0:
+            break
+        best, left = (row.val_loss, patience) if row.val_loss < best else (best, left - 1)
+    return left
 
 
 def history_csv(history: Sequence[Evaluation]) -> str:

@@ -58,13 +58,14 @@ def estimate_bytes(model: ModelParams, train: TrainParams, vocab_size: int, trai
     Weights, gradients and the optimizer's averages, where a table of n-grams has a gradient for the rows of a batch
     only; the larger of what backward keeps of a batch and what an evaluation's forward pass needs, or, `beside` the
     iterations, both, a pass for each thread, and the weights that are evaluated (a thread that trains scores too, but
-    keeps nothing of a batch then); the optimizer's work space; the larger of a snapshot, and model.pth with the copy it
-    is made of; and the counts of n-grams, if any. What one of these frees is in pieces that seldom serve for another,
-    so they add up.
+    keeps nothing of a batch then); the optimizer's work space; the best weights, if they are kept; the larger of a
+    snapshot, and model.pth with the copy it is made of; and the counts of n-grams, if any. What one of these frees is
+    in pieces that seldom serve for another, so they add up.
     """
     numbers = _count(model, train, vocab_size)
-    resident = 2 * numbers.weights - numbers.tables + numbers.averages
-    saving = max(numbers.weights + numbers.averages, 2 * numbers.weights)
+    best = numbers.weights if train.keep == "best" else 0
+    resident = 2 * numbers.weights - numbers.tables + numbers.averages + best
+    saving = max(numbers.weights + numbers.averages + best, 2 * numbers.weights)
     batch, scored = _batch(model, train, vocab_size), _scored(model, vocab_size)
     working = numbers.weights + max(batch, scored) + train.threads * scored if beside else max(batch, scored)
     counts = COUNTED_BYTES * model.kneser_ney * train_tokens

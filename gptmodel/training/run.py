@@ -25,7 +25,7 @@ from gptmodel.data.batches import Splits
 from gptmodel.data.corpus import check_splits
 from gptmodel.data.prepared import PreparedData
 from gptmodel.errors import ConfigError, TrainingError
-from gptmodel.evaluation.history import history_csv
+from gptmodel.evaluation.history import history_csv, kept_row
 from gptmodel.files import atomic_write, fingerprint, remove_leftovers, write_json
 from gptmodel.kneser_ney import KneserNey, longest_order
 from gptmodel.language_model import LanguageModel
@@ -50,7 +50,8 @@ class TrainResult:
     tokens: int
     seconds: float
     tokens_per_second: float
-    train_loss: float  # nats per token, of the last evaluation
+    kept_iteration: int  # after which the weights in model.pth were evaluated: the last, or with the lowest val loss
+    train_loss: float  # nats per token, of these weights
     val_loss: float
     parameters: int
 
@@ -138,20 +139,22 @@ class TrainingRun:
         """Write model.pth, the metrics and the history."""
         for path in (model, metrics, history):
             remove_leftovers(path)
+        self.state.end_with_best()
         save_model(model, self.state.model, self.provenance())
         return self.write_metrics(metrics, history)
 
     def write_metrics(self, metrics: Path, history: Path) -> TrainResult:
         """Write the metrics and the history as they are after the last evaluation."""
-        state, last = self.state, self.state.history[-1]
+        state, kept = self.state, kept_row(self.state.history, self.params.train.keep)
         tokens = state.iteration * self.tokens_per_iteration
         result = TrainResult(
             iterations=state.iteration,
             tokens=tokens,
             seconds=round(state.seconds, 3),
             tokens_per_second=round(tokens / max(state.seconds, 1e-9), 1),
-            train_loss=last.train_loss,
-            val_loss=last.val_loss,
+            kept_iteration=kept.iteration,
+            train_loss=kept.train_loss,
+            val_loss=kept.val_loss,
             parameters=self.parameters,
         )
         write_json(metrics, asdict(result))
@@ -217,11 +220,14 @@ def first_state(params: Params, tokenizer: Tokenizer, train_ids: NDArray[Any], p
     if params.model.kneser_ney:
         ids = torch.from_numpy(train_ids.astype(np.int64))
         counts = KneserNey.count(params.model.kneser_ney, tokenizer.vocab_size, params.model.kneser_ney_share, ids)
-    return TrainingState(
+    state = TrainingState(
         model=LanguageModel(transformer, tokenizer, counts),
         optimizer=build_optimizer(transformer, params.train, place.crew),
         scaler=torch.amp.GradScaler(place.device.type, enabled=place.dtype == torch.float16),
     )
+    if params.train.keep == "best":
+        state.keep_best()
+    return state
 
 
 def _name(data: PreparedData, params: Params, place: Place) -> str:
