@@ -147,6 +147,7 @@ def test_the_end_is_saved_without_its_extra_evaluation_where_a_longer_training_c
 def test_the_best_weights_need_memory() -> None:
     params = run_of().params
     needed = [
-        estimate_bytes(params.model, train_params(keep=keep), 50, 1000, beside=False) for keep in ("last", "best")
+        estimate_bytes(params.model, train_params(keep=keep), 50, 1000, threads=1, beside=False)
+        for keep in ("last", "best")
     ]
     assert needed[1] > needed[0]
