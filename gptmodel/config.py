@@ -109,6 +109,9 @@ class TrainParams(Section):
     beta2: float | None = key(
         0.999, "decay rate of AdamW's average of squared gradients; 0.999 is usual", ge=0.0, lt=1.0
     )
+    init_from: str | None = key(
+        None, "model.pth whose weights to start from, of the same tokenizer and sizes; null = random", min_length=1
+    )
     grad_clip: float = key(0.0, "scale gradients down to this norm; 1 is usual, 0 = off", ge=0.0)
     seed: int = key(1337, "seed of all random numbers", ge=0)
     parts: int = key(
@@ -129,6 +132,8 @@ class TrainParams(Section):
         faults = [f"train.{name} is null: optimizer {self.optimizer} needs it" for name in missing]
         if missing:
             faults[-1] += f"; usual are {' '.join(map(_usual, missing))}"
+        if self.init_from is not None and "://" in self.init_from:
+            faults.append("train.init_from: has to be a path; download that model, and name the file")
         if self.min_lr > self.learning_rate:
             faults.append(f"train.min_lr = {self.min_lr}: has to be at most train.learning_rate = {self.learning_rate}")
         if self.parts > self.batch_size:

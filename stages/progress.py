@@ -24,6 +24,12 @@ def chosen_style(progress: str) -> str:
     return progress
 
 
+def log_row(tracker: "Tracker", row: "Evaluation") -> None:
+    """Track an evaluation of a training."""
+    losses = {"train_loss": row.train_loss, "val_loss": row.val_loss}
+    tracker.log_metrics({**losses, "learning_rate": row.learning_rate}, step=row.iteration)
+
+
 class Reporter:
     """Tells the user and the tracker how a training goes."""
 
@@ -83,10 +89,7 @@ class Reporter:
 
     def on_evaluation(self, row: "Evaluation") -> None:
         """Track both losses and show them."""
-        self.tracker.log_metrics(
-            {"train_loss": row.train_loss, "val_loss": row.val_loss, "learning_rate": row.learning_rate},
-            step=row.iteration,
-        )
+        log_row(self.tracker, row)
         if self.write_metrics is not None:
             with suppress(OSError):  # they are written at the end again: a full disk shows then
                 self.write_metrics()

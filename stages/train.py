@@ -10,6 +10,7 @@ from stages.command import main, new_app, note, tell
 from stages.options import PARAMS_FILE, OutOption, ParamsOption, SettingsOption, is_trial, read_params, showing
 
 if TYPE_CHECKING:
+    from gptmodel.config import TrainParams
     from gptmodel.training.run import TrainResult
 
 app = new_app()
@@ -35,8 +36,9 @@ def train(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = No
     inputs, target = Inputs("train", params_file), Layout(out)
     data = load_prepared(Layout().prepared)
     runs = (out if trial else project_root()) / "runs"
-    with StopSignals() as stop, TrainingRun.open(runs, data, params) as run:
-        note(run.summary())
+    with StopSignals() as stop, TrainingRun.open(runs, data, params, project_root()) as run:
+        for line in run.introduction():
+            note(line)
         if run.place.not_compiled:
             stop.check()  # it may have been Ctrl-C that ended the compiler
             note(f"train.compile = true is ignored: {run.place.not_compiled}")
@@ -54,13 +56,16 @@ def train(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = No
             result = run.finish(target.model, target.metrics("train"), target.history)
             log_training(tracker, result, target)
         run.forget()
-    _tell(result, target.model, params.train.eval_iters)
+    _tell(result, target.model, params.train)
 
 
-def _tell(result: "TrainResult", model: Path, eval_iters: int) -> None:
+def _tell(result: "TrainResult", model: Path, train: "TrainParams") -> None:
+    early = f" of {train.max_iters:,}, after {train.patience} evaluations without a lower val loss"
+    ended = early if result.iterations < train.max_iters else ""
+    kept = "last estimate" if train.keep == "last" else f"kept the weights after iteration {result.kept_iteration:,}"
     tell(
-        f"{model}: {result.parameters:,} parameters, {result.iterations:,} iterations "
-        f"({result.tokens:,} tokens) in {result.seconds:.0f} s; last estimate, on up to {eval_iters:,} batches of "
+        f"{model}: {result.parameters:,} parameters, {result.iterations:,} iterations{ended} "
+        f"({result.tokens:,} tokens) in {result.seconds:.0f} s; {kept}, on up to {train.eval_iters:,} batches of "
         f"each split: train loss {result.train_loss:.4f}, val loss {result.val_loss:.4f} (evaluate scores every token)"
     )
 

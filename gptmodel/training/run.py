@@ -7,12 +7,11 @@ journal. The fingerprint covers what decides the result, so a change of any of i
 import re
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,22 +23,25 @@ from gptmodel.config import Params
 from gptmodel.data.batches import Splits
 from gptmodel.data.corpus import check_splits
 from gptmodel.data.prepared import PreparedData
-from gptmodel.errors import ConfigError, TrainingError
+from gptmodel.errors import ConfigError
 from gptmodel.evaluation.history import history_csv, kept_row
-from gptmodel.files import atomic_write, fingerprint, remove_leftovers, write_json
+from gptmodel.files import atomic_write, remove_leftovers, write_json
 from gptmodel.kneser_ney import KneserNey, longest_order
 from gptmodel.language_model import LanguageModel
 from gptmodel.nn.fused import SHORT_BLOCK, can_attend
 from gptmodel.nn.transformer import build_model
 from gptmodel.optim.factory import build_optimizer
-from gptmodel.project.inputs import code_digest
+from gptmodel.project.inputs import settings_in_lock
 from gptmodel.tokenizers.base import Tokenizer
+from gptmodel.training.decisive import Decisive
+from gptmodel.training.ends import EndStates, why_anew
+from gptmodel.training.initial import initial_model
+from gptmodel.training.loop import can_be_longer
 from gptmodel.training.memory import memory_errors, place_in_memory
+from gptmodel.training.run_lock import locked
 from gptmodel.training.snapshot import SnapshotStore
 from gptmodel.training.state import TrainingState
 from gptmodel.units import size
-
-A_MOMENT = 0.3  # seconds, in which a lock that `gptmodel doctor` looks at is free again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,36 +59,45 @@ class TrainResult:
 
 
 class TrainingRun:
-    """A run that holds its lock, continued from its newest snapshot if it has one. Use `TrainingRun.open`."""
+    """A run that holds its lock, continued from its newest snapshot if it has one. Use `TrainingRun.open`.
 
-    def __init__(self, folder: Path, data: PreparedData, params: Params, place: Place, memory: int) -> None:
-        self.folder, self.data, self.params, self.place = folder, data, params, place
+    Without one it goes on from the end of a shorter training, or begins.
+    """
+
+    def __init__(self, folder: Path, decisive: Decisive, memory: int) -> None:
+        self.folder, self.decisive = folder, decisive
+        self.data, self.params, self.place = decisive.data, decisive.params, decisive.place
         self.memory = memory  # bytes, estimated
-        self.digests = data.digests()
         self.journal_key = self._journal_key()
-        self._snapshots = SnapshotStore(folder)
-        self.state = first_state(params, data.tokenizer, data.train.ids, place)
+        self._snapshots, self._ends = SnapshotStore(folder), EndStates(folder.parent, decisive.name_of_any_length())
+        self.state = first_state(self.params, self.data.tokenizer, self.data.train.ids, self.place)
+        if decisive.initial is not None:
+            self.state.model.transformer.load_state_dict(decisive.initial.weights)
         snapshot = self._snapshots.load_newest(self._goes_on_from)
-        if snapshot is not None:
-            self.state.load_state_dict(snapshot)
+        end = self._ends.load(self.state.fits, self.params.train) if snapshot is None else None
+        self.is_made_longer = end is not None
+        if state := snapshot or end:
+            self.state.load_state_dict(state)
 
     @classmethod
     @contextmanager
-    def open(cls, runs: Path, data: PreparedData, params: Params) -> Iterator["TrainingRun"]:
+    def open(cls, runs: Path, data: PreparedData, params: Params, root: Path = Path()) -> Iterator["TrainingRun"]:
         """Open the run of these inputs, and keep others from opening it until the block ends.
 
-        Raises ConfigError for a device that is not there, a dtype it cannot attend in, n-grams too long for the
-        vocabulary or dropout that would be compiled, DataError when a split is shorter than a block, and TrainingError
-        when memory would not do or the same run is under way already.
+        Paths in settings start at `root`. Raises ConfigError for a device that is not there, a dtype it cannot attend
+        in, n-grams too long for the vocabulary, dropout that would be compiled or another model than this to start
+        from, DataError when a split is shorter than a block, and TrainingError when memory would not do or the same run
+        is under way already.
         """
         splits = len(data.train.ids), len(data.val.ids)
         place, memory = find_place(params, data.tokenizer.vocab_size, splits)
-        name = _name(data, params, place)
-        folder = runs / name
+        initial = initial_model(params, data.tokenizer, root)
+        decisive = Decisive(data=data, params=params, place=place, initial=initial)
+        folder = runs / (name := decisive.name())
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(runs / f"{name}.lock"), memory_errors(lambda: "before or after the iterations"):
+        with locked(runs / f"{name}.lock"), memory_errors(lambda: "before or after the iterations"):
             folder.mkdir(parents=True, exist_ok=True)
-            yield cls(folder, data, params, place, memory)
+            yield cls(folder, decisive, memory)
 
     def _goes_on_from(self, snapshot: dict[str, Any]) -> bool:
         return self.state.fits(snapshot) and snapshot["iteration"] <= self.params.train.max_iters
@@ -113,12 +124,20 @@ class TrainingRun:
     def summary(self) -> str:
         """Return one line on what is about to be trained, where, and from which iteration."""
         train = self.params.train
-        start = f", continued from iteration {self.state.iteration}" if self.state.iteration else ""
+        start = f", continued from iteration {self.state.iteration:,}" if self.state.iteration else ""
+        start += ", where a shorter training ended" if self.is_made_longer else ""
+        start = start or (f", from the weights of {train.init_from}" if train.init_from is not None else "")
         platform = ", ".join(f"{key} {value}" for key, value in self.place.fingerprint.items())
         return (
             f"training {self.parameters:,} parameters for {train.max_iters:,} iterations "
             f"of {self.tokens_per_iteration:,} tokens{start}, in about {size(self.memory)} of memory ({platform})"
         )
+
+    def introduction(self) -> Iterator[str]:
+        """Say what is about to be trained, and why it begins, if it is the last one that DVC ran, made longer."""
+        yield self.summary()
+        if not self.state.iteration and (reason := why_anew(self.params, settings_in_lock("train"))):
+            yield f"note: {reason}"
 
     def stopped(self) -> str:
         """Return one line on a training that was stopped."""
@@ -140,7 +159,7 @@ class TrainingRun:
         for path in (model, metrics, history):
             remove_leftovers(path)
         self.state.end_with_best()
-        save_model(model, self.state.model, self.provenance())
+        save_model(model, self.state.model, self.decisive.provenance())
         return self.write_metrics(metrics, history)
 
     def write_metrics(self, metrics: Path, history: Path) -> TrainResult:
@@ -161,37 +180,11 @@ class TrainingRun:
         atomic_write(history, history_csv(state.history).encode())
         return result
 
-    def provenance(self) -> dict[str, Any]:
-        """Return what model.pth says of its origin; nothing of it differs between two runs of the same inputs."""
-        train = self.params.train.model_dump(mode="json")
-        return {"data": self.digests, "platform": self.place.fingerprint, "train": train}
-
     def forget(self) -> None:
-        """Remove the snapshots: the run has ended and its files are written."""
+        """Remove the snapshots, but for the last if a longer training can go on from it: all files are written."""
+        if can_be_longer(self.params.train):
+            self._ends.take(self._snapshots.path(self.state.iteration))
         self._snapshots.clear()
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock file while the block runs, and remove it then; TrainingError while another process holds it.
-
-    Who opened the file before it was removed has no lock by it: filelock looks whether the file still has a name, and
-    tries again.
-    """
-    lock = filelock.FileLock(path)
-    try:
-        lock.acquire(timeout=A_MOMENT)
-    except filelock.Timeout:
-        raise TrainingError(
-            f"the same training is already running in another process (its lock is {path}); "
-            "wait until it ends, or stop it and run this again to go on from there"
-        ) from None
-    try:
-        yield
-    finally:
-        with suppress(OSError):  # Windows removes no file that is open
-            path.unlink()
-        lock.release()
 
 
 def find_place(params: Params, vocab_size: int, splits: tuple[int, int]) -> tuple[Place, int]:
@@ -228,16 +221,3 @@ def first_state(params: Params, tokenizer: Tokenizer, train_ids: NDArray[Any], p
     if params.train.keep == "best":
         state.keep_best()
     return state
-
-
-def _name(data: PreparedData, params: Params, place: Place) -> str:
-    """Return the fingerprint of everything that decides the result."""
-    return fingerprint(
-        {
-            "model": params.model.model_dump(mode="json"),
-            "train": params.train.model_dump(mode="json"),
-            "data": data.digests(),
-            "code": code_digest("train"),
-            "platform": place.fingerprint,
-        }
-    )

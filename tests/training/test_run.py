@@ -15,8 +15,9 @@ from gptmodel.config import Params
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import PreparedData, load_prepared
 from gptmodel.errors import ConfigError, TrainingError
-from gptmodel.training import run as run_module
-from gptmodel.training.run import TrainingRun, _locked
+from gptmodel.training import run_lock
+from gptmodel.training.run import TrainingRun
+from gptmodel.training.run_lock import locked
 
 COUNTING = {"kneser_ney": 3, "kneser_ney_share": 0.3}
 
@@ -88,10 +89,10 @@ def test_the_lock_goes_with_the_run_however_it_ends(tmp_path: Path, data: Prepar
 
 def _take_turns(folder: Path, turns: int) -> None:
     """Hold the lock so many times, and write down each time that somebody else was inside."""
-    taken, run_module.A_MOMENT = 0, 0.0  # whoever waits tries at every moment
+    taken, run_lock.A_MOMENT = 0, 0.0  # whoever waits tries at every moment
     while taken < turns:
         try:
-            with _locked(folder / "a.lock"):
+            with locked(folder / "a.lock"):
                 try:
                     os.close(os.open(folder / "inside", os.O_CREAT | os.O_EXCL))
                 except FileExistsError:
