@@ -791,7 +791,7 @@ STARTS = {
     "no patience": Case("train", "train.patience = 0: has to be above 0", nothing, ("-S", "train.patience=0")),
     "half a patience": Case("train", "train.patience = 1.5: has to be", nothing, ("-S", "train.patience=1.5")),
     "weights that are neither the last nor the best": Case(
-        "train", "train.keep = 'first': has to be last or best", nothing, ("-S", "train.keep=first")
+        "train", "train.keep = 'first': has to be 'last' or 'best'", nothing, ("-S", "train.keep=first")
     ),
 }
 SPLITS = {
@@ -1024,7 +1024,21 @@ def copy(project: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 def test_the_table_is_long() -> None:
-    parts = (PARAMS, TEXTS, VOCABULARIES, PREPARED, MODELS, PROMPTS, FETCHES, FOLDERS, SPLITS, ELSEWHERE, DAMAGE, LINES)
+    parts = (
+        PARAMS,
+        TEXTS,
+        VOCABULARIES,
+        PREPARED,
+        MODELS,
+        PROMPTS,
+        FETCHES,
+        FOLDERS,
+        STARTS,
+        SPLITS,
+        ELSEWHERE,
+        DAMAGE,
+        LINES,
+    )
     assert len(TABLE) == sum(map(len, (*parts, EXPORTS)))
     assert len(TABLE) >= 260
 

@@ -2,9 +2,10 @@
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from gptmodel.errors import DataError
 from gptmodel.project.layout import Layout
@@ -27,6 +28,13 @@ class Evaluation:
 def kept_row(history: Sequence[Evaluation], keep: str) -> Evaluation:
     """Return the row of the weights that a training keeps: the last, or for `best` the first of the lowest val loss."""
     return min(history, key=lambda row: row.val_loss) if keep == "best" else history[-1]
+
+
+def evaluated_iteration(history: Sequence[Evaluation], provenance: Mapping[str, Any]) -> int:
+    """Return after how many iterations the weights of a model were, by its history, if there is one, and provenance."""
+    train = provenance.get("train")
+    keep = train.get("keep") if isinstance(train, Mapping) else None
+    return kept_row(history, str(keep)).iteration if history else 0
 
 
 def patience_left(history: Sequence[Evaluation], patience: int | None) -> float:
