@@ -1,17 +1,18 @@
 """The train stage: data/prepared -> models/model.pth, its metrics, its history and its MLflow run."""
 
 import os
+import signal
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gptmodel.project.layout import Layout, project_root
-from stages.command import main, new_app, note, tell
+from stages.command import main, new_app, note
 from stages.options import PARAMS_FILE, OutOption, ParamsOption, SettingsOption, is_trial, read_params, showing
 
 if TYPE_CHECKING:
-    from gptmodel.config import TrainParams
-    from gptmodel.training.run import TrainResult
+    from gptmodel.training.run import TrainingRun
+    from stages.stopping import StopSignals
 
 app = new_app()
 
@@ -29,19 +30,19 @@ def train(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = No
     from gptmodel.project.inputs import Inputs
     from gptmodel.training.loop import Hooks, fit
     from gptmodel.training.run import TrainingRun
-    from stages.progress import Reporter
+    from stages.progress import Reporter, tell_result
+    from stages.ranks import are_to_start, as_words, run_ranks
     from stages.stopping import StopSignals
     from stages.tracked import log_training, training_tracker
 
-    inputs, target = Inputs("train", params_file), Layout(out)
     data = load_prepared(Layout().prepared)
+    if are_to_start(params):
+        run_ranks(params, data, as_words(params_file, settings, out))
+        return
+    inputs, target = Inputs("train", params_file), Layout(out)
     runs = (out if trial else project_root()) / "runs"
     with StopSignals() as stop, TrainingRun.open(runs, data, params, project_root()) as run:
-        for line in run.introduction():
-            note(line)
-        if run.place.not_compiled:
-            stop.check()  # it may have been Ctrl-C that ended the compiler
-            note(f"train.compile = true is ignored: {run.place.not_compiled}")
+        _announce(run, stop)
         with training_tracker(run, params, mlflow=params.runtime.mlflow and not trial) as tracker:
             # Under DVC, `dvc exp show` and `plots show` follow a training; by hand, the files stay those of the model.
             live = partial(run.write_metrics, target.metrics("train"), target.history)
@@ -49,25 +50,22 @@ def train(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = No
             hooks = Hooks(observer=reporter, save=run.save, stopped=lambda: stop.received is not None)
             with reporter.display(), stop.blamed(CompileError):  # Ctrl-C ends a compiler at work too
                 finished = fit(run.state, run.splits, params, run.place, hooks)
-            if not finished:
-                assert stop.received is not None
-                raise Interrupted(stop.received, run.stopped())
+            if not finished:  # another process may have had the signal
+                raise Interrupted(stop.received or signal.SIGTERM, run.stopped())
             inputs.check()
-            result = run.finish(target.model, target.metrics("train"), target.history)
+            if (result := run.finish(target.model, target.metrics("train"), target.history)) is None:
+                return
             log_training(tracker, result, target)
         run.forget()
-    _tell(result, target.model, params.train)
+    tell_result(result, target.model, params.train)
 
 
-def _tell(result: "TrainResult", model: Path, train: "TrainParams") -> None:
-    early = f" of {train.max_iters:,}, after {train.patience} evaluations without a lower val loss"
-    ended = early if result.iterations < train.max_iters else ""
-    kept = "last estimate" if train.keep == "last" else f"kept the weights after iteration {result.kept_iteration:,}"
-    tell(
-        f"{model}: {result.parameters:,} parameters, {result.iterations:,} iterations{ended} "
-        f"({result.tokens:,} tokens) in {result.seconds:.0f} s; {kept}, on up to {train.eval_iters:,} batches of "
-        f"each split: train loss {result.train_loss:.4f}, val loss {result.val_loss:.4f} (evaluate scores every token)"
-    )
+def _announce(run: "TrainingRun", stop: "StopSignals") -> None:
+    for line in run.introduction():
+        note(line)
+    if run.place.not_compiled:
+        stop.check()  # it may have been Ctrl-C that ended the compiler
+        note(f"train.compile = true is ignored: {run.place.not_compiled}")
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ import torch
 from torch.nn import functional as F
 
 from gptmodel.compute.place import Place
+from gptmodel.compute.ranks import World
 from gptmodel.config import Params, TrainParams
 from gptmodel.data.batches import Ids, Splits, training_batch
-from gptmodel.errors import TrainingError
+from gptmodel.errors import CommonError
 from gptmodel.evaluation.history import Evaluation, patience_left
 from gptmodel.evaluation.loss import estimate_loss
 from gptmodel.language_model import LanguageModel
@@ -68,7 +69,7 @@ def fit(state: TrainingState, data: Splits, params: Params, place: Place, hooks:
         queue = queue_of(forward, state, data.train, params, place)
         iterate = queue.do if queue is not None else partial(_iterate, forward, state, data.train, params, place)
         wait = queue.loss if queue is not None else lambda: None  # raises what went wrong so far
-        return _Course(state, data, params, hooks, evaluations, iterate, wait).run()
+        return _Course(state, data, params, hooks, evaluations, place.world, iterate, wait).run()
 
 
 @dataclass
@@ -80,6 +81,7 @@ class _Course:
     params: Params
     hooks: Hooks
     evaluations: Evaluator
+    world: World
     iterate: Callable[[int], Callable[[], float]]
     wait: Callable[[], object]
 
@@ -93,8 +95,9 @@ class _Course:
             if state.iteration % train.eval_interval == 0:
                 self.evaluate()
             done = state.iteration >= train.max_iters
-            stopped = not done and self.hooks.stopped()
-            saving = done or stopped or time.monotonic() - self.last_save >= self.params.runtime.snapshot_seconds
+            due = time.monotonic() - self.last_save >= self.params.runtime.snapshot_seconds
+            stopped, due = self.world.agree(stop=not done and self.hooks.stopped(), save=due and not done)
+            saving = done or stopped or due
             self.collect(wait=saving or patience_left(state.history, train.patience) == 1)  # it may be the end
             over = done or patience_left(state.history, train.patience) == 0
             if can_be_longer(train) if over else saving:
@@ -163,7 +166,7 @@ def _evaluated(
     with memory_errors(lambda: f"at iteration {iteration}"):
         losses = estimate_loss(model, data.train, data.val, F.cross_entropy, place, max_blocks=blocks)
     if not all(math.isfinite(loss) for loss in losses.values()):
-        raise TrainingError(
+        raise CommonError(
             f"the losses are {losses['train']} (train) and {losses['val']} (val) after iteration {iteration}: "
             "lower train.learning_rate, or set train.grad_clip to 1.0"
         )

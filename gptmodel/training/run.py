@@ -7,7 +7,7 @@ journal. The fingerprint covers what decides the result, so a change of any of i
 import re
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from gptmodel.checkpoint.model_file import save_model
 from gptmodel.compute.place import Place
 from gptmodel.compute.random import Stream, torch_generator
+from gptmodel.compute.ranks import ALONE_WORLD, World, joined
 from gptmodel.config import Params
 from gptmodel.data.batches import Splits
 from gptmodel.data.corpus import check_splits
@@ -41,6 +42,7 @@ from gptmodel.training.memory import memory_errors, place_in_memory
 from gptmodel.training.run_lock import locked
 from gptmodel.training.snapshot import SnapshotStore
 from gptmodel.training.state import TrainingState
+from gptmodel.training.together import check_inputs, check_weights, first_ones
 from gptmodel.units import size
 
 
@@ -68,15 +70,13 @@ class TrainingRun:
         self.folder, self.decisive = folder, decisive
         self.data, self.params, self.place = decisive.data, decisive.params, decisive.place
         self.memory = memory  # bytes, estimated
-        self.journal_key = self._journal_key()
+        self.journal_key = self._journal_key() if self.place.world.is_first else ""
         self._snapshots, self._ends = SnapshotStore(folder), EndStates(folder.parent, decisive.name_of_any_length())
         self.state = first_state(self.params, self.data.tokenizer, self.data.train.ids, self.place)
         if decisive.initial is not None:
             self.state.model.transformer.load_state_dict(decisive.initial.weights)
-        snapshot = self._snapshots.load_newest(self._goes_on_from)
-        end = self._ends.load(self.state.fits, self.params.train) if snapshot is None else None
-        self.is_made_longer = end is not None
-        if state := snapshot or end:
+        self.is_made_longer = False
+        if state := first_ones(self.place.world, self._load):
             self.state.load_state_dict(state)
 
     @classmethod
@@ -84,20 +84,35 @@ class TrainingRun:
     def open(cls, runs: Path, data: PreparedData, params: Params, root: Path = Path()) -> Iterator["TrainingRun"]:
         """Open the run of these inputs, and keep others from opening it until the block ends.
 
-        Paths in settings start at `root`. Raises ConfigError for a device that is not there, a dtype it cannot attend
-        in, n-grams too long for the vocabulary, dropout that would be compiled or another model than this to start
-        from, DataError when a split is shorter than a block, and TrainingError when memory would not do or the same run
-        is under way already.
+        The processes that this one was started with are joined; the first has the folder and its lock. Paths in
+        settings start at `root`. Raises ConfigError for a device that is not there, a dtype it cannot attend in,
+        n-grams too long for the vocabulary, dropout that would be compiled or another model than this to start from,
+        DataError when a split is shorter than a block, and TrainingError when memory would not do, another process has
+        other inputs, or the same run is under way already.
         """
         splits = len(data.train.ids), len(data.val.ids)
-        place, memory = find_place(params, data.tokenizer.vocab_size, splits)
-        initial = initial_model(params, data.tokenizer, root)
-        decisive = Decisive(data=data, params=params, place=place, initial=initial)
-        folder = runs / (name := decisive.name())
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(runs / f"{name}.lock"), memory_errors(lambda: "before or after the iterations"):
-            folder.mkdir(parents=True, exist_ok=True)
-            yield cls(folder, decisive, memory)
+        with joined(params.runtime.rank_timeout) as world:
+            place, memory = find_place(params, data.tokenizer.vocab_size, splits, world)
+            initial = initial_model(params, data.tokenizer, root)
+            decisive = Decisive(data=data, params=params, place=place, initial=initial)
+            check_inputs(decisive)
+            folder = runs / (name := decisive.name())
+            lock: AbstractContextManager[None] = nullcontext()
+            if world.is_first:
+                folder.mkdir(parents=True, exist_ok=True)
+                lock = locked(runs / f"{name}.lock")
+            with lock, memory_errors(lambda: "before or after the iterations"):
+                if world.is_first:
+                    folder.mkdir(parents=True, exist_ok=True)
+                yield cls(folder, decisive, memory)
+
+    def _load(self) -> dict[str, Any] | None:
+        """Return the newest snapshot, or else the state that a shorter training ended in."""
+        snapshot = self._snapshots.load_newest(self._goes_on_from)
+        if snapshot is None:
+            snapshot = self._ends.load(self.state.fits, self.params.train)
+            self.is_made_longer = snapshot is not None
+        return snapshot
 
     def _goes_on_from(self, snapshot: dict[str, Any]) -> bool:
         return self.state.fits(snapshot) and snapshot["iteration"] <= self.params.train.max_iters
@@ -151,11 +166,16 @@ class TrainingRun:
         return Splits(self.data.train.ids, self.data.val.ids)
 
     def save(self, state: TrainingState) -> None:
-        """Write a snapshot."""
-        self._snapshots.save(state.iteration, state.state_dict())
+        """Write a snapshot; several processes compare their weights first."""
+        check_weights(self.place.world, state)
+        if self.place.world.is_first:
+            self._snapshots.save(state.iteration, state.state_dict())
 
-    def finish(self, model: Path, metrics: Path, history: Path) -> TrainResult:
-        """Write model.pth, the metrics and the history."""
+    def finish(self, model: Path, metrics: Path, history: Path) -> TrainResult | None:
+        """Write model.pth, the metrics and the history; of several processes only the first does, None elsewhere."""
+        check_weights(self.place.world, self.state)
+        if not self.place.world.is_first:
+            return None
         for path in (model, metrics, history):
             remove_leftovers(path)
         self.state.end_with_best()
@@ -187,12 +207,14 @@ class TrainingRun:
         self._snapshots.clear()
 
 
-def find_place(params: Params, vocab_size: int, splits: tuple[int, int]) -> tuple[Place, int]:
+def find_place(
+    params: Params, vocab_size: int, splits: tuple[int, int], world: World = ALONE_WORLD
+) -> tuple[Place, int]:
     """Return where a training computes, and about how many bytes it needs there; `splits` are the tokens of each.
 
     Raises what `TrainingRun.open` does of settings that this machine, the text or the vocabulary cannot serve.
     """
-    place = Place.of(params, "train")
+    place = Place.of(params, "train", world)
     if not can_attend(params.model, place.device, place.dtype):
         raise ConfigError(
             f"train.dtype = {params.train.dtype}: with the environment's ATEN_CPU_CAPABILITY torch has no attention in "

@@ -1,4 +1,4 @@
-"""The lock of a training: it keeps a second process from doing the same one."""
+"""The lock of a run, so that no two processes train the same model at the same time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
