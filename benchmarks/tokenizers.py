@@ -1,9 +1,12 @@
 """Tokenizers.
 
-What tokens of several bytes cost, and what they give. "Learning" and "encoding" are rates for the text as it is; beside
-them stand those of the library `tokenizers`, for a vocabulary of the same size, where it is installed. Each tokenizer
-then trains the same params file for the same time: the iterations that fit into it are told by a short training before.
-Val is bits per byte of the whole val split, which is the same text for all, every token scored once.
+What tokens of several bytes cost, and what they give. "Learning" and "encoding" are rates for the text as it is. Beside
+them stand those of libraries for a vocabulary of the same size: of rustbpe, which learns, and of tiktoken, which
+encodes, both with the whole text in memory, and of `tokenizers` where it is installed. Each tokenizer then trains the
+same params file for the same time: the iterations that fit into it are told by a short training before. Val is bits per
+byte of the whole val split, which is the same text for all, every token scored once.
+`python -m benchmarks.probes.processor_time benchmarks.tokenizers ...` counts seconds of the processor, for a machine
+that does other work.
 """
 
 import argparse
@@ -18,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.command import new_parser, progress, run
 from benchmarks.contestants.trainings import Lines, trained
 from benchmarks.figures.results import Results
-from benchmarks.figures.tables import cell, spread, table
+from benchmarks.figures.tables import cell, conditions, spread, table
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import PreparedData, bits_per_byte, load_prepared, scored_bytes
 from gptmodel.data.text_file import CHUNK_BYTES
 from gptmodel.params_file import load_params
+from gptmodel.tokenizers.bpe import PATTERN
 from gptmodel.tokenizers.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -58,6 +62,7 @@ def measure(arguments: argparse.Namespace) -> Results:
         "text": {"name": arguments.text.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()},
         "rounds": arguments.rounds,
         "seconds": arguments.seconds,
+        "clock": "processor" if time.perf_counter is time.process_time else "wall",
         "tokenizers": tokenizers,
     }
 
@@ -67,7 +72,7 @@ def _of_one(arguments: argparse.Namespace, content: bytes, settings: Sequence[st
     params = load_params(arguments.params, settings)
     size = params.prepare.vocab_size
     rates = [_rates(content, params) for _ in range(arguments.rounds)]
-    peer = [_rates_of_peer(content, size) for _ in range(arguments.rounds)] if size and _has_peer() else []
+    peers = [_rates_of_peers(content.decode(), size) for _ in range(arguments.rounds)] if size else []
     with tempfile.TemporaryDirectory() as name:
         prepare(arguments.text, Path(name) / "prepared", params.prepare)
         data = load_prepared(Path(name) / "prepared")
@@ -77,7 +82,11 @@ def _of_one(arguments: argparse.Namespace, content: bytes, settings: Sequence[st
             "vocab_size": data.tokenizer.vocab_size,
             "bytes_per_token": scored_bytes(data.val.ids, data.tokenizer) / (len(data.val.ids) - 1),
             **{rate: spread([one[rate] for one in rates]) for rate in ("learning", "encoding")},
-            "peer": {rate: spread([one[rate] for one in peer]) for rate in ("learning", "encoding") if peer},
+            "peers": {
+                rate: {name: spread([one[rate][name] for one in peers]) for name in peers[0][rate]}
+                for rate in ("learning", "encoding")
+                if peers
+            },
             "parameters": trainings[0]["parameters"],
             "iterations": trainings[0]["iterations"],
             **{key: spread([training[key] for training in trainings]) for key in ("seconds", "val")},
@@ -102,15 +111,31 @@ def _per_second(content: bytes, learning: float, encoding: float) -> dict[str, f
     return {"learning": len(content) / 1e6 / learning, "encoding": len(content) / 1e6 / encoding}
 
 
-def _has_peer() -> bool:
+def _rates_of_peers(text: str, vocab_size: int) -> dict[str, dict[str, float]]:
+    """Return the megabytes a second of each library that learns, and of each that encodes, by its name."""
+    from tiktoken import Encoding
+
+    trainer = importlib.import_module("rustbpe").Tokenizer()
+    started = time.perf_counter()
+    trainer.train_from_iterator([text], vocab_size, pattern=PATTERN)
+    learnt = time.perf_counter()
+    ranks = {bytes(token): rank for token, rank in trainer.get_mergeable_ranks()}
+    encoding = Encoding("peer", pat_str=PATTERN, mergeable_ranks=ranks, special_tokens={})
+    begun = time.perf_counter()
+    encoding.encode_to_numpy(text, disallowed_special=())
+    of_both = _per_second(text.encode(), learnt - started, time.perf_counter() - begun)
+    rates = {"learning": {"rustbpe": of_both["learning"]}, "encoding": {"tiktoken": of_both["encoding"]}}
     spec = importlib.util.find_spec("tokenizers")
-    return spec is not None and spec.origin is not None  # a folder of that name is no library
+    if spec is not None and spec.origin is not None:  # a folder of that name is no library
+        for rate, value in _rates_of_tokenizers(text, vocab_size).items():
+            rates[rate]["tokenizers"] = value
+    return rates
 
 
-def _rates_of_peer(content: bytes, vocab_size: int) -> dict[str, float]:
-    """Return the same of the library `tokenizers`, which gets the text in lines."""
+def _rates_of_tokenizers(text: str, vocab_size: int) -> dict[str, float]:
+    """Return the rates of the library `tokenizers`, which gets the text in lines."""
     library: Any = importlib.import_module("tokenizers")
-    lines = content.decode().splitlines(keepends=True)
+    lines = text.splitlines(keepends=True)
     tokenizer = library.Tokenizer(library.models.BPE())
     tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = library.pre_tokenizers.ByteLevel.alphabet()
@@ -119,7 +144,7 @@ def _rates_of_peer(content: bytes, vocab_size: int) -> dict[str, float]:
     tokenizer.train_from_iterator(lines, trainer)
     learnt = time.perf_counter()
     tokenizer.encode_batch(lines)
-    return _per_second(content, learnt - started, time.perf_counter() - learnt)
+    return _per_second(text.encode(), learnt - started, time.perf_counter() - learnt)
 
 
 def _training(folder: Path, data: PreparedData, params: "Params", seed: int, seconds: float) -> Results:
@@ -166,14 +191,14 @@ def markdown(results: Results) -> str:
     head = ("", "vocabulary", "bytes per token", "learning, MB/s", "encoding, MB/s", "parameters", "iterations")
     text = results["text"]
     return (
-        f"Text: `{text['name']}`, {text['bytes']:,} bytes, sha256 {text['sha256'][:16]}…; rounds: {results['rounds']}; "
-        f"{results['seconds']:g} seconds of training.\n\n{table((*head, 'seconds', 'val, bits per byte'), rows)}"
+        f"Text: `{text['name']}`, {text['bytes']:,} bytes, sha256 {text['sha256'][:16]}…; {results['seconds']:g} "
+        f"seconds of training. {conditions(results)}\n\n{table((*head, 'seconds', 'val, bits per byte'), rows)}"
     )
 
 
 def _beside(one: Results, rate: str) -> str:
-    peer = f"; `tokenizers` {cell(one['peer'][rate], 2)}" if one["peer"] else ""
-    return f"{cell(one[rate], 2)}{peer}"
+    peers = [f"; `{name}` {cell(values, 2)}" for name, values in one["peers"].get(rate, {}).items()]
+    return "".join((cell(one[rate], 2), *peers))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Which settings of a valid params.yaml have no effect: said before a stage starts, and no error."""
 
+from collections.abc import Iterator
+
 from gptmodel.config import SETTINGS_OF, Params
 
 
@@ -28,8 +30,19 @@ def ignored_settings(params: Params) -> list[str]:
         lines.append(f"model.kneser_ney_share = {params.model.kneser_ney_share} is ignored: model.kneser_ney is 0")
     if train.lr_schedule == "constant" and train.min_lr:
         lines.append(f"train.min_lr = {train.min_lr} is ignored: train.lr_schedule is constant")
+    lines += _of_runtime(params)
     if sample.temperature == 0.0 and (sample.top_k or sample.top_p < 1.0):
         lines.append("sample.top_k and sample.top_p are ignored: sample.temperature is 0")
     if sample.temperature == 0.0 and sample.num_samples > 1:
         lines.append("sample.num_samples: all samples will be equal, since sample.temperature is 0")
     return lines
+
+
+def _of_runtime(params: Params) -> Iterator[str]:
+    runtime = params.runtime
+    if params.train.compile and runtime.threads != "auto":
+        yield f"runtime.threads = {runtime.threads} is ignored: with train.compile there is one for each of train.parts"
+    if runtime.launcher is not None and runtime.processes > 1:
+        yield f"runtime.processes = {runtime.processes} is ignored: runtime.launcher says how many there are"
+    if runtime.restarts and (runtime.launcher is not None or runtime.processes == 1):
+        yield f"runtime.restarts = {runtime.restarts} is ignored: it is for the processes of runtime.processes"

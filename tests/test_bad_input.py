@@ -267,6 +267,29 @@ PARAMS = {
         "train", "train.parts = 5: can be at most train.batch_size = 4", params(train={"parts": 5, "batch_size": 4})
     ),
     "threads as they were set before": Case("train", "train.threads: is train.parts now", params(train={"threads": 2})),
+    "parts that cannot be shared": Case(
+        "train", "train.parts = 1: cannot be shared by 2 processes; set it to 2 or 4", params(runtime={"processes": 2})
+    ),
+    "compiled by several processes": Case(
+        "train",
+        "train.compile = true: on a CPU one process computes",
+        params(train={"compile": True, "parts": 2}, model={"dropout": 0.0}, runtime={"processes": 2}),
+    ),
+    "no processes": Case("train", "runtime.processes = 0: has to be above 0", params(runtime={"processes": 0})),
+    "restarts below 0": Case("train", "runtime.restarts = -1: has to be at least 0", params(runtime={"restarts": -1})),
+    "no time to answer": Case("train", "runtime.rank_timeout = 0", params(runtime={"rank_timeout": 0})),
+    "a launcher that is not there": Case(
+        "train",
+        "runtime.launcher: no-such: No such file or directory; install it",
+        params(runtime={"launcher": "no-such"}),
+    ),
+    "a launcher with a variable that is not set": Case(
+        "train", "runtime.launcher: $NO_SUCH is not set in the environment", params(runtime={"launcher": "x $NO_SUCH"})
+    ),
+    "a launcher with an open quotation": Case(
+        "train", "runtime.launcher = 'x: no closing quotation", params(runtime={"launcher": "'x"})
+    ),
+    "an empty launcher": Case("train", "runtime.launcher = ''", params(runtime={"launcher": ""})),
     "no threads": Case(
         "train", "runtime.threads = 0: has to be auto, or a whole number", params(runtime={"threads": 0})
     ),

@@ -20,6 +20,7 @@ from gptmodel.nn.kernels import rms_norm
 
 PARTS = ("query", "key", "value")
 SHORT_BLOCK = 64  # up to here plain products beat torch's attention kernel on a CPU, forward and backward
+SHORT_BLOCK_IN_HALF = 512  # the same in bfloat16, for which that kernel is slow backward
 
 
 class StackedLinear(nn.Linear):
@@ -33,8 +34,8 @@ class StackedLinear(nn.Linear):
 class FusedMultiHeadAttention(nn.Module):
     """Causal multi-head attention with one fused query-key-value product.
 
-    The rest is torch's attention kernel or, on a CPU where that is slower, two batched products and a softmax: for
-    short blocks and with dropout.
+    The rest is torch's attention kernel or, on a CPU where that is slower, two batched products and a softmax: see
+    `is_plain`.
     """
 
     future: Tensor | None
@@ -52,13 +53,14 @@ class FusedMultiHeadAttention(nn.Module):
         n_embd = num_heads * head_size
         self.num_heads = num_heads
         self.head_size = head_size
+        self.block_size = block_size
         self.qkv = StackedLinear(n_embd, 3 * n_embd, head_size)  # rows: all queries, all keys, all values
         self.proj = nn.Linear(n_embd, n_embd)
         self.dropout = Dropout(dropout)
         self.rotary = Rotary(head_size, block_size) if switches.position == "rotary" else None
         self.qk_norm = switches.qk_norm
-        plain = _is_plain(block_size, dropout)
-        future = torch.full((block_size, block_size), float("-inf")) if plain else None
+        masked = is_plain(block_size, dropout, torch.bfloat16)  # float32 needs it for fewer blocks
+        future = torch.full((block_size, block_size), float("-inf")) if masked else None
         if future is not None and not future.is_meta:  # there only the size is asked for
             future.triu_(1)
         self.register_buffer("future", future, persistent=False)  # added to the weights of what is not to be seen
@@ -69,7 +71,8 @@ class FusedMultiHeadAttention(nn.Module):
         """Map x (B, T, C) to (B, T, C)."""
         B, T, C = x.shape
         q, k, v = self._parts(self.qkv(x).view(B, T, 3, self.num_heads, self.head_size))  # (B, nh, T, hs) each
-        if self.future is not None and x.device.type == "cpu":
+        plain = x.device.type == "cpu" and is_plain(self.block_size, self.dropout.p, q.dtype)
+        if self.future is not None and plain:
             out = _plain_attention(q, k, v, self.future[:T, :T], self.dropout)
         else:
             dropout = self.dropout.p if self.training else 0.0
@@ -92,9 +95,9 @@ class FusedMultiHeadAttention(nn.Module):
         return [part.transpose(1, 2) for part in (*qk.unbind(2), v.squeeze(2))]
 
 
-def _is_plain(block_size: int, dropout: float) -> bool:
-    """Tell whether a CPU attends without torch's kernel, which has no dropout there."""
-    return block_size <= SHORT_BLOCK or dropout > 0.0
+def is_plain(block_size: int, dropout: float, dtype: torch.dtype) -> bool:
+    """Tell whether a CPU attends without torch's kernel: where that is slower, and with dropout, which it has not."""
+    return dropout > 0.0 or block_size <= (SHORT_BLOCK_IN_HALF if dtype.itemsize == 2 else SHORT_BLOCK)
 
 
 def can_attend(model: ModelParams, device: torch.device, dtype: torch.dtype) -> bool:
@@ -102,9 +105,9 @@ def can_attend(model: ModelParams, device: torch.device, dtype: torch.dtype) -> 
 
     In bfloat16 torch's kernel fails on a processor with AVX512 if torch was told to use less of it.
     """
-    if device.type != "cpu" or _is_plain(model.block_size, model.dropout):
+    if device.type != "cpu" or is_plain(model.block_size, model.dropout, dtype):
         return True
-    part = torch.zeros(1, 1, SHORT_BLOCK + 1, 8, dtype=dtype)  # (B, nh, T, hs)
+    part = torch.zeros(1, 1, SHORT_BLOCK_IN_HALF + 1, 8, dtype=dtype)  # (B, nh, T, hs)
     try:
         F.scaled_dot_product_attention(part, part, part, is_causal=True)
     except RuntimeError:

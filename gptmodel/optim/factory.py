@@ -51,7 +51,9 @@ def _muon(model: nn.Module, params: TrainParams) -> list[Optimizer]:
     assert params.muon_lr is not None
     assert params.muon_momentum is not None
     settings = {"lr": params.muon_lr, "momentum": params.muon_momentum, "weight_decay": params.weight_decay}
-    parts = [Muon(groups, **settings) for groups in _matrices(model, params.muon_lr / params.learning_rate)]
+    in_half = params.dtype == "bfloat16"  # of which the forward pass makes use too
+    matrices = _matrices(model, params.muon_lr / params.learning_rate)
+    parts = [Muon(groups, **settings, in_half=in_half) for groups in matrices]
     excluded = {id(p) for part in parts for group in part.param_groups for p in group["params"]}
     return [*parts, *_adamw(model, params, excluded)]
 

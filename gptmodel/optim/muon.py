@@ -15,14 +15,14 @@ A, B, C = 3.4445, -4.7750, 2.0315
 STEPS = 5
 
 
-def orthogonalize(matrices: Tensor) -> Tensor:
+def orthogonalize(matrices: Tensor, *, in_half: bool = False) -> Tensor:
     """Return matrices (N, m, n) with their singular values brought to about 1, by Newton-Schulz iteration.
 
-    On a GPU it works in bfloat16, as Jordan et al. do, and elsewhere in the dtype it is given: a CPU that has no
-    bfloat16 would take seconds.
+    On a GPU it works in bfloat16, as Jordan et al. do. Elsewhere it does so where asked, for a CPU that has no bfloat16
+    would take seconds.
     """
     tall = matrices.size(-2) > matrices.size(-1)
-    if matrices.is_cuda:
+    if in_half or matrices.is_cuda:
         matrices = matrices.bfloat16()
     x = matrices.mT if tall else matrices  # the smaller side first: the products below are of its size
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)  # no singular value above 1
@@ -37,11 +37,21 @@ class Muon(Optimizer):
 
     For matrices of hidden layers only. A group with `rows` holds matrices that are several of that many rows, one
     above the other, such as the fused queries, keys and values of all heads: each is orthogonalised by itself. The
-    update is scaled by sqrt(max(1, m / n)), which keeps the size of outputs alike over shapes.
+    update is scaled by sqrt(max(1, m / n)), which keeps the size of outputs alike over shapes. `in_half` is
+    `orthogonalize`'s.
     """
 
-    def __init__(self, groups: Iterable[dict[str, Any]], *, lr: float, momentum: float, weight_decay: float) -> None:
+    def __init__(
+        self,
+        groups: Iterable[dict[str, Any]],
+        *,
+        lr: float,
+        momentum: float,
+        weight_decay: float,
+        in_half: bool = False,
+    ) -> None:
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "rows": None})
+        self._in_half = in_half
 
     def kept(self, weight: Tensor) -> dict[str, Any]:
         return {"momentum_buffer": torch.zeros_like(weight)}
@@ -79,7 +89,7 @@ class Muon(Optimizer):
                 pieces = (tensor.unflatten(0, (-1, rows)) for tensor in (p, update))  # (parts, rows, n) each
                 alike[rows, p.size(1)].append((*pieces, lr))
         for (rows, columns), entries in alike.items():
-            orthogonal = orthogonalize(torch.cat([update for _, update, _ in entries]))
+            orthogonal = orthogonalize(torch.cat([update for _, update, _ in entries]), in_half=self._in_half)
             scale = max(1.0, rows / columns) ** 0.5
             parts = torch.split(orthogonal, [p.size(0) for p, _, _ in entries])
             for (p, _, lr), part in zip(entries, parts, strict=True):

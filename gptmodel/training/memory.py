@@ -14,7 +14,7 @@ from gptmodel.compute.place import Place
 from gptmodel.config import ModelParams, Params, TrainParams
 from gptmodel.errors import TrainingError, is_out_of_memory
 from gptmodel.evaluation.loss import tokens_at_once
-from gptmodel.nn.fused import SHORT_BLOCK
+from gptmodel.nn.fused import is_plain
 from gptmodel.nn.transformer import TransformerModel
 from gptmodel.optim.factory import build_optimizer
 from gptmodel.units import size
@@ -112,14 +112,17 @@ def _batch(model: ModelParams, train: TrainParams, vocab_size: int) -> int:
     if model.dropout:  # softmax, noise and product are kept; up to eight more are there while a layer goes backward
         numbers += tokens * (model.n_layer * (24 * C + 3 * weights) + 8 * weights)
     else:
-        numbers += tokens * model.n_layer * (20 * C + (weights if T <= SHORT_BLOCK else 0))
+        dtype = torch.bfloat16 if train.dtype == "bfloat16" else torch.float32
+        numbers += tokens * model.n_layer * (20 * C + (weights if is_plain(T, 0.0, dtype) else 0))
     return numbers
 
 
 def _scored(model: ModelParams, vocab_size: int) -> int:
     """Return the numbers that a forward pass of an evaluation needs."""
     per_token = 12 * model.n_embd + (7 if model.kneser_ney else 3) * vocab_size
-    if model.dropout or model.block_size <= SHORT_BLOCK:  # the weights of the attention, before and after the softmax
+    if is_plain(
+        model.block_size, model.dropout, torch.float32
+    ):  # the weights of the attention, before and after the softmax
         per_token += 2 * model.n_head * model.block_size
     return max(tokens_at_once(vocab_size), model.block_size) * per_token
 

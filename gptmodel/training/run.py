@@ -29,7 +29,7 @@ from gptmodel.evaluation.history import history_csv, kept_row
 from gptmodel.files import atomic_write, remove_leftovers, write_json
 from gptmodel.kneser_ney import KneserNey, longest_order
 from gptmodel.language_model import LanguageModel
-from gptmodel.nn.fused import SHORT_BLOCK, can_attend
+from gptmodel.nn.fused import SHORT_BLOCK_IN_HALF, can_attend
 from gptmodel.nn.transformer import build_model
 from gptmodel.optim.factory import build_optimizer
 from gptmodel.project.inputs import settings_in_lock
@@ -217,8 +217,9 @@ def find_place(
     place = Place.of(params, "train", world)
     if not can_attend(params.model, place.device, place.dtype):
         raise ConfigError(
-            f"train.dtype = {params.train.dtype}: with the environment's ATEN_CPU_CAPABILITY torch has no attention in "
-            f"it for model.block_size above {SHORT_BLOCK} here; unset that variable, or set train.dtype to float32"
+            f"train.dtype = {params.train.dtype}: with the environment's ATEN_CPU_CAPABILITY torch has no attention "
+            f"in it for model.block_size above {SHORT_BLOCK_IN_HALF} here; unset that variable, or set train.dtype to "
+            "float32"
         )
     check_splits(*splits, params.model.block_size)
     order, longest = params.model.kneser_ney, longest_order(vocab_size)

@@ -9,7 +9,7 @@ from model_helpers import VOCAB, batch, equal_states, scramble, small_model
 from torch import Tensor
 from torch.nn import functional as F
 
-from gptmodel.nn.fused import SHORT_BLOCK
+from gptmodel.nn.fused import SHORT_BLOCK, SHORT_BLOCK_IN_HALF
 from gptmodel.nn.transformer import TransformerModel
 
 CASES = [
@@ -58,11 +58,30 @@ def test_logits_and_gradients_agree(case: dict[str, object], dtype: torch.dtype,
     assert_same(*twins(case, dtype), batch(2, T))
 
 
+def calls_torchs_kernel(model: TransformerModel, idx: Tensor, dtype: torch.dtype) -> bool:
+    with torch.profiler.profile() as profile, torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16):
+        model(idx)
+    return any("scaled_dot_product" in event.key for event in profile.key_averages())
+
+
 @pytest.mark.parametrize("block_size", [SHORT_BLOCK, SHORT_BLOCK + 1])
 def test_both_kernels_of_the_fused_form_agree_with_the_reference(block_size: int) -> None:
     reference, fused = twins({"block_size": block_size}, torch.float64)
-    assert (fused.blocks[0].sa.future is None) == (block_size > SHORT_BLOCK)
-    assert_same(reference, fused, batch(2, block_size))
+    idx = batch(2, block_size)
+    assert calls_torchs_kernel(fused, idx, torch.float64) == (block_size > SHORT_BLOCK)
+    assert_same(reference, fused, idx)
+
+
+@pytest.mark.parametrize("block_size", [SHORT_BLOCK + 1, SHORT_BLOCK_IN_HALF + 1])
+def test_in_bfloat16_the_slow_kernel_is_for_long_blocks_only(block_size: int) -> None:
+    reference, fused = twins({"block_size": block_size, "position": "rotary", "qk_norm": True}, torch.float32)
+    idx = batch(1, block_size)
+    assert calls_torchs_kernel(fused, idx, torch.bfloat16) == (block_size > SHORT_BLOCK_IN_HALF)
+    with torch.autocast("cpu", torch.bfloat16):
+        actual = gradients(fused, idx)
+    exact = gradients(reference, idx)
+    whole, expected = (torch.cat([each[name].flatten() for name in exact]) for each in (actual, exact))
+    assert (whole - expected).norm() <= 0.02 * expected.norm()  # numbers of 8 bits
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

@@ -42,6 +42,24 @@ def test_singular_values_come_near_one_whatever_the_scale() -> None:
     assert not orthogonalize(torch.zeros(1, 3, 3)).any()
 
 
+def test_a_training_in_bfloat16_orthogonalizes_in_it_too() -> None:
+    gradient = torch.randn(8, 8, generator=generator(5))
+    updates = {}
+    for dtype in ("float32", "bfloat16"):
+        model = small_model(n_layer=1)
+        weight, before = model.blocks[0].sa.proj.weight, model.blocks[0].sa.proj.weight.detach().clone()
+        for p in model.parameters():
+            p.grad = gradient.clone() if p is weight else torch.zeros_like(p)
+        build_optimizer(model, train_params(learning_rate=0.01, dtype=dtype, **(MUON | {"weight_decay": 0.0}))).step()
+        updates[dtype] = (before - weight.detach()) / 0.05
+    buffer = torch.zeros(8, 8).lerp(gradient, 1.0 - 0.8)
+    for dtype, in_half in (("float32", False), ("bfloat16", True)):
+        expected = orthogonalize(gradient.lerp(buffer, 0.8)[None], in_half=in_half)[0].float()
+        torch.testing.assert_close(updates[dtype], expected, rtol=1e-4, atol=1e-4)
+    difference = updates["bfloat16"] - updates["float32"]
+    assert 0.01 < difference.norm() / updates["float32"].norm() < 0.1  # numbers of 8 bits
+
+
 def test_five_updates_are_those_of_the_formula() -> None:
     model = scramble(small_model(n_layer=1, fused=False)).double()
     params = train_params(learning_rate=0.01, **MUON)

@@ -39,14 +39,14 @@ def test_a_training_that_was_killed_starts_anew_where_a_library_computes_otherwi
 )
 def test_an_attention_that_torch_lacks_is_told_in_a_line_before_anything_is_kept(tmp_path: Path) -> None:
     """A process that imports torch for itself: it reads the variable then."""
-    project = new_project(tmp_path / "project", model={"block_size": 65, "dropout": 0.0}, train={"dtype": "bfloat16"})
+    project = new_project(tmp_path / "project", model={"block_size": 513, "dropout": 0.0}, train={"dtype": "bfloat16"})
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "ATEN_CPU_CAPABILITY": "avx2"}
     command = [sys.executable, "-m", "stages.train"]
     ended = subprocess.run(command, cwd=project.folder, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 2, ended.stderr
     assert ended.stderr.splitlines()[-1] == (
         "error: train.dtype = bfloat16: with the environment's ATEN_CPU_CAPABILITY torch has no attention in it for "
-        "model.block_size above 64 here; unset that variable, or set train.dtype to float32"
+        "model.block_size above 512 here; unset that variable, or set train.dtype to float32"
     )
     assert project.leftovers() == []
     project.succeed("train", injuries=JOURNAL_ONLY)

@@ -121,7 +121,7 @@ LONG = ["model.block_size=256", "model.n_embd=128"]
         ),
         *(
             pytest.param(settings, marks=pytest.mark.slow, id=" ".join(settings))
-            for settings in (BATCH, WIDE, [*WIDE, *MUON], [*DEEP, *MUON], LONG, NGRAMS)
+            for settings in (BATCH, WIDE, [*WIDE, *MUON], [*DEEP, *MUON], LONG, [*LONG, "train.dtype=bfloat16"], NGRAMS)
         ),
         pytest.param([*NGRAMS, "train.optimizer=sgd"], marks=pytest.mark.slow, id="n-grams with sgd"),
     ],
