@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, TaskID
 
-    from gptmodel.config import Params
+    from gptmodel.config import Params, TrainParams
     from gptmodel.evaluation.history import Evaluation
     from gptmodel.tracking.tracker import Tracker
     from gptmodel.training.run import TrainResult
@@ -27,6 +27,12 @@ def chosen_style(progress: str) -> str:
     if progress == "auto":
         return "bar" if sys.stderr.isatty() else "lines"
     return progress
+
+
+def log_row(tracker: "Tracker", row: "Evaluation") -> None:
+    """Track an evaluation of a training."""
+    losses = {"train_loss": row.train_loss, "val_loss": row.val_loss}
+    tracker.log_metrics({**losses, "learning_rate": row.learning_rate}, step=row.iteration)
 
 
 class Reporter:
@@ -88,10 +94,7 @@ class Reporter:
 
     def on_evaluation(self, row: "Evaluation") -> None:
         """Track both losses and show them."""
-        self.tracker.log_metrics(
-            {"train_loss": row.train_loss, "val_loss": row.val_loss, "learning_rate": row.learning_rate},
-            step=row.iteration,
-        )
+        log_row(self.tracker, row)
         if self.write_metrics is not None:
             with suppress(OSError):  # they are written at the end again: a full disk shows then
                 self.write_metrics()
@@ -108,10 +111,13 @@ class Reporter:
         tell(line)
 
 
-def tell_result(result: "TrainResult", model: "Path", eval_iters: int) -> None:
+def tell_result(result: "TrainResult", model: "Path", train: "TrainParams") -> None:
     """Tell what a training made, and how it ended."""
+    early = f" of {train.max_iters:,}, after {train.patience} evaluations without a lower val loss"
+    ended = early if result.iterations < train.max_iters else ""
+    kept = "last estimate" if train.keep == "last" else f"kept the weights after iteration {result.kept_iteration:,}"
     tell(
-        f"{model}: {result.parameters:,} parameters, {result.iterations:,} iterations "
-        f"({result.tokens:,} tokens) in {result.seconds:.0f} s; last estimate, on up to {eval_iters:,} batches of "
+        f"{model}: {result.parameters:,} parameters, {result.iterations:,} iterations{ended} "
+        f"({result.tokens:,} tokens) in {result.seconds:.0f} s; {kept}, on up to {train.eval_iters:,} batches of "
         f"each split: train loss {result.train_loss:.4f}, val loss {result.val_loss:.4f} (evaluate scores every token)"
     )

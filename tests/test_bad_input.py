@@ -777,6 +777,46 @@ FOLDERS = {
         ("-S", "fetch.source=params.yaml", "-S", "prepare.val_source=none.txt"),
     ),
 }
+STARTS = {
+    "a model to start from that fetch does not find": Case(
+        "fetch",
+        "train.init_from = none.pth: no such file; name a model.pth that is there, or set it to null",
+        nothing,
+        ("-S", "train.init_from=none.pth"),
+    ),
+    "a model to start from that is a folder": Case(
+        "train", "train.init_from = data: no such file; name a model.pth", nothing, ("-S", "train.init_from=data")
+    ),
+    "a model to start from at a URL": Case(
+        "train",
+        "train.init_from: has to be a path; download that model, and name the file",
+        nothing,
+        ("-S", "train.init_from=https://example.org/model.pth"),
+    ),
+    "a training that starts from its own model": Case(
+        "train",
+        "train.init_from = models/model.pth: is what the training itself writes; `cp models/model.pth start.pth`",
+        nothing,
+        ("-S", "train.init_from=models/model.pth"),
+    ),
+    "a model to start from that is none": Case(
+        "train",
+        "start.pth: not a model file, or damaged",
+        put("start.pth", b"no model"),
+        ("-S", "train.init_from=start.pth"),
+    ),
+    "a model to start from of another size": Case(
+        "train",
+        "train.init_from = start.pth: has model.n_embd = ",
+        lambda folder: shutil.copy(folder / "models" / "model.pth", folder / "start.pth"),
+        ("-S", "train.init_from=start.pth", "-S", "model.n_embd=24"),
+    ),
+    "no patience": Case("train", "train.patience = 0: has to be above 0", nothing, ("-S", "train.patience=0")),
+    "half a patience": Case("train", "train.patience = 1.5: has to be", nothing, ("-S", "train.patience=1.5")),
+    "weights that are neither the last nor the best": Case(
+        "train", "train.keep = 'first': has to be 'last' or 'best'", nothing, ("-S", "train.keep=first")
+    ),
+}
 SPLITS = {
     "a val text that is missing": Case(
         "prepare",
@@ -987,6 +1027,7 @@ TABLE = {
     **PROMPTS,
     **FETCHES,
     **FOLDERS,
+    **STARTS,
     **SPLITS,
     **ELSEWHERE,
     **DAMAGE,
@@ -1006,7 +1047,21 @@ def copy(project: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 def test_the_table_is_long() -> None:
-    parts = (PARAMS, TEXTS, VOCABULARIES, PREPARED, MODELS, PROMPTS, FETCHES, FOLDERS, SPLITS, ELSEWHERE, DAMAGE, LINES)
+    parts = (
+        PARAMS,
+        TEXTS,
+        VOCABULARIES,
+        PREPARED,
+        MODELS,
+        PROMPTS,
+        FETCHES,
+        FOLDERS,
+        STARTS,
+        SPLITS,
+        ELSEWHERE,
+        DAMAGE,
+        LINES,
+    )
     assert len(TABLE) == sum(map(len, (*parts, EXPORTS)))
     assert len(TABLE) >= 260
 

@@ -10,12 +10,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from gptmodel.config import PrepareParams
 from gptmodel.data.prepared import TEST, TOKENIZER, TRAIN, VAL
 from gptmodel.data.text_file import Text, cut, splits, survey
 from gptmodel.data.tokens import TokenWriter
 from gptmodel.errors import DataError
 from gptmodel.files import remove_leftovers
+from gptmodel.prepare_params import PrepareParams
 from gptmodel.project.layout import local_path
 from gptmodel.tokenizers.base import Tokenizer
 from gptmodel.tokenizers.kinds import KINDS, save_tokenizer

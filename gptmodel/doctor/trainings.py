@@ -18,6 +18,8 @@ from gptmodel.units import age, size
 NAME = re.compile(r"[0-9a-f]{16}")  # of a run's folder
 AGE = re.compile(r"(\d{1,6})([dh])")
 HOURS = {"d": 24, "h": 1}
+ENDS = "runs/ends"
+"""Where trainings leave the states in which they ended."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,11 @@ def trainings(root: Path) -> Iterator[Finding]:
         )
     if not unfinished:
         yield Finding("ok", "no training was left unfinished")
+    if ends := sorted((root / ENDS).glob("*/*.pt")):
+        text = "the end of a training" if len(ends) == 1 else f"the ends of {len(ends)} trainings"
+        used = size(sum(path.stat().st_size for path in ends))
+        hint = "a raised train.max_iters goes on from there; `gptmodel doctor --free ends` removes them"
+        yield Finding("ok", f"{ENDS} has {text} ({used}): {hint}")
     if locks := _locks_alone(root):
         text = "a lock file" if len(locks) == 1 else f"{len(locks)} lock files"
         yield Finding(
@@ -70,8 +77,14 @@ def trainings(root: Path) -> Iterator[Finding]:
 def free(root: Path, what: str) -> Iterator[str]:
     """Give up the states of trainings, of the one named or of all of an age such as 30d, and say what was removed.
 
-    One that is under way is left alone. Raises GptModelError where `what` is neither the name of one nor an age.
+    One that is under way is left alone. `ends` are the states in which trainings ended. Raises GptModelError where
+    `what` is none of these.
     """
+    if what == "ends":
+        used = sum(path.stat().st_size for path in (root / ENDS).glob("*/*.pt"))
+        shutil.rmtree(root / ENDS, ignore_errors=True)
+        yield f"{ENDS}: removed ({size(used)}); longer trainings would start anew"
+        return
     everything = _unfinished(root)
     if match := AGE.fullmatch(what):
         before = time.time() - int(match[1]) * HOURS[match[2]] * 3600
@@ -81,7 +94,7 @@ def free(root: Path, what: str) -> Iterator[str]:
         if not chosen:
             raise GptModelError(
                 f"--free {what}: neither the name of a training in runs/, as `gptmodel doctor` lists them, "
-                "nor an age such as 30d or 12h"
+                "nor an age such as 30d or 12h, nor `ends`"
             )
     for training in chosen:
         name = f"runs/{training.folder.name}"

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gptmodel.address import without_password
-from gptmodel.config import PrepareParams
 from gptmodel.data.corpus import split_chunks, split_units, survey_val
 from gptmodel.data.prepared import TOKENIZER, TRAIN, VAL, PreparedData, load_prepared, scored_bytes
 from gptmodel.data.text_file import Text, cut, survey
@@ -22,6 +21,7 @@ from gptmodel.data.unpack import is_packed
 from gptmodel.errors import DataError
 from gptmodel.fetch_params import FetchParams
 from gptmodel.files import json_bytes
+from gptmodel.prepare_params import PrepareParams
 from gptmodel.project.layout import project_root, source_path
 from gptmodel.tokenizers.base import Tokenizer, Unit
 from gptmodel.tokenizers.kinds import KINDS

@@ -71,6 +71,14 @@ def text_in_lock(source: str, root: Path = Path()) -> str | None:
         return None
 
 
+def settings_in_lock(stage: str) -> dict[str, Any]:
+    """Return the settings that dvc.lock has for a stage; nothing where it has none."""
+    try:
+        return read_lock(Path("dvc.lock"))[stage].params["params.yaml"]
+    except (GptModelError, LookupError):
+        return {}
+
+
 def own_text_elsewhere(root: Path) -> str | None:
     """Say how to go on without a text of one's own that dvc.lock was written with; None if it was with another source.
 

@@ -36,6 +36,11 @@ class Layout:
         return self.root / "data" / "prepare.val_source"
 
     @property
+    def init_from(self) -> Path:
+        """The same for train.init_from."""
+        return self.root / "data" / "train.init_from"
+
+    @property
     def prepared(self) -> Path:
         return self.root / "data" / "prepared"
 

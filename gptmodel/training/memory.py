@@ -62,13 +62,15 @@ def estimate_bytes(
     only; gradients of parts of a batch that wait for those of others; the larger of what backward keeps of the parts
     that are computed at once and what an evaluation's forward pass needs, or, `beside` the iterations, both, a pass for
     each thread, and the weights that are evaluated (a thread that trains scores too, but keeps nothing of a batch
-    then); the optimizer's work space; the larger of a snapshot, and model.pth with the copy it is made of; and the
-    counts of n-grams, if any. What one of these frees is in pieces that seldom serve for another, so they add up; but
-    a snapshot goes into what logits left, where these are larger than the tables of the vocabulary.
+    then); the optimizer's work space; the best weights, if they are kept; the larger of a snapshot, and model.pth with
+    the copy it is made of; and the counts of n-grams, if any. What one of these frees is in pieces that seldom serve
+    for another, so they add up; but a snapshot goes into what logits left, where these are larger than the tables of
+    the vocabulary.
     """
     numbers = _count(model, train, vocab_size)
-    resident = 2 * numbers.weights - numbers.tables + numbers.averages
-    saving = max(numbers.weights + numbers.averages, 2 * numbers.weights)
+    best = numbers.weights if train.keep == "best" else 0
+    resident = 2 * numbers.weights - numbers.tables + numbers.averages + best
+    saving = max(numbers.weights + numbers.averages + best, 2 * numbers.weights)
     threads_at_work = min(threads, train.parts)
     tokens = train.batch_size * model.block_size // train.parts  # of a part
     logits = int(LOGITS * tokens * vocab_size) * threads_at_work

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from tokenizer_helpers import prepare_params as params
 
-from gptmodel.config import PrepareParams
 from gptmodel.data import corpus, text_file
 from gptmodel.data.corpus import PrepareReport, check_splits, prepare
 from gptmodel.data.prepared import load_prepared, load_test
 from gptmodel.data.tokens import open_tokens
 from gptmodel.errors import DataError
+from gptmodel.prepare_params import PrepareParams
 from gptmodel.tokenizers.base import Ids
 from gptmodel.tokenizers.byte import ByteTokenizer
 from gptmodel.tokenizers.char import CharTokenizer
@@ -354,7 +354,7 @@ def peak():
         return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-from gptmodel.config import PrepareParams
+from gptmodel.prepare_params import PrepareParams
 from gptmodel.data.corpus import prepare
 assert "torch" not in sys.modules
 size = 1000 if sys.argv[3] == "bpe" else None

@@ -116,3 +116,15 @@ def test_what_the_disk_holds_is_told_and_noted_when_it_is_much(root: Path, monke
         assert f"`{command}" in finding.text
     (root / ".git").mkdir()
     assert any("`dvc gc --all-commits --all-experiments` removes what no commit" in each.text for each in disk(root))
+
+
+def test_the_ends_of_trainings_are_told_and_no_leftover(root: Path) -> None:
+    assert not any("ends" in text for text in texts(root))
+    folder = root / "runs" / "ends" / RECENT
+    folder.mkdir(parents=True)
+    (folder / "snapshot-0000000100.pt").write_bytes(b"x" * 2000)
+    hint = "a raised train.max_iters goes on from there; `gptmodel doctor --free ends` removes them"
+    assert [text for text in texts(root) if "ends" in text] == [f"runs/ends has the end of a training (2 kB): {hint}"]
+    assert list(free(root, "ends")) == ["runs/ends: removed (2 kB); longer trainings would start anew"]
+    assert left(root) >= {RECENT, DAY, MONTH, LIVING}
+    assert "ends" not in left(root)

@@ -13,6 +13,7 @@ WRITES = {
         "data/.fetched.json",
         "data/fetch.source",
         "data/prepare.val_source",
+        "data/train.init_from",
         "metrics/fetch.json",
     },
     "prepare": {
