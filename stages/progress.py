@@ -32,11 +32,11 @@ class Reporter:
         tracker: "Tracker",
         params: "Params",
         first_iteration: int,
-        write_metrics: "Callable[[], object] | None" = None,
+        evaluated: "Callable[[], object] | None" = None,
     ) -> None:
         self.style = chosen_style(params.runtime.progress)
         self.tracker = tracker
-        self.write_metrics = write_metrics  # at each evaluation, for those who watch the files
+        self.evaluated = evaluated  # what else is to be done at each evaluation, such as to write files
         self.first_iteration, self.max_iters = first_iteration, params.train.max_iters
         self.iteration = first_iteration
         self.batch_tokens = params.train.batch_size * params.model.block_size
@@ -87,9 +87,9 @@ class Reporter:
             {"train_loss": row.train_loss, "val_loss": row.val_loss, "learning_rate": row.learning_rate},
             step=row.iteration,
         )
-        if self.write_metrics is not None:
+        if self.evaluated is not None:
             with suppress(OSError):  # they are written at the end again: a full disk shows then
-                self.write_metrics()
+                self.evaluated()
         self.losses = f"train {row.train_loss:.4f} val {row.val_loss:.4f}"
         if self.bar is not None:
             self.bar.update(self.task, losses=self.losses)

@@ -24,7 +24,7 @@ from gptmodel.config import Params
 from gptmodel.data.batches import Splits
 from gptmodel.data.corpus import check_splits
 from gptmodel.data.prepared import PreparedData
-from gptmodel.errors import ConfigError, TrainingError
+from gptmodel.errors import AlreadyRunning, ConfigError
 from gptmodel.evaluation.history import history_csv
 from gptmodel.files import atomic_write, fingerprint, remove_leftovers, write_json
 from gptmodel.kneser_ney import KneserNey, longest_order
@@ -75,8 +75,8 @@ class TrainingRun:
         """Open the run of these inputs, and keep others from opening it until the block ends.
 
         Raises ConfigError for a device that is not there, a dtype it cannot attend in, n-grams too long for the
-        vocabulary or dropout that would be compiled, DataError when a split is shorter than a block, and TrainingError
-        when memory would not do or the same run is under way already.
+        vocabulary or dropout that would be compiled, DataError when a split is shorter than a block, TrainingError when
+        memory would not do, and AlreadyRunning when the same run is under way.
         """
         splits = len(data.train.ids), len(data.val.ids)
         place, memory = find_place(params, data.tokenizer.vocab_size, splits)
@@ -168,9 +168,16 @@ class TrainingRun:
         self._snapshots.clear()
 
 
+def give_up(runs: Path, name: str) -> None:
+    """Remove the state of a training, unless that is under way."""
+    if (runs / name).is_dir():
+        with suppress(AlreadyRunning), _locked(runs / f"{name}.lock"):
+            SnapshotStore(runs / name).clear()
+
+
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock file while the block runs, and remove it then; TrainingError while another process holds it.
+    """Hold a lock file while the block runs, and remove it then; AlreadyRunning while another process holds it.
 
     Who opened the file before it was removed has no lock by it: filelock looks whether the file still has a name, and
     tries again.
@@ -179,7 +186,7 @@ def _locked(path: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=A_MOMENT)
     except filelock.Timeout:
-        raise TrainingError(
+        raise AlreadyRunning(
             f"the same training is already running in another process (its lock is {path}); "
             "wait until it ends, or stop it and run this again to go on from there"
         ) from None
