@@ -33,8 +33,11 @@ class Reporter:
         params: "Params",
         first_iteration: int,
         evaluated: "Callable[[], object] | None" = None,
+        *,
+        lines: bool = True,
     ) -> None:
         self.style = chosen_style(params.runtime.progress)
+        self.has_lines = lines and self.style == "lines"
         self.tracker = tracker
         self.evaluated = evaluated  # what else is to be done at each evaluation, such as to write files
         self.first_iteration, self.max_iters = first_iteration, params.train.max_iters
@@ -93,7 +96,7 @@ class Reporter:
         self.losses = f"train {row.train_loss:.4f} val {row.val_loss:.4f}"
         if self.bar is not None:
             self.bar.update(self.task, losses=self.losses)
-        if self.style != "lines":
+        if not self.has_lines:
             return
         line = f"iteration {row.iteration:>{len(str(self.max_iters))}}/{self.max_iters}  {self.losses}"
         if row.iteration > self.first_iteration:

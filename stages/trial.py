@@ -39,7 +39,7 @@ def train(trial: Trial, params: "Params", data: PreparedData, stop: StopSignals,
 
         with training_tracker(run, params, mlflow=params.runtime.mlflow) as tracker:
             tracker.set_tags({"gptmodel.study": study, "gptmodel.trial": str(trial.number)})
-            reporter = Reporter(tracker, params, run.state.iteration, report)
+            reporter = Reporter(tracker, params, run.state.iteration, report, lines=False)
             report()  # of a trial that is tried again, what its snapshot holds
             stopped = lambda: stop.received is not None or trial.is_over  # noqa: E731
             with reporter.display(), stop.blamed(CompileError):

@@ -12,7 +12,7 @@ from stages.command import note, say, tell
 if TYPE_CHECKING:
     from gptmodel.tuning.study import Study
 
-FileArgument = Annotated[Path, typer.Argument(metavar="[FILE]", help="What to search over.")]
+FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="What to search over.")]
 BestOption = Annotated[bool, typer.Option("--best", help="Print the best settings, as `dvc exp run` takes them.")]
 StatusOption = Annotated[bool, typer.Option("--status", help="Print the trials so far, the best first.")]
 ExampleOption = Annotated[bool, typer.Option("--example", help="Print a file to begin with.")]
@@ -52,14 +52,16 @@ def tune(
     from gptmodel.tuning.storage import own_address
     from gptmodel.tuning.study import Study
 
-    study = Study(storage or own_address(project_root()), search, is_new=not best and not status)
+    address = storage or own_address(project_root())
     if best:
-        _say_best(study)
+        _say_best(Study(address, search))
         return
-    if not status:
+    if status:
+        study = Study(address, search)
+    else:
         from stages.searching import work
 
-        work(study)
+        study = work(search, address)
     for line in study.lines():
         say(line)
     if not status and (row := study.best()) is not None:
