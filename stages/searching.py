@@ -33,7 +33,7 @@ def work(search: Search, address: str) -> Study:
     subject = Subject.of(search, params, data.digests(), code_digest("train"), commit[:9])
     study = Study(address, search, is_new=True)
     study.check(subject)
-    with StopSignals() as stop, Worker(runs) as worker:
+    with StopSignals() as stop, Worker(runs, study.name) as worker:
         while (trial := study.draw(worker)) is not None:
             _train(study, trial, base, data, stop)
             if (data.digests(), code_digest("train")) != (subject.data, subject.code):

@@ -12,7 +12,7 @@ import sqlalchemy
 from filelock import FileLock, Timeout
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from gptmodel.address import without_password
 from gptmodel.errors import StudyError, missing_library
@@ -101,13 +101,9 @@ class Storage:
 
     def error(self, error: BaseException) -> StudyError:
         """Return a failure of the database in words."""
-        cause = error
-        while (inner := cause.__cause__ or cause.__context__) is not None:
-            cause = inner
-        lines = str(cause).strip().splitlines() or [type(cause).__name__]
+        reason = missing_library(error) or without_password(_words(error))
         if isinstance(error, NoSuchModuleError | ArgumentError):
-            lines = [f"is no address of studies; it has to look like {FORMS}"]
-        reason = missing_library(error) or without_password(" ".join(lines[0].split()))
+            reason = f"is no address of studies; it has to look like {FORMS}"
         return StudyError(
             f"the studies at {self.shown}: {reason}; nothing is lost: mend that, and run the same command again"
         )
@@ -140,3 +136,13 @@ class Storage:
         """Say that the worker of a trial lives."""
         study_id = self.rdb.get_study_id_from_name(study)
         self.rdb.record_heartbeat(self.rdb.get_trial_id_from_study_id_trial_number(study_id, number))
+
+
+def _words(error: BaseException) -> str:
+    """Return the first line of what the database said, or of what was raised for it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, DBAPIError) and cause.orig is not None:
+            return " ".join(f"{cause.orig} ".splitlines()[0].split())
+        cause = cause.__cause__ or cause.__context__
+    return " ".join(str(error).split()) or type(error).__name__

@@ -141,8 +141,7 @@ class Study:
             if name is None or worker.is_dead(name):
                 self._study.tell(trial.number, state=TrialState.FAIL)
                 self._again(trial, died=name is not None)
-                if name is not None:
-                    worker.forget(name)
+        worker.bury()
 
     def _again(self, trial: FrozenTrial, *, died: bool) -> None:
         """Put the settings of a trial that was not ended before the next worker."""

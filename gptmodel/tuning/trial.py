@@ -41,7 +41,9 @@ class Trial:
     @property
     def outcome(self) -> str:
         """What became of its training, in a word or two."""
-        return "pruned" if self.is_pruned else "left to another worker" if self.is_taken_over else "complete"
+        if self.is_taken_over:
+            return "left to another worker"
+        return "pruned" if self.is_pruned else "complete" if self._failure is None else "stopped"
 
     @contextmanager
     def under_way(self) -> Iterator[None]:

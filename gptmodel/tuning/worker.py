@@ -15,10 +15,10 @@ from gptmodel.tuning.storage import FAILURES, HEARTBEAT_SECONDS
 class Worker:
     """This process. It holds a lock file while it lives, and says in the database that it does for those elsewhere."""
 
-    def __init__(self, runs: Path) -> None:
-        self._folder = runs / "workers"
-        self.name = uuid.uuid4().hex
-        self._lock = FileLock(self._folder / f"{self.name}.lock")
+    def __init__(self, runs: Path, study: str) -> None:
+        self._folder, self._study = runs / "workers", study
+        self.name = f"{study}@{uuid.uuid4().hex}"  # which no name of a study has
+        self._lock = FileLock(self._path(self.name))
 
     def __enter__(self) -> "Worker":
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -29,20 +29,26 @@ class Worker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._lock.release()
-        self.forget(self.name)
+        if kind is None:  # else it may be in the middle of a trial, and is as good as dead
+            self._path(self.name).unlink(missing_ok=True)
 
     def is_dead(self, name: str) -> bool:
-        """Whether a worker on this machine has died; of one elsewhere, the database knows by its silence."""
-        path = self._folder / f"{name}.lock"
+        """Whether a worker of this project has died; of one elsewhere, the database knows by its silence."""
+        path = self._path(name)
         if name == self.name or not path.is_file():
             return False
         with suppress(Timeout), FileLock(path, timeout=0):
             return True
         return False
 
-    def forget(self, name: str) -> None:
-        """Remove what a dead worker left."""
-        (self._folder / f"{name}.lock").unlink(missing_ok=True)
+    def bury(self) -> None:
+        """Remove what the dead workers of the study left, when no trial is theirs any more."""
+        for path in self._folder.glob(f"{self._study}@*.lock"):
+            if self.is_dead(path.stem):
+                path.unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.lock"
 
 
 @contextmanager

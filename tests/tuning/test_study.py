@@ -19,7 +19,7 @@ from gptmodel.tuning.worker import Worker
 
 @pytest.fixture
 def worker(tmp_path: Path) -> Iterator[Worker]:
-    with Worker(tmp_path / "runs") as living:
+    with Worker(tmp_path / "runs", "tiny") as living:
         yield living
 
 
@@ -48,7 +48,7 @@ def whole_search(folder: Path) -> list[Row]:
     """The rows of a search of one worker that nothing happened to."""
     folder.mkdir()
     study = study_in(folder)
-    with Worker(folder / "runs") as worker:
+    with Worker(folder / "runs", "tiny") as worker:
         while (trial := study.draw(worker)) is not None:
             trained(trial)
     return study.rows()
@@ -57,7 +57,7 @@ def whole_search(folder: Path) -> list[Row]:
 def dies(study: Study, folder: Path) -> Trial:
     """Let a worker die in the middle of a trial: its lock is free, and its file is there."""
     with ExitStack() as stack:
-        worker = stack.enter_context(Worker(folder / "runs"))
+        worker = stack.enter_context(Worker(folder / "runs", "tiny"))
         trial = study.draw(worker)
         assert trial is not None
         trial.report([(0, 9.0), (1, 8.0)], 3)
@@ -69,7 +69,7 @@ def dies(study: Study, folder: Path) -> Trial:
 def test_the_same_seed_and_one_worker_make_the_same_study_whoever_dies(tmp_path: Path, worker: Worker) -> None:
     whole = whole_search(tmp_path / "whole")
     assert {row.state for row in whole} == {"complete", "pruned"}
-    assert len({tuple(row.values.items()) for row in whole}) == len(whole) == 6
+    assert len({tuple(row.values.items()) for row in whole}) == len(whole) == 5
 
     study, deaths = study_in(tmp_path), 0
     for number in range(20):
@@ -95,11 +95,11 @@ def test_the_same_seed_and_one_worker_make_the_same_study_whoever_dies(tmp_path:
 
 def test_two_workers_at_once_are_never_given_the_same(tmp_path: Path, worker: Worker) -> None:
     study = study_in(tmp_path)
-    with Worker(tmp_path / "runs") as second:
-        trials = [study.draw(each) for each in (worker, second, worker, second, worker, second)]
-        assert study.draw(worker) is None  # six are under way, and six is all
+    with Worker(tmp_path / "runs", "tiny") as second:
+        trials = [study.draw(each) for each in (worker, second, worker, second, worker)]
+        assert study.draw(worker) is None  # five are under way, and five is all
     values = [trial.values for trial in trials if trial is not None]
-    assert len({tuple(each.items()) for each in values}) == 6
+    assert len({tuple(each.items()) for each in values}) == 5
 
 
 def test_settings_that_another_trial_has_take_its_result(tmp_path: Path, worker: Worker) -> None:
@@ -107,9 +107,9 @@ def test_settings_that_another_trial_has_take_its_result(tmp_path: Path, worker:
     drawn = []
     while (trial := study.draw(worker)) is not None:
         drawn.append(trial)
-    assert len({tuple(trial.values.items()) for trial in drawn}) == len(drawn) < 9
+    assert len({tuple(trial.values.items()) for trial in drawn}) == len(drawn) < 8
     followers = [row for row in study.rows() if row.remark]
-    assert len(followers) == 9 - len(drawn)
+    assert len(followers) == 8 - len(drawn)
     assert {row.state for row in followers} == {"under way"}
 
     for trial in drawn:
@@ -118,7 +118,7 @@ def test_settings_that_another_trial_has_take_its_result(tmp_path: Path, worker:
         trial.settle(loss)
     assert study.draw(worker) is None
     by_number = {row.number: row for row in study.rows()}
-    assert len(by_number) == 9
+    assert len(by_number) == 8
     for row in by_number.values():
         assert row.state == "complete"
         if row.remark:
@@ -146,7 +146,7 @@ def test_a_worker_elsewhere_is_dead_when_it_is_silent(
     """Its lock file is not here, and its trial is taken over; should it live after all, it learns of that."""
     monkeypatch.setattr(storage, "GRACE_SECONDS", 1)
     study = study_in(tmp_path)
-    with Worker(tmp_path / "elsewhere" / "runs") as elsewhere:
+    with Worker(tmp_path / "elsewhere" / "runs", "tiny") as elsewhere:
         slow = study.draw(elsewhere)
         assert slow is not None
         early = study.draw(worker)

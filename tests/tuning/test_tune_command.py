@@ -7,12 +7,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from attempts import Attempt
 from made_once import made_once
 from projects import JOURNAL_ONLY, Project
-from tuning_helpers import FEW, new_search, settings_of, study_of
+from tuning_helpers import FEW, new_search, settings_of, study_of, trained_by
 
-UNTRACKED = {"runtime": {"mlflow": False}}
+UNTRACKED = {"mlflow": False}
 STEP = "gptmodel.training.step:training_step"
 
 
@@ -21,7 +20,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project after a search of one worker that nothing happened to; do not change it."""
 
     def make(folder: Path) -> None:
-        new_search(folder / "project").succeed("tune", injuries=JOURNAL_ONLY)
+        new_search(folder / "project", {}).succeed("tune", injuries=JOURNAL_ONLY)
 
     return Project(made_once(tmp_path_factory, "searched", make) / "project")
 
@@ -32,19 +31,12 @@ def copy(searched: Project, tmp_path: Path) -> Project:
     return Project(tmp_path / "project")
 
 
-def trained_by(*attempts: Attempt) -> list[str]:
-    """The settings that workers trained to an end, as they said."""
-    said = "\n".join(attempt.output for attempt in attempts)
-    began = dict(re.findall(r"^trial (\d+): (train\..*|model\..*)$", said, re.MULTILINE))
-    return [began[number] for number in re.findall(r"^trial (\d+): (?:complete|pruned) at", said, re.MULTILINE)]
-
-
 def test_a_search_from_its_start_to_its_end(searched: Project) -> None:
     study = study_of(searched)
     states = Counter(row.state for row in study.rows())
     assert states["complete"] >= 2
     assert states["pruned"] >= 1
-    assert states.total() == 6
+    assert states.total() == 5
     best = study.best()
     assert best is not None
     kept = {path.parent.name for path in searched.folder.glob("runs/*/study")}
@@ -61,7 +53,7 @@ def test_a_search_from_its_start_to_its_end(searched: Project) -> None:
         row = study.rows()[int(tags["gptmodel.trial"])]
         assert tags["gptmodel.study"] == "tiny"
         assert journal.last_status() == ("FINISHED" if row.state == "complete" else "KILLED")
-    assert len(searched.journals) == 6
+    assert len(searched.journals) == 5
 
 
 def test_its_words(copy: Project) -> None:
@@ -70,9 +62,9 @@ def test_its_words(copy: Project) -> None:
     assert trained_by(attempt) == []
     status = copy.succeed("tune", "--status")
     head, columns, *rows = status.output.splitlines()
-    assert re.fullmatch(r"study tiny: 6 of 6 trials: \d complete, \d pruned", head)
+    assert re.fullmatch(r"study tiny: 5 of 5 trials: \d complete, \d pruned", head)
     assert columns.split() == ["trial", "state", "iteration", "val", "loss", "settings"]
-    assert len(rows) == 6
+    assert len(rows) == 5
     assert attempt.output.startswith(status.output)
     assert attempt.output.splitlines()[-1].endswith(
         "`dvc exp run $(gptmodel tune tune.yaml --best)` makes it an experiment"
@@ -97,13 +89,13 @@ def test_the_best_starts_finished_and_a_pruned_trial_goes_on(copy: Project, tmp_
     pruned = next(row for row in study.rows() if row.state == "pruned")
     assert best is not None
     before = len(copy.journals)
-    for row, start in ((best, 24), (pruned, pruned.iteration)):
+    for row, start in ((best, 8), (pruned, pruned.iteration)):
         options = [word for name, value in row.values.items() for word in ("-S", f"{name}={value}")]
         attempt = copy.succeed("train", *options, injuries=JOURNAL_ONLY)
         begun = re.search(r"continued from iteration (\d+)", attempt.error)
         assert begun is not None
         assert int(begun[1]) >= (start or 0)
-        assert int(begun[1]) < 24 or row is best
+        assert int(begun[1]) < 8 or row is best
         fresh.succeed("train", *options, injuries=JOURNAL_ONLY)
         assert copy.outcome() == fresh.outcome()
         assert not (copy.folder / "runs" / str(row.run)).exists()
@@ -117,15 +109,15 @@ def test_workers_side_by_side_train_no_settings_twice(tmp_path: Path) -> None:
     trained = trained_by(*workers)
     assert len(trained) == len({*trained}) >= 4
     rows = study_of(project).rows()
-    assert [row.state for row in rows] == ["complete"] * 9
-    assert sum(bool(row.remark) for row in rows) == 9 - len(trained)
+    assert [row.state for row in rows] == ["complete"] * 8
+    assert sum(bool(row.remark) for row in rows) == 8 - len(trained)
     assert not any(worker.error for worker in workers)
 
 
 def test_killed_workers(searched: Project, tmp_path: Path) -> None:
     """Another finishes the trial of one that is killed, from its snapshot; the study is that of a search unhurt."""
     project, mark = new_search(tmp_path / "project", UNTRACKED), tmp_path / "mark"
-    for call in (9, 30, 31):
+    for call in (5, 12):
         killed = project.run("tune", injuries={"kill_inside": {"place": STEP, "call": call, "after": 5}})
         assert killed.killed
     held = project.start("tune", injuries={"wait_inside": {"place": STEP, "call": 3, "mark": str(mark)}})
@@ -140,8 +132,8 @@ def test_killed_workers(searched: Project, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_stopped_worker_saves_its_trial(searched: Project, tmp_path: Path, number: signal.Signals) -> None:
-    project = new_search(tmp_path / "project", {"runtime": {"mlflow": False, "snapshot_seconds": 1e9}})
-    stopped = project.run("tune", injuries={"kill_inside": {"place": STEP, "call": 31, "after": 5, "number": number}})
+    project = new_search(tmp_path / "project", {"mlflow": False, "snapshot_seconds": 1e9})
+    stopped = project.run("tune", injuries={"kill_inside": {"place": STEP, "call": 13, "after": 5, "number": number}})
     assert stopped.status == 128 + number
     last = stopped.error.splitlines()[-1]
     assert re.fullmatch(r"trial \d: stopped at iteration \d+, the state is saved; run the same command to go on", last)
@@ -162,8 +154,8 @@ def test_a_trial_waits_for_the_same_training_by_hand(tmp_path: Path) -> None:
     worker = project.start("tune")
     while "waits for another process that trains the same" not in worker.said("stderr"):
         worker.listen(0.05)
-    for mark in marks.values():
+    for mark, training in zip(marks.values(), by_hand, strict=True):
         mark.unlink()
+        assert training.wait() == 0, training.error
     assert worker.wait() == 0, worker.error
-    assert [each.wait() for each in by_hand] == [0, 0]
     assert len(trained_by(worker)) == 1

@@ -1,11 +1,13 @@
 """Searches of tiny projects, and studies without trainings."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from projects import JOURNAL_ONLY, Project, new_project
+from attempts import Attempt
+from projects import Project, new_project
 
 from gptmodel.tuning.search import Search, read_search
 from gptmodel.tuning.storage import own_address
@@ -14,7 +16,7 @@ from gptmodel.tuning.study import Study
 FILE: Mapping[str, Any] = {
     "study": "tiny",
     "objective": "val_loss",
-    "trials": 6,
+    "trials": 5,
     "seed": 3,
     "pruner": "median",
     "pruner_startup": 2,
@@ -25,7 +27,8 @@ FILE: Mapping[str, Any] = {
         "train.weight_decay": {"low": 0.0, "high": 0.3, "step": 0.1},
     },
 }
-FEW = {"trials": 9, "pruner": "none", "space": {"train.seed": [1, 2, 3], "train.lr_schedule": ["constant", "cosine"]}}
+SHORT = {"max_iters": 8, "eval_interval": 2, "lr_schedule": "cosine"}
+FEW = {"trials": 8, "pruner": "none", "space": {"train.seed": [1, 2, 3], "train.lr_schedule": ["constant", "cosine"]}}
 """More trials than there are settings."""
 
 
@@ -33,9 +36,9 @@ def write_search(folder: Path, **changes: Any) -> None:
     (folder / "tune.yaml").write_text(yaml.safe_dump({**FILE, **changes}, sort_keys=False), encoding="utf-8")
 
 
-def new_search(folder: Path, sections: Mapping[str, Any] | None = None, **changes: Any) -> Project:
-    """A tiny project with a search; its trainings are tracked into journals only, by `JOURNAL_ONLY`."""
-    project = new_project(folder, **(sections or {}))
+def new_search(folder: Path, runtime: Mapping[str, Any], **changes: Any) -> Project:
+    """A tiny project with a search."""
+    project = new_project(folder, train=SHORT, runtime=runtime)
     write_search(folder, **changes)
     return project
 
@@ -59,4 +62,8 @@ def settings_of(project: Project) -> list[tuple[str, int | None, float | None, d
     return [(row.state, row.iteration, row.val_loss, dict(row.values)) for row in study_of(project).rows()]
 
 
-INJURIES = JOURNAL_ONLY
+def trained_by(*attempts: Attempt) -> list[str]:
+    """The settings that workers trained to an end, as they said."""
+    said = "\n".join(attempt.output for attempt in attempts)
+    began = dict(re.findall(r"^trial (\d+): (train\..*|model\..*)$", said, re.MULTILINE))
+    return [began[number] for number in re.findall(r"^trial (\d+): (?:complete|pruned) at", said, re.MULTILINE)]
