@@ -22,6 +22,7 @@ from stages import (
     serve,
     sync,
     train,
+    tune,
     ui,
     verify,
 )
@@ -32,7 +33,7 @@ for stage in (fetch, prepare, baselines, train, evaluate, sample, report, plan):
     app.registered_commands += stage.app.registered_commands
 for command in (serve.serve, compare.compare, export.export, register.register, preset.preset, ui.ui, sync.sync):
     app.command()(command)
-for command in (verify.verify, doctor.doctor):
+for command in (tune.tune, verify.verify, doctor.doctor):
     app.command()(command)
 
 

@@ -43,11 +43,14 @@ class Reporter:
         tracker: "Tracker",
         params: "Params",
         first_iteration: int,
-        write_metrics: "Callable[[], object] | None" = None,
+        evaluated: "Callable[[], object] | None" = None,
+        *,
+        lines: bool = True,
     ) -> None:
         self.style = chosen_style(params.runtime.progress)
+        self.has_lines = lines and self.style == "lines"
         self.tracker = tracker
-        self.write_metrics = None if rank() else write_metrics  # at each evaluation, for those who watch the files
+        self.evaluated = None if rank() else evaluated  # what else is to be done then, such as to write files
         self.first_iteration, self.max_iters = first_iteration, params.train.max_iters
         self.iteration = first_iteration
         self.batch_tokens = params.train.batch_size * params.model.block_size
@@ -95,13 +98,13 @@ class Reporter:
     def on_evaluation(self, row: "Evaluation") -> None:
         """Track both losses and show them."""
         log_row(self.tracker, row)
-        if self.write_metrics is not None:
+        if self.evaluated is not None:
             with suppress(OSError):  # they are written at the end again: a full disk shows then
-                self.write_metrics()
+                self.evaluated()
         self.losses = f"train {row.train_loss:.4f} val {row.val_loss:.4f}"
         if self.bar is not None:
             self.bar.update(self.task, losses=self.losses)
-        if self.style != "lines":
+        if not self.has_lines:
             return
         line = f"iteration {row.iteration:>{len(str(self.max_iters))}}/{self.max_iters}  {self.losses}"
         if row.iteration > self.first_iteration:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from projects import Project
 
 # Folders and files whose tests are for CI, not for every save; and what of them is fast all the same.
-THOROUGH = {"doctor", "export", "faults", "pipeline", "resume", "security", "serving"}
+THOROUGH = {"doctor", "export", "faults", "pipeline", "resume", "security", "serving", "tuning"}
 THOROUGH |= {"test_another_platform.py", "test_mends.py", "test_verify.py", "test_verify_from_python.py"}
 THOROUGH |= {"test_command.py", "test_evaluate.py", "test_frames.py", "test_mlflow_tracker.py", "test_plan_command.py"}
 THOROUGH |= {"test_console.py", "test_output.py", "test_progress.py", "test_trials.py"}

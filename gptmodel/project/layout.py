@@ -5,6 +5,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+STUDY_MARK = "study"
+"""The file in the folder of a training, in runs/, that names the study which keeps it."""
+
 
 @dataclass(frozen=True)
 class Layout:

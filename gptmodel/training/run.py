@@ -87,8 +87,8 @@ class TrainingRun:
         The processes that this one was started with are joined; the first has the folder and its lock. Paths in
         settings start at `root`. Raises ConfigError for a device that is not there, a dtype it cannot attend in,
         n-grams too long for the vocabulary, dropout that would be compiled or another model than this to start from,
-        DataError when a split is shorter than a block, and TrainingError when memory would not do, another process has
-        other inputs, or the same run is under way already.
+        DataError when a split is shorter than a block, TrainingError when memory would not do or another process has
+        other inputs, and AlreadyRunning when the same run is under way.
         """
         splits = len(data.train.ids), len(data.val.ids)
         with joined(params.runtime.rank_timeout) as world:
