@@ -56,7 +56,7 @@ def measure(arguments: argparse.Namespace) -> Results:
     train = sides["with"].train
     pairs = zip(seconds["with"], seconds["without"], strict=True)
     return {
-        "threads": train.threads,
+        "threads": train.parts,
         "rounds": arguments.rounds,
         "iterations": arguments.iterations,
         "settings": arguments.settings,

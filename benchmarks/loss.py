@@ -55,7 +55,7 @@ def whole_training(text: Path, preset: Path, settings: Sequence[str]) -> Results
             }
             return {
                 "settings": list(settings),
-                "threads": params.train.threads,
+                "threads": params.train.parts,
                 "seconds": state.seconds,
                 "tokens": state.history[-1].tokens,
                 "parameters": training.parameters,

@@ -90,7 +90,7 @@ def compare(folder: Path, settings: Sequence[str], *, cpu: bool) -> list[Results
 
 def measure(arguments: argparse.Namespace) -> Results:
     """Compare each setting."""
-    common = [f"{section}.threads={arguments.threads}" for section in ("train", "evaluate", "sample")]
+    common = [f"{key}={arguments.threads}" for key in ("train.parts", "evaluate.threads", "sample.threads")]
     common += ["fetch.source=own", "runtime.mlflow=false"]
     rows = {}
     with tempfile.TemporaryDirectory() as name:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from gptmodel.fetch_params import FetchParams
+from gptmodel.runtime_params import RuntimeParams
 from gptmodel.section import Section, key
 
 Text = Annotated[str, Field(min_length=1)]
@@ -143,7 +144,9 @@ class TrainParams(Section):
     )
     grad_clip: float = key(0.0, "scale gradients down to this norm; 1 is usual, 0 = off", ge=0.0)
     seed: int = key(1337, "seed of all random numbers", ge=0)
-    threads: int = key(1, "CPU threads that share a batch; another number gives other bytes", gt=0, le=1024)
+    parts: int = key(
+        1, "pieces of a batch, shared by threads or processes; another number gives other bytes", gt=0, le=1024
+    )
     device: Device = key("auto", DEVICE_WORDS)
     deterministic: bool = key(True, "the same bytes each time on a GPU too; false is faster for long blocks")
     compile: bool = key(
@@ -161,6 +164,8 @@ class TrainParams(Section):
             faults[-1] += f"; usual are {' '.join(map(_usual, missing))}"
         if self.min_lr > self.learning_rate:
             faults.append(f"train.min_lr = {self.min_lr}: has to be at most train.learning_rate = {self.learning_rate}")
+        if self.parts > self.batch_size:
+            faults.append(f"train.parts = {self.parts}: can be at most train.batch_size = {self.batch_size}")
         if self.warmup_iters >= self.max_iters:
             faults.append(f"train.warmup_iters = {self.warmup_iters}: has to be below max_iters = {self.max_iters}")
         if self.dtype == "float16" and self.device == "cpu":
@@ -211,17 +216,6 @@ class SampleParams(Section):
         1, "CPU threads; they change the time, not the text; 2 gain a tenth if both cores are idle", gt=0, le=1024
     )
     device: Device = key("auto", DEVICE_WORDS)
-
-
-class RuntimeParams(Section):
-    """Settings that cannot change a result: no stage depends on this section."""
-
-    snapshot_seconds: float = key(30, "seconds between two snapshots for resuming a killed run", gt=0.0)
-    progress: Literal["auto", "bar", "lines", "none"] = key(
-        "auto", "how progress is shown; auto = a bar on a terminal, else lines"
-    )
-    mlflow: bool = key(True, "track runs in MLflow")
-    experiment: str = key("gptmodel", "name of the MLflow experiment", min_length=1)
 
 
 class Params(Section):

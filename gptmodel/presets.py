@@ -86,7 +86,7 @@ LAPTOP = Preset(
         "muon_lr": 0.02,
         "muon_momentum": 0.95,
         "beta2": 0.99,
-        "threads": 2,
+        "parts": 2,
     },
 )
 PRESETS = {
@@ -114,7 +114,7 @@ PRESETS = {
             "weight_decay": 0.1,
             "beta2": 0.99,
             "grad_clip": 1.0,
-            "threads": 2,
+            "parts": 2,
         },
     ),
     "laptop": LAPTOP,

@@ -24,6 +24,10 @@ WANTED = {  # pydantic's type of an error: what would be right
     "less_than": "below {lt}",
     "less_than_equal": "at most {le}",
 }
+FORMER = {
+    "train.threads": "is train.parts now, with the same number; runtime.threads says how many threads compute them",
+}
+"""Keys that there were, and what to write instead."""
 OF_OUR_OWN = "Value error, "
 """What pydantic puts before the words of a check of ours."""
 AS_IN_YAML = {"None": "null", "True": "true", "False": "false", "inf": ".inf", "-inf": "-.inf", "nan": ".nan"}
@@ -40,7 +44,7 @@ def faults_of(name: str, section: type[BaseModel], error: ValidationError) -> li
         if not fault["loc"]:  # a check of several keys, which words its own line
             lines.append(fault["msg"].removeprefix(OF_OUR_OWN))
         elif fault["type"] == "extra_forbidden":
-            lines.append(f"{place}: unknown key{closest(str(fault['loc'][0]), section)}")
+            lines.append(f"{place}: {FORMER.get(place) or 'unknown key' + closest(str(fault['loc'][0]), section)}")
         elif fault["type"] == "missing":
             lines.append(f"{place}: missing")
         else:

@@ -40,7 +40,7 @@ TINY = {
     "train.max_iters": 200,
     "train.eval_interval": 40,
     "train.eval_iters": 2,
-    "train.threads": 1,
+    "train.parts": 1,
     "train.device": "cpu",
     "evaluate.threads": 1,
     "evaluate.device": "cpu",

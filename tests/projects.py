@@ -16,7 +16,7 @@ from attempts import ROOT, Attempt, server
 from gptmodel.tracking.journal import Journal, journals
 
 MODEL = {"n_embd": 16, "n_layer": 1, "n_head": 2, "block_size": 16, "dropout": 0.1}
-TRAIN = {"batch_size": 4, "max_iters": 24, "eval_interval": 4, "eval_iters": 2, "threads": 1, "lr_schedule": "cosine"}
+TRAIN = {"batch_size": 4, "max_iters": 24, "eval_interval": 4, "eval_iters": 2, "parts": 1, "lr_schedule": "cosine"}
 RUNTIME = {"snapshot_seconds": 1e-9}  # a snapshot after every iteration
 ONE_THREAD = {"threads": 1}  # two that wait for each other on busy cores take ten times as long
 VOLATILE = ("seconds", "tokens_per_second")

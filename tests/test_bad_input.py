@@ -263,6 +263,16 @@ PARAMS = {
     "warm-up too long": Case(
         "train", "train.warmup_iters = 6: has to be below max_iters = 6", params(train={"warmup_iters": 6})
     ),
+    "more parts than sequences": Case(
+        "train", "train.parts = 5: can be at most train.batch_size = 4", params(train={"parts": 5, "batch_size": 4})
+    ),
+    "threads as they were set before": Case("train", "train.threads: is train.parts now", params(train={"threads": 2})),
+    "no threads": Case(
+        "train", "runtime.threads = 0: has to be auto, or a whole number", params(runtime={"threads": 0})
+    ),
+    "threads in words": Case(
+        "train", "runtime.threads = 'two': has to be auto, or a whole number", params(runtime={"threads": "two"})
+    ),
     "float16 on cpu": Case("train", "train.dtype = float16: needs device cuda", params(train={"dtype": "float16"})),
     "three faults at once": Case(
         "train", "train.seed = -1", params(train={"seed": -1}, model={"n_embd": 0}, sample={"top_p": 2.0})

@@ -74,7 +74,7 @@ CASES: dict[str, tuple[Changes, Any, Any]] = {
     "train.beta2": ({}, 0.99, 0.9),
     "train.grad_clip": ({"optimizer": "sgd"}, 0.0, 0.1),
     "train.seed": ({}, 7, 8),
-    "train.threads": ({}, 1, 2),
+    "train.parts": ({}, 1, 2),
     "train.device": ({}, "cpu", "mps" if not torch.backends.mps.is_available() else "auto"),
     "train.dtype": ({}, "float32", "bfloat16"),
     "train.deterministic": ({}, True, False),
@@ -118,6 +118,7 @@ HARMLESS = {
     "progress": ("none", "lines"),
     "mlflow": (False, True),
     "experiment": ("a", "b"),
+    "threads": (1, 2),
 }
 
 
@@ -149,7 +150,11 @@ def effect_of_training(params: Params) -> str:
     values = params.model_dump(mode="json")
     dtype = pick_dtype(params.train.dtype, torch.device("cpu"))
 
-    state = trained(changed=lambda run: varied(run, dtype=dtype), model=values["model"], train=values["train"])
+    state = trained(
+        changed=lambda run: varied(run, dtype=dtype, parts=params.train.parts),
+        model=values["model"],
+        train=values["train"],
+    )
     rows = [(row.iteration, row.tokens, row.learning_rate, row.train_loss, row.val_loss) for row in state.history]
     return f"{rows} {[tensor.tolist() for tensor in state.model.transformer.state_dict().values()]}"
 

@@ -91,7 +91,7 @@ def ours(sizes: Sizes, threads: int, dtype: str = "float32", *, compiling: bool 
     from gptmodel.training.compiled import compiled
     from gptmodel.training.step import Update, training_step
 
-    params = our_params(sizes, threads=threads, device="cpu", dtype=dtype, compile=compiling)
+    params = our_params(sizes, parts=threads, device="cpu", dtype=dtype, compile=compiling)
     place = Place.of(params, "train")
     model = our_model(params)
     forward = compiled(model, sizes.batch_size, place) if place.compiler else model

@@ -18,11 +18,11 @@ from gptmodel.compute.arithmetic import arithmetic
 from gptmodel.compute.compiler import find_compiler
 from gptmodel.compute.crew import ALONE, Crew
 from gptmodel.compute.limits import usable_cores
-from gptmodel.config import EvaluateParams, Params, SampleParams, TrainParams
+from gptmodel.config import Params, TrainParams
 from gptmodel.errors import ConfigError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}  # in which a CPU trains
-THREADS = {str(threads): threads for threads in range(1, 1025)}  # as many as the settings take
+THREADS = {str(threads): threads for threads in range(1, 1025)}  # of torch, more than any machine has
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
 
 
@@ -34,8 +34,10 @@ class Place:
     dtype: torch.dtype = torch.float32
     """Of the forward pass in a training."""
     threads: int = 1
-    """As the settings have them: on a CPU the threads of the crew, elsewhere a part of the fingerprint only."""
+    """Of a CPU, that compute: those of the crew, or torch's."""
     crew: Crew = ALONE
+    parts: int = 1
+    """Pieces that the batch of a training is cut into."""
     arithmetic: str = ""
     """What the device computes, as a digest, where a training computes."""
     compiler: str = ""
@@ -56,36 +58,40 @@ class Place:
 
         Raises ConfigError for a device that is not there, and for dropout that would have to be compiled.
         """
-        settings: TrainParams | EvaluateParams | SampleParams = getattr(params, stage)
-        device = pick_device(settings.device, f"{stage}.device")
+        device = pick_device(getattr(params, stage).device, f"{stage}.device")
         if stage != "train":  # one text, grown token by token, leaves a crew nothing to share out
-            return cls(
-                device=device,
-                threads=settings.threads,
-                crew=_crew(settings.threads, device, torch_threads=stage == "sample"),
-            )
+            threads: int = getattr(params, stage).threads
+            return cls(device=device, threads=threads, crew=_crew(threads, device, torch_threads=stage == "sample"))
         dtype = pick_dtype(params.train.dtype, device)
         compiler, not_compiled = find_compiler(params, device)
-        crew = _crew(settings.threads, device, torch_threads=bool(compiler))
+        # compiled code is faster by torch's threads than by a crew; how many they are decides its bytes, as parts do
+        in_one_piece = bool(compiler) and device.type == "cpu"
+        threads = params.train.parts if in_one_piece else _training_threads(params)
+        crew = _crew(threads, device, torch_threads=in_one_piece)
         deterministic = is_deterministic(params.train, device)
         if not deterministic:
             torch.set_deterministic_debug_mode("default")
         return cls(
             device=device,
             dtype=dtype,
-            threads=settings.threads,
+            threads=threads,
             crew=crew,
-            arithmetic=arithmetic(device, dtype, threads=settings.threads if compiler else 1),
+            parts=1 if in_one_piece else params.train.parts,
+            arithmetic=arithmetic(device, dtype, threads=threads if in_one_piece else 1),
             compiler=compiler,
             not_compiled=not_compiled,
             deterministic=deterministic,
-            beside=has_idle_cores(device, settings.threads),
+            beside=has_idle_cores(device, threads),
         )
 
     @classmethod
     def on(cls, device: str | torch.device) -> "Place":
         """Return one thread's place on a device, in float32; nothing of this process is changed."""
         return cls(device=torch.device(device))
+
+    def autocast(self) -> torch.autocast:
+        """Return the context in which the forward pass of a training computes in the place's dtype."""
+        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
 
     @property
     def fingerprint(self) -> dict[str, str]:
@@ -96,7 +102,7 @@ class Place:
             "torch_build": hashlib.sha256(torch.__config__.show().encode()).hexdigest()[:12],
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             **({"arithmetic": self.arithmetic} if self.arithmetic else {}),
-            "threads": str(self.threads),
+            **({"threads": str(self.threads)} if self.compiler and not on_card else {}),
             "device": torch.cuda.get_device_name(self.device) if on_card else self.device.type,
             "dtype": str(self.dtype).removeprefix("torch."),
             **({"float32": torch.get_float32_matmul_precision()} if on_card else {}),  # "high" is TF32
@@ -144,6 +150,12 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 def is_deterministic(train: TrainParams, device: torch.device) -> bool:
     """Tell whether a training gives the same bytes each time; on a CPU it does, whatever the settings say."""
     return train.deterministic or device.type != "cuda"
+
+
+def _training_threads(params: Params) -> int:
+    """Return how many threads train on a CPU."""
+    threads = params.runtime.threads
+    return min(params.train.parts, max(1, int(usable_cores()))) if threads == "auto" else threads
 
 
 def has_idle_cores(device: torch.device, threads: int) -> bool:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from gptmodel.checkpoint.model_file import model_bytes
 from gptmodel.compute.compiler import find_compiler, use_private_cache
-from gptmodel.compute.place import Place, pick_device
+from gptmodel.compute.place import Place
 from gptmodel.compute.random import Stream, torch_generator
 from gptmodel.config import Params
 from gptmodel.data.batches import Splits, ids_on
@@ -45,6 +45,7 @@ class Measured:
     platform: dict[str, str]
     parameters: int
     memory: int  # bytes, estimated
+    threads: int  # that train
     beside: bool  # whether evaluations compute beside the iterations
     build_seconds: float  # of the model and its optimizer, with their libraries, and of compiling from the cache
     iterations: int  # timed
@@ -108,6 +109,7 @@ def measure(params: Params, text: PlannedText, seconds: float) -> Measured:
             parameters=sum(p.numel() for p in state.model.transformer.parameters()),
             memory=memory,
             beside=place.beside,
+            threads=place.threads,
             build_seconds=import_seconds + model_seconds + (compile_seconds + start_seconds if place.compiler else 0.0),
             iterations=len(iterations),
             iteration_seconds=median(iterations),
@@ -117,7 +119,7 @@ def measure(params: Params, text: PlannedText, seconds: float) -> Measured:
             snapshot_seconds=snapshot_seconds,
             snapshot_bytes=snapshot,
             model_bytes=_model_bytes(state, params, place),
-            evaluate_block_seconds=_evaluate_stage(state.model, params, text, median(passes), seconds / 2),
+            evaluate_block_seconds=_evaluate_stage(state.model, params, text, (place, median(passes)), seconds / 2),
             token_seconds=_sampling(state.model, params, seconds / 8),
         )
 
@@ -162,13 +164,13 @@ def _passes(model: LanguageModel, text: PlannedText, place: Place, seconds: floa
 
 
 def _evaluate_stage(
-    model: LanguageModel, params: Params, text: PlannedText, in_training: float, seconds: float
+    model: LanguageModel, params: Params, text: PlannedText, in_training: tuple[Place, float], seconds: float
 ) -> float:
     """Return the seconds of a block in the evaluate stage: those of the training, if it computes in the same place."""
     place = Place.of(params, "evaluate")
-    training = pick_device(params.train.device, "train.device")
-    if (place.threads, place.device) == (params.train.threads, training) and training.type == "cpu":
-        return in_training
+    training, block_seconds = in_training
+    if (place.threads, place.device) == (training.threads, training.device) and place.device.type == "cpu":
+        return block_seconds
     model.transformer.to(place.device)
     return median(_passes(model, text, place, seconds))
 

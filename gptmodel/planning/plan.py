@@ -105,7 +105,7 @@ def _evaluation_seconds(train: TrainParams, seconds: float, measured: Measured) 
 
     intervals, last = divmod(train.max_iters, train.eval_interval)
     waiting = intervals * unfinished(train.eval_interval) + (unfinished(last) if last else 0.0) + seconds
-    return waiting * train.threads / (train.threads + 1)
+    return waiting * measured.threads / (measured.threads + 1)
 
 
 def _sample_seconds(model: ModelParams, sample: SampleParams, token_seconds: tuple[float, float]) -> float:

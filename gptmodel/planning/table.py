@@ -24,7 +24,7 @@ def table(params: "Params", text: "PlannedText", measured: "Measured", plan: "Pl
     value_width = max(len(value) for _, value, _ in rows)
     for name, value, remark in rows:
         yield f"{name:<{width}}  {value:>{value_width}}  {remark}".rstrip()
-    yield from _how(params, text, measured)
+    yield from _how(text, measured)
 
 
 def _work(params: "Params", text: "PlannedText", measured: "Measured", plan: "Plan") -> Iterator[Row]:
@@ -71,9 +71,9 @@ def _time(text: "PlannedText", measured: "Measured", plan: "Plan") -> Iterator[R
     yield "train to sample", duration(total), "fetch, prepare and DVC's own work come on top"
 
 
-def _how(params: "Params", text: "PlannedText", measured: "Measured") -> Iterator[str]:
+def _how(text: "PlannedText", measured: "Measured") -> Iterator[str]:
     low, high = measured.spread
-    threads, device = params.train.threads, measured.platform["device"]
+    threads, device = measured.threads, measured.platform["device"]
     yield (
         f"measured: {measured.iterations} iterations of {_ms(measured.iteration_seconds)} (median; the middle half "
         f"{_ms(low)} to {_ms(high)}) and {measured.passes} evaluation passes, "

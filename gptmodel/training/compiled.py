@@ -17,18 +17,19 @@ from gptmodel.training.step import Forward
 def compiled(model: TransformerModel, batch_size: int, place: Place) -> Forward:
     """Return the model in training mode as a function from idx (B, T) to logits (B, T, V), compiled now.
 
-    Raises CompileError when the compiler that was found fails. The weights stay those of the model.
+    Each part of a batch goes through it by itself. Raises CompileError when the compiler that was found fails. The
+    weights stay those of the model.
     """
     logits = torch.compile(type(model).logits, fullgraph=True, dynamic=False, options=OPTIONS[place.device.type])
 
     def forward(idx: Tensor) -> Tensor:
         return logits(model, model.embed(idx))
 
-    shape = (batch_size, model.params.block_size, model.params.n_embd)
+    shape = (-(-batch_size // place.parts), model.params.block_size, model.params.n_embd)
     x = torch.zeros(shape, device=place.device, requires_grad=True)  # (B, T, C)
     try:
         with quiet():
-            with torch.autocast(place.device.type, dtype=place.dtype, enabled=place.dtype != torch.float32):
+            with place.autocast():
                 out = logits(model, x)  # (B, T, V)
             torch.autograd.grad(out.sum(), x)
     except Exception as error:

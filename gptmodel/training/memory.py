@@ -34,7 +34,7 @@ def place_in_memory(params: Params, vocab_size: int, train_tokens: int, place: P
         needed = estimate_gpu_bytes(params.model, params.train, vocab_size, train_tokens, place.dtype)
         check_memory(needed, MemoryLimit(torch.cuda.mem_get_info(place.device)[0], "the GPU has free"))
         return place, needed
-    estimate = partial(estimate_bytes, params.model, params.train, vocab_size, train_tokens)
+    estimate = partial(estimate_bytes, params.model, params.train, vocab_size, train_tokens, threads=place.threads)
     needed = estimate(beside=place.beside)
     if place.beside and needed > memory_limit().bytes:
         place, needed = replace(place, beside=False), estimate(beside=False)
@@ -52,21 +52,28 @@ class _Numbers(NamedTuple):
     scratch: int  # that it works with in a step
 
 
-def estimate_bytes(model: ModelParams, train: TrainParams, vocab_size: int, train_tokens: int, *, beside: bool) -> int:
-    """Return about how many bytes a training has resident at its peak, in float32.
+def estimate_bytes(
+    model: ModelParams, train: TrainParams, vocab_size: int, train_tokens: int, *, threads: int, beside: bool
+) -> int:
+    """Return about how many bytes a training by so many `threads` has resident at its peak, in float32.
 
     Weights, gradients and the optimizer's averages, where a table of n-grams has a gradient for the rows of a batch
-    only; the larger of what backward keeps of a batch and what an evaluation's forward pass needs, or, `beside` the
-    iterations, both, a pass for each thread, and the weights that are evaluated (a thread that trains scores too, but
-    keeps nothing of a batch then); the optimizer's work space; the larger of a snapshot, and model.pth with the copy it
-    is made of; and the counts of n-grams, if any. What one of these frees is in pieces that seldom serve for another,
-    so they add up.
+    only; gradients of parts of a batch that wait for those of others; the larger of what backward keeps of the parts
+    that are computed at once and what an evaluation's forward pass needs, or, `beside` the iterations, both, a pass for
+    each thread, and the weights that are evaluated (a thread that trains scores too, but keeps nothing of a batch
+    then); the optimizer's work space; the larger of a snapshot, and model.pth with the copy it is made of; and the
+    counts of n-grams, if any. What one of these frees is in pieces that seldom serve for another, so they add up.
     """
     numbers = _count(model, train, vocab_size)
     resident = 2 * numbers.weights - numbers.tables + numbers.averages
     saving = max(numbers.weights + numbers.averages, 2 * numbers.weights)
-    batch, scored = _batch(model, train, vocab_size), _scored(model, vocab_size)
-    working = numbers.weights + max(batch, scored) + train.threads * scored if beside else max(batch, scored)
+    threads_at_work = min(threads, train.parts)
+    batch = _batch(model, train, vocab_size) * threads_at_work // train.parts
+    scored = _scored(model, vocab_size)
+    working = numbers.weights + max(batch, scored) + threads * scored if beside else max(batch, scored)
+    if not train.compile:  # which computes a batch in one piece
+        waiting = min(train.parts, threads_at_work + train.parts.bit_length() - 1) - 1
+        resident += waiting * (numbers.weights - numbers.tables)
     counts = COUNTED_BYTES * model.kneser_ney * train_tokens
     base = BASE_BYTES + (COMPILER_BYTES if train.compile else 0)
     return base + 4 * (resident + working + numbers.scratch + saving) + counts

@@ -10,6 +10,7 @@ Shapes: B batch, T time, V vocab; A iterations planned ahead.
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -19,20 +20,21 @@ from torch.nn import functional as F
 
 from gptmodel.compute.compiler import OPTIONS
 from gptmodel.compute.place import Place
+from gptmodel.compute.tree import TreeSum
 from gptmodel.config import Params
 from gptmodel.data.batches import Ids, training_starts
 from gptmodel.optim.factory import learning_rate_at
 from gptmodel.training.state import TrainingState
-from gptmodel.training.step import Forward, Update, dropout, not_finite
+from gptmodel.training.step import Forward, Update, added, dropout, not_finite
 
 AHEAD = 64  # iterations that are planned at once; twice as many are queued at most
 WARM_UP = 5  # iterations before one is timed: libraries choose their kernels and reserve memory
 LAUNCHING = 0.5  # share of an iteration's time that goes into calling kernels, from where on it is captured
 
 
-def _mean_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the nats per token of logits (B, T, V) for targets (B * T,)."""
-    return F.cross_entropy(logits.flatten(0, 1).float(), targets, reduction="sum") / targets.numel()
+def _nats(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the nats of logits (B', T, V) for targets (B' * T,), added up."""
+    return F.cross_entropy(logits.flatten(0, 1).float(), targets, reduction="sum")
 
 
 class _Status(NamedTuple):
@@ -61,10 +63,10 @@ class Queued:
 
     def __init__(self, forward: Forward, state: TrainingState, tokens: Tensor, params: Params, place: Place) -> None:
         self._forward, self._state, self._tokens, self._params, self._place = forward, state, tokens, params, place
-        self._loss = _mean_loss
+        self._nats = _nats
         if place.compiler:
             options = OPTIONS[place.device.type]
-            self._loss = torch.compile(_mean_loss, fullgraph=True, dynamic=False, options=options)
+            self._nats = torch.compile(_nats, fullgraph=True, dynamic=False, options=options)
         self._weights = [weight for group in state.optimizer.param_groups for weight in group["params"]]
         device, block_size = place.device, params.model.block_size
         self._offsets = torch.arange(block_size + 1, device=device)  # (T + 1,)
@@ -77,7 +79,8 @@ class Queued:
         self._planned = range(0)
         self._seen: tuple[Tensor, torch.cuda.Event] | None = None  # the status some iterations ago, on its way here
         self._done = 0
-        self.chooses = place.device.type == "cuda"
+        drops = Update.at(0, params).dropout_seed is not None
+        self.chooses = place.device.type == "cuda" and (place.parts == 1 or not drops)  # a replay seeds dropout once
         """Whether it is still to be measured if capturing the iteration pays."""
         self.graph: torch.cuda.CUDAGraph | None = None
         """The iteration, where it was captured."""
@@ -89,7 +92,8 @@ class Queued:
         """
         if iteration not in self._planned:
             self._plan(iteration)
-        with dropout(Update.at(iteration, self._params), 0, self._place):
+        self._update = Update.at(iteration, self._params)
+        with dropout(self._update, 0, self._place):
             if self.graph is not None:
                 self.graph.replay()
             elif self.chooses and self._done == WARM_UP:
@@ -166,17 +170,20 @@ class Queued:
         place, optimizer, scaler = self._place, self._state.optimizer, self._state.scaler
         starts = self._starts[self._row].view(-1, 1)  # (B, 1)
         ids = self._tokens[starts + self._offsets].long()  # (B, T + 1)
-        idx, targets = ids[:, :-1].contiguous(), ids[:, 1:].flatten()  # (B, T), (B * T,)
-        with torch.autocast(place.device.type, dtype=place.dtype, enabled=place.dtype != torch.float32):
-            loss = self._loss(self._forward(idx), targets)
-        if scaler.is_enabled():  # it decides by itself, so after a failure it gets gradients that it skips
-            loss = loss * torch.where(self._failed > 0.0, torch.nan, 1.0)
-        gradients = torch.autograd.grad(scaler.scale(loss), self._weights)
+        sums = TreeSum(place.parts, added)
+        for number, piece in enumerate(ids.tensor_split(place.parts)):
+            idx, targets = piece[:, :-1].contiguous(), piece[:, 1:].flatten()  # (B', T), (B' * T,)
+            with dropout(self._update, number, place) if number else nullcontext(), place.autocast():
+                loss = self._nats(self._forward(idx), targets) / (self._starts.size(1) * (len(self._offsets) - 1))
+            if scaler.is_enabled():  # it decides by itself, so after a failure it gets gradients that it skips
+                loss = loss * torch.where(self._failed > 0.0, torch.nan, 1.0)
+            sums.put(number, [*torch.autograd.grad(scaler.scale(loss), self._weights), loss.detach()])
+        *gradients, loss = sums.total()
         for weight, gradient in zip(self._weights, gradients, strict=True):
             weight.grad = gradient
         scaler.unscale_(optimizer)
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-        self._note(loss.detach(), norm)
+        self._note(loss, norm)
         if clip := self._params.train.grad_clip:
             torch._foreach_mul_(gradients, torch.clamp(clip / (norm + 1e-6), max=1.0))
         optimizer.rate, optimizer.found_inf = self._rates[self._row].squeeze(), self._failed

@@ -10,8 +10,8 @@ The tutorial's iteration is six lines:
     total_loss += loss.item()
 
 `training_step` does the same, and beside it:
-- the threads of a crew take a part of the batch each, and the gradients are added in the order of the parts: how many
-  threads there are changes the result, and which of them is the first does not;
+- the batch is cut into `train.parts` parts, whose gradients are added up a fixed tree: how many parts there are changes
+  the result, and which thread computes which of them, or when, does not;
 - the gradients come from `torch.autograd.grad`, so that threads do not add to one `.grad` at the same time: new ones
   take the place of the old, and nothing has to be set to zero;
 - dropout draws its random numbers from a generator that is made for the iteration and the part;
@@ -21,18 +21,19 @@ Shapes: B batch, T time, V vocab.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from gptmodel.compute.place import Place
 from gptmodel.compute.random import Stream, derived_seed, torch_generator
+from gptmodel.compute.tree import TreeSum
 from gptmodel.config import Params
 from gptmodel.errors import TrainingError
 from gptmodel.nn.dropout import dropping_by
@@ -76,22 +77,39 @@ def training_step(
     A loss or a gradient that is not finite raises TrainingError before anything is updated.
     """
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]  # faster than asking the model
-    tokens, crew, device = batch[1].numel(), place.crew, place.device.type
+    tokens, workers = batch[1].numel(), min(place.crew.size, place.parts)
+    pieces = list(zip(*(tensor.tensor_split(place.parts) for tensor in batch), strict=True))
+    sums = TreeSum(place.parts, added)
 
-    def gradient(number: int, idx: Tensor, targets: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        half = torch.autocast(device, dtype=place.dtype, enabled=place.dtype != torch.float32)
-        with dropout(update, number, place), half:
-            logits = model(idx)  # (B', T, V)
-            loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum") / tokens
-        return loss.detach(), torch.autograd.grad(scaler.scale(loss), weights)
+    def work(worker: int) -> None:
+        for number in range(worker, place.parts, workers):
+            idx, targets = pieces[number]  # (B', T) each
+            with dropout(update, number, place), place.autocast():
+                logits = model(idx)  # (B', T, V)
+                loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum") / tokens
+            sums.put(number, [*torch.autograd.grad(scaler.scale(loss), weights), loss.detach()])
 
-    parts = zip(*(tensor.tensor_split(min(crew.size, len(tensor))) for tensor in batch), strict=True)
-    results = crew.together([partial(gradient, number, *part) for number, part in enumerate(parts)])
-    losses, gradients = zip(*results, strict=True)
-    loss = torch.stack(losses).sum().item()
+    place.crew.together([partial(work, worker) for worker in range(workers)])
+    *gradients, mean = sums.total()
+    loss = mean.item()
     if not math.isfinite(loss):
         raise not_finite("loss", loss, update)
-    values = _added(weights, gradients)
+    _update(optimizer, scaler, weights, gradients, update)
+    return loss
+
+
+def _update(
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    weights: list[Tensor],
+    gradients: list[Tensor],
+    update: Update,
+) -> None:
+    """Clip the gradients if asked, and update the weights; TrainingError, and no update, where they are not finite."""
+    gradients = [gradient.coalesce() if gradient.is_sparse else gradient for gradient in gradients]
+    values = [gradient.values() if gradient.is_sparse else gradient for gradient in gradients]
+    for weight, gradient in zip(weights, gradients, strict=True):
+        weight.grad = gradient
     for group in optimizer.param_groups:
         group["lr"] = update.learning_rate * group["share"]
     scaler.unscale_(optimizer)
@@ -102,7 +120,6 @@ def training_step(
         torch._foreach_mul_(values, torch.clamp(update.grad_clip / (norm + 1e-6), max=1.0))
     scaler.step(optimizer)
     scaler.update()
-    return loss
 
 
 @contextmanager
@@ -114,7 +131,7 @@ def dropout(update: Update, part: int, place: Place) -> Iterator[None]:
     if update.dropout_seed is None:
         yield
         return
-    seed, stream, counter = update.dropout_seed, Stream.DROPOUT, update.iteration * place.crew.size + part
+    seed, stream, counter = update.dropout_seed, Stream.DROPOUT, update.iteration * place.parts + part
     if place.device.type == "cpu":
         with dropping_by(torch_generator(seed, stream, counter)):
             yield
@@ -124,18 +141,11 @@ def dropout(update: Update, part: int, place: Place) -> Iterator[None]:
     yield
 
 
-def _added(weights: list[nn.Parameter], parts: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-    """Set the `grad` of each weight to the sum of the parts; return all, of a sparse one the rows that are there."""
-    first, *others = parts
-    dense = [number for number, grad in enumerate(first) if not grad.is_sparse]
-    for part in others:
-        torch._foreach_add_([first[number] for number in dense], [part[number] for number in dense])
-    for number, weight in enumerate(weights):
-        weight.grad = first[number]
-        if first[number].is_sparse:
-            weight.grad = sum((part[number] for part in others), first[number]).coalesce()
-    grads = [weight.grad for weight in weights if weight.grad is not None]
-    return [grad.values() if grad.is_sparse else grad for grad in grads]
+def added(first: list[Tensor], second: list[Tensor]) -> list[Tensor]:
+    """Return the sums of two lists of tensors, dense ones in place of those of the first."""
+    dense = [number for number, tensor in enumerate(first) if not tensor.is_sparse]
+    torch._foreach_add_([first[number] for number in dense], [second[number] for number in dense])
+    return [a + b if a.is_sparse else a for a, b in zip(first, second, strict=True)]
 
 
 def not_finite(what: str, value: float, update: Update) -> TrainingError:

@@ -25,10 +25,10 @@ def test_a_contestant_trains(name: str) -> None:
 
 
 def test_ours_computes_with_the_sizes_and_settings_of_the_peers() -> None:
-    params = our_params(TINY, threads=1, dtype="bfloat16", compile=True)
+    params = our_params(TINY, parts=1, dtype="bfloat16", compile=True)
     assert (params.model.n_layer, params.model.block_size, params.train.batch_size) == (1, 8, 2)
     assert (params.train.optimizer, params.model.position) == ("adamw", "learned")
-    assert (params.train.threads, params.train.dtype, params.train.compile) == (1, "bfloat16", True)
+    assert (params.train.parts, params.train.dtype, params.train.compile) == (1, "bfloat16", True)
 
 
 def test_the_lectures_script_has_the_settings_of_the_default_run() -> None:

@@ -29,6 +29,7 @@ MEASURED = Measured(
     platform={"device": "cpu", "dtype": "float32"},
     parameters=1000,
     memory=400_000_000,
+    threads=1,
     beside=False,
     build_seconds=1.5,
     iterations=20,
@@ -109,7 +110,7 @@ def test_the_sizes_are_those_of_the_files_of_a_real_run(tmp_path: Path, sections
 def test_a_plan_neither_writes_nor_disturbs_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "input.txt").write_text("a rose is a rose\n" * 30, encoding="utf-8")
-    sections: dict[str, Any] = {"model": {"dropout": 0.3}, "train": {"threads": 1}}
+    sections: dict[str, Any] = {"model": {"dropout": 0.3}, "train": {"parts": 1}}
     params = small_params(**sections)
     before, weights = listing(tmp_path), copied(trained(**sections).model.transformer.state_dict())
     state = new_state(**sections)
@@ -158,8 +159,9 @@ def test_beside_the_iterations_an_evaluation_costs_what_they_wait_for(
 ) -> None:
     """One thread waits half of it, since it takes a share; of two only one does."""
     for threads, part in ((1, 1 / 2), (2, 2 / 3)):
-        params = small_params(train={"max_iters": max_iters, "eval_interval": 4, "eval_iters": 4, "threads": threads})
-        plan = arithmetic(params, measured=replace(MEASURED, beside=True, block_seconds=block_seconds))
+        params = small_params(train={"max_iters": max_iters, "eval_interval": 4, "eval_iters": 4})
+        measured = replace(MEASURED, threads=threads, beside=True, block_seconds=block_seconds)
+        plan = arithmetic(params, measured=measured)
         assert plan.seconds.evaluations == pytest.approx(part * waited)
         assert plan.seconds.training == pytest.approx(max_iters * 0.5 + part * waited)
 

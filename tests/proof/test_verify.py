@@ -173,19 +173,19 @@ def test_a_model_changed_by_hand_is_caught(forged_training: Completed) -> None:
 def test_a_model_of_another_training_is_caught_and_explained(project: Path) -> None:
     """Lock, cache and workspace hold a model that other settings made; only a rebuild can tell."""
     honest = (project / "dvc.lock").read_text()
-    set_params(project, "weight_decay=0.5", "threads=2")
+    set_params(project, "weight_decay=0.5", "parts=2")
     good(project, "dvc", "repro", "--quiet", "train")
     forged = project / "dvc.lock"
     model = md5_in_lock(project, "models/model.pth")
     forged.write_text(honest.replace(re.findall(r"path: models/model.pth\n.*\n\s+md5: (\w+)", honest)[0], model))
-    set_params(project, "weight_decay=0.01", "threads=1")
+    set_params(project, "weight_decay=0.01", "parts=1")
     good(project, "git", "checkout", "metrics")
     commit(project)
     result = gptmodel(project, "verify")
     assert result.returncode == 2
     assert ("train", "models/model.pth", "differs") in faults(result)
     assert ("evaluate", "metrics/evaluate.json", "differs") in faults(result)  # it is not that of the model in the lock
-    assert "this explains why the bytes differ: threads 2 there, 1 here" in result.stdout
+    assert "both were trained on the same platform, so code, data or settings differ" in result.stdout
 
 
 def test_quick_mode_takes_what_a_stage_needs_from_the_cache_or_says_what_is_missing(project: Path) -> None:

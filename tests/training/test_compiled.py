@@ -68,7 +68,7 @@ def hooks(run: TrainingRun, stopped: Callable[[], bool] = lambda: False) -> Hook
 
 def trained(folder: Path, data: PreparedData, stopped: Callable[[], bool] = lambda: False, **train: Any) -> bytes:
     """The bytes of model.pth after a training in `folder`; nothing when it was stopped."""
-    params = small_params(train={"compile": True, "threads": 2, **train})
+    params = small_params(train={"compile": True, "parts": 2, **train})
     with TrainingRun.open(folder / "runs", data, params) as run:
         assert run.place.not_compiled == ""
         if not fit(run.state, run.splits, params, run.place, hooks(run, stopped)):
@@ -150,7 +150,7 @@ def test_without_a_compiler_training_goes_on_without(
     import torch._inductor.config
 
     monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("no-such-compiler",))
-    with TrainingRun.open(tmp_path / "runs", data, small_params(train={"compile": True, "threads": 2})) as run:
+    with TrainingRun.open(tmp_path / "runs", data, small_params(train={"compile": True, "parts": 2})) as run:
         assert run.place.not_compiled.startswith("torch cannot compile here (")
         assert "a C++ compiler, such as g++" in run.place.not_compiled
         assert "compiler" not in run.place.fingerprint

@@ -23,7 +23,7 @@ from gptmodel.units import size
 def estimate(params: Params, vocab_size: int = 65, **changes: int) -> int:
     model = params.model.model_copy(update={k: v for k, v in changes.items() if k in type(params.model).model_fields})
     train = params.train.model_copy(update={k: v for k, v in changes.items() if k in type(params.train).model_fields})
-    return estimate_bytes(model, train, vocab_size, 1_000_000, beside=False)
+    return estimate_bytes(model, train, vocab_size, 1_000_000, threads=1, beside=False)
 
 
 def test_the_default_needs_little(params: Params) -> None:
@@ -64,12 +64,12 @@ def test_what_cannot_fit_is_refused_before_it_is_allocated(params: Params) -> No
 def test_an_evaluation_beside_the_iterations_counts_with_its_weights_where_there_is_memory_for_both(
     params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alone, beside = (estimate_bytes(params.model, params.train, 65, 1000, beside=beside) for beside in (False, True))
     wide = params.model.model_copy(update={"n_embd": 4096, "n_layer": 2})
-    difference = estimate_bytes(wide, params.train, 65, 1000, beside=True) - estimate_bytes(
-        wide, params.train, 65, 1000, beside=False
+    (alone, beside), (wide_alone, wide_beside) = (
+        [estimate_bytes(model, params.train, 65, 1000, threads=1, beside=beside) for beside in (False, True)]
+        for model in (params.model, wide)
     )
-    assert difference > 4 * 2 * 12 * 4096**2
+    assert wide_beside - wide_alone > 4 * 2 * 12 * 4096**2
     in_turn = Place.on("cpu")
     both = replace(in_turn, beside=True)
     for main_memory, expected in ((beside, (both, beside)), (beside - 1, (in_turn, alone)), (alone, (in_turn, alone))):
@@ -107,7 +107,7 @@ with TrainingRun.open(target / "runs", data, params) as run:
 # not ru_maxrss: Linux counts the process that started this one into that
 print(run.memory, int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024)
 """
-SHORT = ["threads=1", "max_iters=4", "eval_interval=4", "eval_iters=20"]
+SHORT = ["parts=1", "max_iters=4", "eval_interval=4", "eval_iters=20"]
 MUON = ["train.optimizer=muon", "train.muon_lr=0.02", "train.muon_momentum=0.95"]
 NGRAMS = ["model.ngram_orders=[2,3,4]", "model.n_embd=128"]
 DEEP = ["model.n_embd=384", "model.n_layer=12"]

@@ -1,11 +1,13 @@
 """Iterations that are queued, on a CPU: the same as in turn, and nothing is updated once a loss was not finite."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from training_helpers import CPU, TRAIN_DATA, new_state, plain_run
 
+from gptmodel.compute.place import Place
 from gptmodel.data.batches import Splits, ids_on, training_batch
 from gptmodel.errors import TrainingError
 from gptmodel.training.queued import AHEAD, Queued
@@ -23,9 +25,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
 each_setting = pytest.mark.parametrize("sections", SETTINGS.values(), ids=SETTINGS)
 
 
-def queued(state: TrainingState, **sections: dict[str, Any]) -> Queued:
+def queued(state: TrainingState, place: Place = CPU, **sections: dict[str, Any]) -> Queued:
     tokens = torch.from_numpy(TRAIN_DATA.astype("int64"))
-    return Queued(state.model.transformer.train(), state, tokens, plain_run(**sections).params, CPU)
+    return Queued(state.model.transformer.train(), state, tokens, plain_run(**sections).params, place)
 
 
 def weights(state: TrainingState) -> list[torch.Tensor]:
@@ -45,6 +47,20 @@ def test_they_do_what_iterations_in_turn_do(sections: dict[str, dict[str, Any]])
         assert queue.loss() == pytest.approx(loss, rel=1e-4)
     for weight, expected in zip(weights(one), weights(other), strict=True):
         torch.testing.assert_close(weight, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("sections", [{}, {"model": {"dropout": 0.2}}], ids=["plain", "dropout"])
+def test_the_parts_of_a_batch_are_those_of_iterations_in_turn(sections: dict[str, dict[str, Any]]) -> None:
+    one, other, run = new_state(**sections), new_state(**sections), plain_run(**sections)
+    place = replace(CPU, parts=3)
+    queue = queued(one, place, **sections)
+    train, model = run.params.train, other.model.transformer.train()
+    for iteration in range(3):
+        queue.do(iteration)
+        batch = training_batch(TRAIN_DATA, train.seed, iteration, train.batch_size, model.params.block_size)
+        update = Update.at(iteration, run.params)
+        assert queue.loss() == pytest.approx(training_step(model, other.optimizer, other.scaler, batch, update, place))
+    assert all(map(torch.equal, weights(one), weights(other)))
 
 
 def test_going_on_in_the_middle_of_a_plan_gives_the_same_weights() -> None:

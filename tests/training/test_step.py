@@ -49,14 +49,14 @@ def test_the_golden_file_holds_the_cases_and_numbers_that_can_fail() -> None:
 
 
 def step(
-    model: TransformerModel, pair: tuple[Tensor, Tensor], *, crew: Crew = ALONE, **changes: Any
+    model: TransformerModel, pair: tuple[Tensor, Tensor], *, parts: int = 1, crew: Crew = ALONE, **changes: Any
 ) -> tuple[float, torch.optim.Optimizer]:
     """One iteration by plain SGD at a learning rate of 1 and no weight decay: the update is the gradient."""
     params = train_params(optimizer="sgd", weight_decay=0.0)
     optimizer = build_optimizer(model, params)
     update = Update(**({"iteration": 41, "learning_rate": 1.0, "grad_clip": 0.0} | changes))
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    place = replace(CPU, crew=crew)
+    place = replace(CPU, crew=crew, parts=parts)
     return training_step(model, optimizer, scaler, pair, update, place), optimizer
 
 
@@ -123,32 +123,45 @@ def test_grad_clip_bounds_the_norm_of_the_whole_gradient_and_0_is_off() -> None:
     assert update_norm(2 * norm) == pytest.approx(norm, rel=1e-6)
 
 
-@pytest.mark.parametrize("settings", [{}, {"ngram_orders": [2, 3]}, {"norm_type": "rmsnorm", "norm": "pre"}])
-@pytest.mark.parametrize("size", [2, 3, 9])
-def test_a_crew_has_the_gradient_of_the_whole_batch(size: int, settings: dict[str, Any]) -> None:
-    alone, shared = small_model(**settings), small_model(**settings)
-    pair = (batch(4, seed=1), batch(4, seed=2))  # of three threads one has two sequences, of nine five have none
-    loss, _ = step(alone, pair)
-    assert step(shared, pair, crew=Crew(size))[0] == pytest.approx(loss, rel=1e-6)
-    for name, weight in shared.state_dict().items():
+SETTINGS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "n-grams": {"ngram_orders": [2, 3]},
+    "rmsnorm": {"norm_type": "rmsnorm", "norm": "pre"},
+    "dropout": {"dropout": 0.3, "ngram_orders": [2], "ngram_dropout": 0.5},
+}
+
+
+@pytest.mark.parametrize("settings", [SETTINGS[name] for name in ("plain", "n-grams", "rmsnorm")])
+@pytest.mark.parametrize("parts", [2, 3, 6])
+def test_the_parts_together_have_the_gradient_of_the_whole_batch(parts: int, settings: dict[str, Any]) -> None:
+    whole, cut = small_model(**settings), small_model(**settings)
+    pair = (batch(6, seed=1), batch(6, seed=2))
+    loss, _ = step(whole, pair)
+    assert step(cut, pair, parts=parts)[0] == pytest.approx(loss, rel=1e-6)
+    for name, weight in cut.state_dict().items():
         torch.testing.assert_close(
-            weight, alone.state_dict()[name], rtol=1e-4, atol=1e-6, msg=lambda t, n=name: f"{n}: {t}"
+            weight, whole.state_dict()[name], rtol=1e-4, atol=1e-6, msg=lambda t, n=name: f"{n}: {t}"
         )
 
 
-def test_the_threads_of_a_crew_drop_by_numbers_of_their_own_and_always_the_same_ones() -> None:
-    settings = {"dropout": 0.3, "ngram_orders": [2], "ngram_dropout": 0.5}
-    pair = (batch(4, seed=1), batch(4, seed=2))
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize("parts", [2, 5, 8])
+def test_how_many_threads_compute_the_parts_changes_no_bit(parts: int, settings: dict[str, Any]) -> None:
+    pair = (batch(8, seed=1), batch(8, seed=2))
     states = []
-    for _ in range(5):
+    for size in (1, 2, 3, 8, 2, 2):
         model = small_model(**settings).train()
-        step(model, pair, crew=Crew(2), dropout_seed=3)
+        step(model, pair, parts=parts, crew=Crew(size), dropout_seed=3 if "dropout" in settings else None)
         states.append(copied(model.state_dict()))
     assert all(equal_states(state, states[0]) for state in states[1:])
-    twin = (pair[0][:2].repeat(2, 1), pair[1][:2].repeat(2, 1))  # both threads have the same sequences
-    once, both = (small_model(**settings).train() for _ in range(2))
-    step(once, (twin[0][:2], twin[1][:2]), dropout_seed=3)
-    step(both, twin, crew=Crew(2), dropout_seed=3)
+
+
+def test_each_part_drops_by_numbers_of_its_own() -> None:
+    pair = (batch(2, seed=1), batch(2, seed=2))
+    twin = (pair[0].repeat(2, 1), pair[1].repeat(2, 1))  # both parts have the same sequences
+    once, both = (small_model(**SETTINGS["dropout"]).train() for _ in range(2))
+    step(once, pair, dropout_seed=3)
+    step(both, twin, parts=2, dropout_seed=3)
     assert not torch.allclose(once.decoder.bias, both.decoder.bias, rtol=1e-3)  # equal only if the masks were
 
 

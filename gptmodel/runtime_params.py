@@ -1,0 +1,28 @@
+"""The section `runtime` of params.yaml: who computes, and how it is watched."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import PlainValidator
+
+from gptmodel.section import Section, key
+
+
+def _number_or_auto(value: Any) -> Any:
+    if value == "auto" or (type(value) is int and 0 < value <= 1024):
+        return value
+    raise ValueError("has to be auto, or a whole number from 1 to 1024")
+
+
+Threads = Annotated[int | Literal["auto"], PlainValidator(_number_or_auto)]
+
+
+class RuntimeParams(Section):
+    """Settings that cannot change a result: no stage depends on this section."""
+
+    threads: Threads = key("auto", "CPU threads that train; auto = one for each part, at most one for each core")
+    snapshot_seconds: float = key(30, "seconds between two snapshots for resuming a killed run", gt=0.0)
+    progress: Literal["auto", "bar", "lines", "none"] = key(
+        "auto", "how progress is shown; auto = a bar on a terminal, else lines"
+    )
+    mlflow: bool = key(True, "track runs in MLflow")
+    experiment: str = key("gptmodel", "name of the MLflow experiment", min_length=1)
