@@ -129,7 +129,7 @@ def _kinds(module: "FusedMultiHeadAttention") -> tuple[str, ...]:
 def _split_heads(module: nn.Module, state: dict[str, Any], prefix: str, _metadata: dict[str, Any]) -> None:
     assert isinstance(module, FusedMultiHeadAttention)
     heads, kinds = range(module.num_heads), _kinds(module)
-    pieces = {}  # 3 * nh of (hs, C), or of (hs,)
+    pieces: dict[tuple[int, str, str], Tensor] = {}  # (hs, C) each, of biases (hs,)
     for kind in kinds:
         names = ((head, part, kind) for part in PARTS for head in heads)
         pieces |= dict(zip(names, state.pop(f"{prefix}qkv.{kind}").split(module.head_size), strict=True))
