@@ -1,6 +1,7 @@
 """Starting the processes of a training: those of this machine by torch's elastic agent, others by a launcher."""
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -33,7 +34,7 @@ def run_ranks(params: "Params", data: "PreparedData", words: list[str]) -> None:
     """
     runtime = params.runtime
     if runtime.launcher is not None:
-        _launch([*shlex.split(runtime.launcher), "-m", "stages.train", *words])
+        _launch([*_words_of(runtime.launcher), "-m", "stages.train", *words])
         return
     from gptmodel.compute.agent import run_agent
     from gptmodel.compute.ranks import World
@@ -49,6 +50,19 @@ def as_words(params_file: Path, settings: list[str] | None, out: Path) -> list[s
     """Return the words of a command line that say these options."""
     words = ["--params", str(params_file), *(word for setting in settings or () for word in ("-S", setting))]
     return words if out == Path() else [*words, "--out", str(out)]
+
+
+def _words_of(launcher: str) -> list[str]:
+    """Return the words of a launcher, variables of the environment filled in; ConfigError for one that is not set."""
+    words = os.path.expandvars(launcher)
+    if unset := re.search(r"\$\{?\w+", words):
+        raise ConfigError(
+            f"runtime.launcher: {unset[0]} is not set in the environment; set it, or write what it stands for"
+        )
+    try:
+        return shlex.split(words)
+    except ValueError as error:
+        raise ConfigError(f"runtime.launcher = {launcher}: {str(error).lower()}; correct it") from None
 
 
 def _launch(command: list[str]) -> None:

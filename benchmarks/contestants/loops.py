@@ -7,6 +7,7 @@ Shapes: B batch, T time, V vocab.
 
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,6 +17,9 @@ from torch.nn import functional as F
 from benchmarks.contestants.models import GRAD_CLIP, PlainGPT, huggingface_model, litgpt_model, our_model, our_params
 from benchmarks.contestants.peers import PEERS, version
 from benchmarks.contestants.sizes import VOCAB, Sizes
+
+if TYPE_CHECKING:
+    from gptmodel.compute.ranks import World
 
 LEARNING_RATE = 1e-3
 Train = Callable[[int], None]
@@ -83,16 +87,29 @@ def litgpt(sizes: Sizes, threads: int) -> Train:
     return eager_loop(litgpt_model(sizes), sizes)
 
 
-def ours(sizes: Sizes, threads: int, dtype: str = "float32", *, compiling: bool = False) -> Train:
-    """The loop of gptmodel: its batches, its step, its optimizer; `compiling`, with train.compile."""
+def ours(
+    sizes: Sizes,
+    threads: int,
+    dtype: str = "float32",
+    *,
+    compiling: bool = False,
+    parts: int = 0,
+    world: "World | None" = None,
+) -> Train:
+    """The loop of gptmodel: its batches, its step, its optimizer; `compiling`, with train.compile.
+
+    A batch is cut into as many parts as there are threads unless told; several processes share them out.
+    """
     from gptmodel.compute.place import Place
+    from gptmodel.compute.ranks import World
     from gptmodel.data.batches import training_batch
     from gptmodel.optim.factory import build_optimizer
     from gptmodel.training.compiled import compiled
     from gptmodel.training.step import Update, training_step
 
-    params = our_params(sizes, parts=threads, device="cpu", dtype=dtype, compile=compiling)
-    place = Place.of(params, "train")
+    params = our_params(sizes, parts=parts or threads, device="cpu", dtype=dtype, compile=compiling)
+    runtime = params.runtime.model_copy(update={"threads": threads})
+    place = Place.of(params.model_copy(update={"runtime": runtime}), "train", world or World())
     model = our_model(params)
     forward = compiled(model, sizes.batch_size, place) if place.compiler else model
     optimizer = build_optimizer(model, params.train, place.crew)

@@ -57,6 +57,7 @@ SECTIONS = (
     Section("tokenizers"),
     Section("startup"),
     Section("memory"),
+    Section("processes"),
     Section("scaling", "scaling.png", plots.scaling),
     Section("plan"),
     Section("resume"),

@@ -48,6 +48,17 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         },
         "preparing": [{"megabytes": 20, "grown": SPREAD}],
     },
+    "processes": {
+        "rounds": 3,
+        "sizes": {
+            "tutorial": {
+                "milliseconds": dict.fromkeys(("two threads", "two processes", "one thread"), SPREAD),
+                "faster": SPREAD,
+                "numbers": 209_230,
+                "exchange": SPREAD,
+            }
+        },
+    },
     "plan": {
         "threads": 2,
         "clock": "wall",

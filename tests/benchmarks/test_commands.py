@@ -23,6 +23,7 @@ from benchmarks import (
     past_block,
     plan,
     prepare,
+    processes,
     sample,
     scaling,
     startup,
@@ -208,6 +209,13 @@ def test_train_in_processes_of_their_own(monkeypatch: pytest.MonkeyPatch) -> Non
     words = ["--sizes", "tutorial", "--threads", "1", "--rounds", "1", "--iterations", "1"]
     results, example = (whole["sizes"]["tutorial"] for whole in (measured(train, words), EXAMPLES["train"]))
     assert {**shape(results), "breakdown": None} == {**shape(example), "breakdown": None}
+
+
+@pytest.mark.slow
+def test_processes_take_turns_with_threads() -> None:
+    results = measured(processes, ["--sizes", "tutorial", "--rounds", "1", "--iterations", "2"])
+    assert shape(results) == shape(EXAMPLES["processes"])
+    assert results["sizes"]["tutorial"]["numbers"] > 200_000
 
 
 @pytest.mark.slow
