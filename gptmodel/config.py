@@ -37,11 +37,13 @@ class Switches(Section):
     norm: Literal["post", "pre"] = key("post", "normalise after each sub-layer, as in the tutorial, or before it")
     norm_type: Literal["layernorm", "rmsnorm"] = key("layernorm", "how to normalise; rmsnorm keeps the mean")
     position: Literal["none", "learned", "rotary"] = key("learned", "how the model knows the position of a token")
-    activation: Literal["relu", "gelu", "relu2"] = key("relu", "activation function; relu2 = ReLU squared")
+    activation: Literal["relu", "gelu", "gelu_tanh", "relu2"] = key("relu", "gelu_tanh = GPT-2's, relu2 = ReLU squared")
+    qkv_bias: bool = key(False, "add biases to queries, keys and values, as GPT-2 does")
     qk_norm: bool = key(False, "normalise queries and keys")
     zero_init: bool = key(False, "start each block as the identity")
     logit_softcap: float = key(0.0, "limit logits smoothly to this size; 15 is usual, 0 = off", ge=0.0)
     scale_embedding: bool = key(True, "multiply the token embedding by sqrt(n_embd)")
+    tie_embeddings: bool = key(False, "give the logits by the matrix of the token embedding, as GPT-2 does")
     decoder_bias: bool = key(True, "add a bias to the logits; false can be exported more widely (docs/EXPORT.md)")
     ngram_orders: tuple[int, ...] = key(
         [], "lengths of the n-grams with hashed input embeddings, such as [2, 3]; [] = none", strict=False

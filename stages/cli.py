@@ -13,6 +13,7 @@ from stages import (
     evaluate,
     export,
     fetch,
+    importing,
     plan,
     prepare,
     preset,
@@ -35,6 +36,7 @@ for command in (serve.serve, compare.compare, export.export, register.register, 
     app.command()(command)
 for command in (tune.tune, verify.verify, doctor.doctor):
     app.command()(command)
+app.command("import")(importing.import_model)
 
 
 def _say_version(wanted: bool) -> None:

@@ -1169,6 +1169,50 @@ SEARCHES = {
     ),
 }
 
+GPT2: dict[str, Any] = {"model_type": "gpt2", "n_positions": 8, "n_embd": 8, "n_layer": 1, "n_head": 2}
+NO_TENSORS = b"\x02" + b"\0" * 7 + b"{}"
+
+
+def gpt2(weights: str = "model.safetensors", content: bytes = NO_TENSORS, **config: Any) -> Break:
+    """A folder that says that it holds a GPT-2."""
+    values = json.dumps(GPT2 | {"vocab_size": 50_257} | config).encode()
+    return both(put("gpt2/config.json", values), put(f"gpt2/{weights}", content))
+
+
+def imported(fragment: str, broken: Break = nothing, *arguments: str) -> Case:
+    return Case("import", fragment, broken, arguments or ("gpt2", "--out", "x.pth"))
+
+
+IMPORTS = {
+    "import without a folder": Case("import", "Missing argument 'DIR'"),
+    "import of a folder that is missing": imported("gpt2: no such folder; name one that has config.json and model.saf"),
+    "import of an empty folder": imported("gpt2/config.json: no such file; name a folder that", as_folder("gpt2")),
+    "import onto a file": imported("--out params.yaml: is there already", gpt2(), "gpt2", "--out", "params.yaml"),
+    "import of a config that is a list": imported("config.json: not a JSON object", put("gpt2/config.json", b"[]")),
+    "import of a config that is cut": imported("config.json: not a JSON object", put("gpt2/config.json", b"{")),
+    "import of another model": imported("model_type = llama: only gpt2 can be imported", gpt2(model_type="llama")),
+    "import of another width": imported("n_inner = 16: only four times n_embd, 32, can be", gpt2(n_inner=16)),
+    "import of another activation": imported("activation_function = silu: only", gpt2(activation_function="silu")),
+    "import of another scale": imported(
+        "scale_attn_by_inverse_layer_idx = true: only false can be", gpt2(scale_attn_by_inverse_layer_idx=True)
+    ),
+    "import of heads that do not fit": imported("n_head = 3: does not divide n_embd = 8", gpt2(n_head=3)),
+    "import without weights": imported(
+        "gpt2/model.safetensors: no such file; name a folder that has it", gpt2("flax_model.msgpack")
+    ),
+    "import of a pickle": imported("pytorch_model.bin: its weights are in a file that can", gpt2("pytorch_model.bin")),
+    "import of several files": imported(
+        "model.safetensors.index.json: its weights are in several files; save it", gpt2("model.safetensors.index.json")
+    ),
+    "import of a text in the weights' place": imported(
+        "model.safetensors: no safetensors file, or damaged", gpt2(content=TEXT.encode())
+    ),
+    "import without a tokenizer": imported("has neither tokenizer.json nor vocab.json, so nothing says", gpt2()),
+    "import of another vocabulary": imported(
+        "gpt2/vocab.json: its tokens are not those of GPT-2", both(gpt2(), put("gpt2/vocab.json", b'{"a": 0}'))
+    ),
+}
+
 TABLE = {
     **PARAMS,
     **TEXTS,
@@ -1185,6 +1229,7 @@ TABLE = {
     **LINES,
     **EXPORTS,
     **SEARCHES,
+    **IMPORTS,
 }
 
 
@@ -1200,7 +1245,7 @@ def copy(project: Path, tmp_path: Path) -> Iterator[Path]:
 
 def test_the_table_is_long() -> None:
     parts = (PARAMS, TEXTS, VOCABULARIES, PREPARED, MODELS, PROMPTS, FETCHES, FOLDERS, STARTS, SPLITS)
-    parts += (ELSEWHERE, DAMAGE, LINES, EXPORTS, SEARCHES)
+    parts += (ELSEWHERE, DAMAGE, LINES, EXPORTS, SEARCHES, IMPORTS)
     assert len(TABLE) == sum(map(len, parts))
     assert len(TABLE) >= 260
 

@@ -48,7 +48,9 @@ CASES: dict[str, tuple[Changes, Any, Any]] = {
     "model.norm_type": ({}, "layernorm", "rmsnorm"),
     "model.position": ({}, "none", "rotary"),  # learned has other weights, so it need not be shown
     "model.activation": ({}, "relu", "gelu"),
+    "model.qkv_bias": ({}, False, True),
     "model.scale_embedding": ({}, True, False),
+    "model.tie_embeddings": ({}, False, True),
     "model.decoder_bias": ({}, True, False),
     "model.qk_norm": ({}, False, True),
     "model.zero_init": ({}, False, True),

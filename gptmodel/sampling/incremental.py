@@ -12,6 +12,7 @@ Shapes: B batch, T new ids, S ids so far, C n_embd, nh heads, hs head size, V vo
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from gptmodel.language_model import LanguageModel
 from gptmodel.nn.attention import MultiHeadAttention
 from gptmodel.nn.block import Block
 from gptmodel.nn.embedding import Rotary
-from gptmodel.nn.fused import FusedMultiHeadAttention
+from gptmodel.nn.fused import PARTS, FusedMultiHeadAttention
 from gptmodel.sampling.kv_cache import KVCache
 
 Function = Callable[[Tensor], Tensor]
@@ -86,7 +87,7 @@ class _Block:
         self.pre, self.n_head = block.pre, n_head
         self.ln1, self.ln2 = _lean(block.ln1), _lean(block.ln2)
         self.up, self.activation, self.down = _lean(up), _lean(activation), _lean(down)
-        self.qkv, self.proj = _product(_qkv(block.sa)), _lean(block.sa.proj)
+        self.qkv, self.proj = _product(*_qkv(block.sa)), _lean(block.sa.proj)
         self.zero = block.sa.proj.weight.new_zeros(())  # what torch.baddbmm wants to add
         sa = block.sa.heads[0] if isinstance(block.sa, MultiHeadAttention) else block.sa
         self.qk_norm: bool = sa.qk_norm  # type: ignore[assignment]
@@ -138,26 +139,32 @@ class _Block:
         return out.transpose(1, 2).reshape(-1, width)  # (B * T, C)
 
 
-def _qkv(attention: nn.Module) -> Tensor:
-    """Return the weights of queries, keys and values of all heads, one above the other (3 * C, C)."""
+def _qkv(attention: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """Return the weights (3 * C, C) of the queries, keys and values of all heads, and the biases (3 * C,) if any."""
     if isinstance(attention, FusedMultiHeadAttention):
-        return attention.qkv.weight.detach()
+        return _weight_and_bias(attention.qkv)
     heads = list(attention.heads)  # type: ignore[arg-type]
-    return torch.cat([getattr(head, part).weight.detach() for part in ("query", "key", "value") for head in heads])
+    weights, biases = zip(*(_weight_and_bias(getattr(head, part)) for part in PARTS for head in heads), strict=True)
+    return torch.cat(weights), None if biases[0] is None else torch.cat(biases)
+
+
+def _weight_and_bias(linear: nn.Linear) -> tuple[Tensor, Tensor | None]:
+    """Return the weight and, where there is one, the bias of a linear layer."""
+    return linear.weight.detach(), None if linear.bias is None else linear.bias.detach()
 
 
 def _lean(module: nn.Module) -> Function:
     """Return what a module computes of rows as a single call of torch; the module itself if none is known."""
     if isinstance(module, nn.Linear):
-        return _product(module.weight.detach(), None if module.bias is None else module.bias.detach())
+        return _product(*_weight_and_bias(module))
     if isinstance(module, nn.LayerNorm):
         shape, gain, bias, eps = module.normalized_shape, module.weight.detach(), module.bias.detach(), module.eps
         return lambda x: torch.layer_norm(x, shape, gain, bias, eps)
     if isinstance(module, nn.RMSNorm):
         sizes, scale, least = list(module.normalized_shape), module.weight.detach(), module.eps
         return lambda x: F.rms_norm(x, sizes, scale, least)
-    if isinstance(module, nn.GELU) and module.approximate == "none":
-        return F.gelu
+    if isinstance(module, nn.GELU):
+        return partial(F.gelu, approximate=module.approximate)
     return torch.relu if isinstance(module, nn.ReLU) else module
 
 

@@ -35,6 +35,7 @@ COMBINED = [
     {"position": "rotary", "ngram_orders": [2, 3], "ngram_dropout": 0.3, "logit_softcap": 3.0, "dropout": 0.2},
     {"position": "none", "ngram_orders": [4, 2], "qk_norm": True, "norm": "pre", "n_layer": 3},
     {"kneser_ney": 4, "kneser_ney_share": 0.5, "ngram_orders": [2], "logit_softcap": 3.0},
+    {"qkv_bias": True, "qk_norm": True, "position": "rotary", "activation": "gelu_tanh", "tie_embeddings": True},
 ]
 
 

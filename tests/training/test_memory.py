@@ -43,6 +43,12 @@ def test_a_decoder_without_a_bias_saves_its_numbers(params: Params) -> None:
     assert bias - without == pytest.approx(4 * 4 * 1_000_000, abs=8)
 
 
+def test_a_tied_matrix_counts_once(params: Params) -> None:
+    tied, own = (estimate(params, vocab_size=1_000_000, tie_embeddings=tied) for tied in (True, False))
+    matrix = 1_000_000 * params.model.n_embd
+    assert own - tied == pytest.approx(4 * 7 * matrix, abs=8)
+
+
 def test_weights_gradients_and_two_averages_count_and_all_but_the_gradients_again_in_a_snapshot(params: Params) -> None:
     wide = estimate(params, n_embd=4096, n_layer=2)
     weights = 4 * 2 * 12 * 4096**2
