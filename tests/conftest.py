@@ -23,7 +23,7 @@ THOROUGH |= {"test_another_platform.py", "test_mends.py", "test_verify.py", "tes
 THOROUGH |= {"test_command.py", "test_evaluate.py", "test_frames.py", "test_mlflow_tracker.py", "test_plan_command.py"}
 THOROUGH |= {"test_console.py", "test_output.py", "test_progress.py", "test_trials.py"}
 FAST = {"test_dependencies.py", "test_engine.py", "test_stock.py"}
-# The longest first (`make test-thorough` gives whole files to the workers): at the end, none is busy alone for long.
+# The longest first (all but `make test` give whole files to the workers): at the end, none is busy alone for long.
 LONGEST = ["test_compiled.py", "test_kills.py", "test_verify.py", "test_memory.py", "test_pipeline.py"]
 LONGEST += ["test_another_platform.py", "test_page.py", "test_fuzz.py", "test_malicious_files.py", "test_doctor.py"]
 TOOLS = {"__pycache__", ".pytest_cache", ".hypothesis", ".ruff_cache", ".mypy_cache", ".coverage"}
