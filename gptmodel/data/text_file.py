@@ -19,7 +19,7 @@ from gptmodel.tokenizers.base import Unit, decoded
 from gptmodel.tokenizers.characters import Characters
 
 READ_BYTES = 1 << 22
-"""What is read and digested at once, beside the work on the bytes before; threads that meet more often wait more."""
+"""Read and digested at once, beside the work on the bytes before, so that the two threads seldom meet."""
 CHUNK_BYTES = 1 << 18
 BEGINNING_BYTES = 1 << 16  # tell how a text is encoded
 
