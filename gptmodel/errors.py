@@ -29,6 +29,14 @@ class CompileError(TrainingError):
     """The model does not compile, although a compiler was found."""
 
 
+class CommonError(TrainingError):
+    """All processes of a training raise it, at the same iteration; the first of them tells it."""
+
+
+class PeerError(GptModelError):
+    """Another process of a training does not answer any more; what was wrong is told by that one."""
+
+
 class Interrupted(Exception):
     """A run stopped by a signal after its state was saved; carries the exit status, 128 + signal number."""
 

@@ -20,6 +20,12 @@ class RuntimeParams(Section):
     """Settings that cannot change a result: no stage depends on this section."""
 
     threads: Threads = key("auto", "CPU threads that train; auto = one for each part, at most one for each core")
+    processes: int = key(1, "processes of this machine that train together, sharing train.parts", gt=0, le=1024)
+    launcher: str | None = key(
+        None, "command before `-m stages.train`, for several machines (docs/PROCESSES.md); null = none", min_length=1
+    )
+    restarts: int = key(0, "times that the processes are started again when one of them dies", ge=0, le=1000)
+    rank_timeout: float = key(600, "seconds after which a process that does not answer is given up", gt=0.0, le=1e6)
     snapshot_seconds: float = key(30, "seconds between two snapshots for resuming a killed run", gt=0.0)
     progress: Literal["auto", "bar", "lines", "none"] = key(
         "auto", "how progress is shown; auto = a bar on a terminal, else lines"

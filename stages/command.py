@@ -10,7 +10,9 @@ from typing import Any
 import typer
 from typer.exceptions import TyperException
 
-from gptmodel.errors import GptModelError, Interrupted, is_out_of_memory
+from gptmodel.errors import CommonError, GptModelError, Interrupted, is_out_of_memory
+from stages.rank import rank
+from stages.stopping import ending_signals, terminate
 from stages.streams import lost_output, open_streams, write
 
 # What the user can mend outside the program, and how.
@@ -47,12 +49,14 @@ def say(text: str = "", *, end: str = "\n") -> None:
 
 def tell(text: str = "", *, end: str = "\n") -> None:
     """Print on stdout, at once, what goes with results that are files: where it cannot be printed, the work goes on."""
-    write(sys.stdout, text + end, wrap=bool(end))
+    if rank() == 0:
+        write(sys.stdout, text + end, wrap=bool(end))
 
 
 def note(line: str) -> None:
     """Tell the user something that is not a result, on stderr."""
-    write(sys.stderr, f"{line}\n")
+    if rank() == 0:
+        write(sys.stderr, f"{line}\n")
 
 
 def new_app(**settings: Any) -> typer.Typer:
@@ -68,7 +72,7 @@ def main(app: Callable[..., Any]) -> None:
     """
     open_streams()
     for signum in ending_signals():
-        signal.signal(signum, _terminate)
+        signal.signal(signum, terminate)
     try:
         Path.cwd()  # OSError where there is none
         status = app(standalone_mode=False) or 0
@@ -76,14 +80,14 @@ def main(app: Callable[..., Any]) -> None:
             note(f"warning: stdout: {lost.strerror}: not all output could be printed; everything else was done")
         sys.exit(status)
     except GptModelError as error:
-        _fail(str(error), 2)
+        _fail("" if rank() and isinstance(error, CommonError) else str(error), 2)
     except TyperException as error:
         hint = "; see --help" if error.exit_code == 2 else ""
         _fail(error.format_message().rstrip(".").replace("Input should be", "it has to be") + hint, 2)
     except typer.Abort:
         sys.exit(1)
     except Interrupted as stop:
-        _fail(str(stop), stop.exit_status)
+        _fail(str(stop) if rank() == 0 else "", stop.exit_status)
     except BrokenPipeError:
         sys.exit(1)  # nobody reads: nothing to complain about
     except OSError as error:
@@ -115,20 +119,11 @@ def _folder_is_gone() -> bool:
     return False
 
 
-def ending_signals() -> list[signal.Signals]:
-    """Return the signals that end a command but for Ctrl-C's; SIGHUP is one, unless `nohup` has it ignored."""
-    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
-    if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN:
-        return [signal.SIGTERM]
-    return [signal.SIGTERM, hangup]
-
-
-def _terminate(signum: int, _frame: object) -> None:
-    if signum != signal.SIGTERM:  # a terminal that closes may say so twice: let nothing disturb the tidying up
-        signal.signal(signum, signal.SIG_IGN)
-    raise Interrupted(signum, f"stopped by {signal.Signals(signum).name}")
-
-
 def _fail(message: str, status: int) -> None:
-    note(f"error: {' '.join(message.split())}" if status == 2 else " ".join(message.split()))
+    """End the process, with a line unless the message is empty."""
+    if message:
+        who = f"rank {rank()}: " if rank() else ""
+        write(sys.stderr, f"{who}{'error: ' if status == 2 else ''}{' '.join(message.split())}\n")
+    for signum in ending_signals():  # one that comes while the process ends would be shown with a traceback
+        signal.signal(signum, signal.SIG_DFL)
     sys.exit(status)

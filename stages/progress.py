@@ -6,19 +6,24 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from stages.command import note, tell
+from stages.rank import rank
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from rich.progress import Progress, TaskID
 
     from gptmodel.config import Params
     from gptmodel.evaluation.history import Evaluation
     from gptmodel.tracking.tracker import Tracker
+    from gptmodel.training.run import TrainResult
 
 
 def chosen_style(progress: str) -> str:
     """Return what runtime.progress comes to here: bar, lines or none."""
+    if rank():
+        return "none"
     if progress == "auto":
         return "bar" if sys.stderr.isatty() else "lines"
     return progress
@@ -36,7 +41,7 @@ class Reporter:
     ) -> None:
         self.style = chosen_style(params.runtime.progress)
         self.tracker = tracker
-        self.write_metrics = write_metrics  # at each evaluation, for those who watch the files
+        self.write_metrics = None if rank() else write_metrics  # at each evaluation, for those who watch the files
         self.first_iteration, self.max_iters = first_iteration, params.train.max_iters
         self.iteration = first_iteration
         self.batch_tokens = params.train.batch_size * params.model.block_size
@@ -101,3 +106,12 @@ class Reporter:
             left = (self.max_iters - self.iteration) * self.batch_tokens / speed
             line += f"  {speed:,.0f} tokens/s  {left:.0f} s left"
         tell(line)
+
+
+def tell_result(result: "TrainResult", model: "Path", eval_iters: int) -> None:
+    """Tell what a training made, and how it ended."""
+    tell(
+        f"{model}: {result.parameters:,} parameters, {result.iterations:,} iterations "
+        f"({result.tokens:,} tokens) in {result.seconds:.0f} s; last estimate, on up to {eval_iters:,} batches of "
+        f"each split: train loss {result.train_loss:.4f}, val loss {result.val_loss:.4f} (evaluate scores every token)"
+    )

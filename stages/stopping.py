@@ -8,7 +8,6 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from gptmodel.errors import Interrupted
-from stages.command import ending_signals
 
 
 class StopSignals:
@@ -50,3 +49,18 @@ class StopSignals:
             self.received = signum
         elif signum in (signal.SIGINT, signal.SIGTERM):  # SIGHUP comes twice when a terminal is closed
             os._exit(128 + signum)
+
+
+def ending_signals() -> list[signal.Signals]:
+    """Return the signals that end a command but for Ctrl-C's; SIGHUP is one, unless `nohup` has it ignored."""
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN:
+        return [signal.SIGTERM]
+    return [signal.SIGTERM, hangup]
+
+
+def terminate(signum: int, _frame: object) -> None:
+    """Handle a signal that ends a command."""
+    if signum != signal.SIGTERM:  # a terminal that closes may say so twice: let nothing disturb the tidying up
+        signal.signal(signum, signal.SIG_IGN)
+    raise Interrupted(signum, f"stopped by {signal.Signals(signum).name}")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def training_tracker(run: "TrainingRun", params: "Params", *, mlflow: bool) -> Iterator[Tracker]:
     """Track a training: the run ends FINISHED, FAILED or KILLED as the block does, and continues after a kill."""
     tracker: Tracker = NullTracker()
-    if mlflow:
+    if mlflow and run.place.world.is_first:
         from gptmodel.tracking.mlflow_tracker import start_run
 
         name = name_by_changes(Path.cwd(), params) or f"train-{run.folder.name[:8]}"  # equal inputs, equal names

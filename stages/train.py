@@ -1,16 +1,18 @@
 """The train stage: data/prepared -> models/model.pth, its metrics, its history and its MLflow run."""
 
 import os
+import signal
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gptmodel.project.layout import Layout, project_root
-from stages.command import main, new_app, note, tell
+from stages.command import main, new_app, note
 from stages.options import PARAMS_FILE, OutOption, ParamsOption, SettingsOption, is_trial, read_params, showing
 
 if TYPE_CHECKING:
-    from gptmodel.training.run import TrainResult
+    from gptmodel.training.run import TrainingRun
+    from stages.stopping import StopSignals
 
 app = new_app()
 
@@ -28,18 +30,19 @@ def train(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = No
     from gptmodel.project.inputs import Inputs
     from gptmodel.training.loop import Hooks, fit
     from gptmodel.training.run import TrainingRun
-    from stages.progress import Reporter
+    from stages.progress import Reporter, tell_result
+    from stages.ranks import are_to_start, as_words, run_ranks
     from stages.stopping import StopSignals
     from stages.tracked import log_training, training_tracker
 
-    inputs, target = Inputs("train", params_file), Layout(out)
     data = load_prepared(Layout().prepared)
+    if are_to_start(params):
+        run_ranks(params, data, as_words(params_file, settings, out))
+        return
+    inputs, target = Inputs("train", params_file), Layout(out)
     runs = (out if trial else project_root()) / "runs"
     with StopSignals() as stop, TrainingRun.open(runs, data, params) as run:
-        note(run.summary())
-        if run.place.not_compiled:
-            stop.check()  # it may have been Ctrl-C that ended the compiler
-            note(f"train.compile = true is ignored: {run.place.not_compiled}")
+        _announce(run, stop)
         with training_tracker(run, params, mlflow=params.runtime.mlflow and not trial) as tracker:
             # Under DVC, `dvc exp show` and `plots show` follow a training; by hand, the files stay those of the model.
             live = partial(run.write_metrics, target.metrics("train"), target.history)
@@ -47,22 +50,21 @@ def train(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = No
             hooks = Hooks(observer=reporter, save=run.save, stopped=lambda: stop.received is not None)
             with reporter.display(), stop.blamed(CompileError):  # Ctrl-C ends a compiler at work too
                 finished = fit(run.state, run.splits, params, run.place, hooks)
-            if not finished:
-                assert stop.received is not None
-                raise Interrupted(stop.received, run.stopped())
+            if not finished:  # another process may have had the signal
+                raise Interrupted(stop.received or signal.SIGTERM, run.stopped())
             inputs.check()
-            result = run.finish(target.model, target.metrics("train"), target.history)
+            if (result := run.finish(target.model, target.metrics("train"), target.history)) is None:
+                return
             log_training(tracker, result, target)
         run.forget()
-    _tell(result, target.model, params.train.eval_iters)
+    tell_result(result, target.model, params.train.eval_iters)
 
 
-def _tell(result: "TrainResult", model: Path, eval_iters: int) -> None:
-    tell(
-        f"{model}: {result.parameters:,} parameters, {result.iterations:,} iterations "
-        f"({result.tokens:,} tokens) in {result.seconds:.0f} s; last estimate, on up to {eval_iters:,} batches of "
-        f"each split: train loss {result.train_loss:.4f}, val loss {result.val_loss:.4f} (evaluate scores every token)"
-    )
+def _announce(run: "TrainingRun", stop: "StopSignals") -> None:
+    note(run.summary())
+    if run.place.not_compiled:
+        stop.check()  # it may have been Ctrl-C that ended the compiler
+        note(f"train.compile = true is ignored: {run.place.not_compiled}")
 
 
 if __name__ == "__main__":

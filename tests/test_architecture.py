@@ -67,6 +67,7 @@ OUTSIDE = {  # libraries beside the standard one; the longest prefix counts here
     "gptmodel.wrong_settings": {"pydantic", "pydantic_core"},
     "gptmodel.compute": {"numpy", "torch"},
     "gptmodel.compute.crew": set(),
+    "gptmodel.compute.tree": set(),
     "gptmodel.compute.limits": set(),
     "gptmodel.project": set(),
     "gptmodel.project.dvc_yaml": {"ruamel"},

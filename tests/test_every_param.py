@@ -117,13 +117,17 @@ HARMLESS = {
     "mlflow": (False, True),
     "experiment": ("a", "b"),
     "threads": (1, 2),
+    "restarts": (0, 3),
+    "rank_timeout": (600.0, 1.0),
 }
+IN_PROCESSES = {"processes", "launcher"}
+"""Of `runtime`, too: tests/resume/test_processes.py compares the bytes."""
 
 
 def test_every_key_has_a_case_and_every_case_a_key() -> None:
     keys = {name: list(field.annotation.model_fields) for name, field in Params.model_fields.items()}  # type: ignore[union-attr]
     assert set(CASES) == {f"{section}.{key}" for section in keys if section != "runtime" for key in keys[section]}
-    assert set(HARMLESS) == set(keys["runtime"])
+    assert set(HARMLESS) | IN_PROCESSES == set(keys["runtime"])
 
 
 def outcome(function: Callable[..., Any], *args: Any) -> str:

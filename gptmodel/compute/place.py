@@ -18,6 +18,7 @@ from gptmodel.compute.arithmetic import arithmetic
 from gptmodel.compute.compiler import find_compiler
 from gptmodel.compute.crew import ALONE, Crew
 from gptmodel.compute.limits import usable_cores
+from gptmodel.compute.ranks import ALONE_WORLD, World
 from gptmodel.config import Params, TrainParams
 from gptmodel.errors import ConfigError
 
@@ -48,15 +49,15 @@ class Place:
     """Whether a GPU gives the same bytes each time; a CPU does."""
     beside: bool = False
     """Whether evaluations compute beside the iterations of a training, on cores that are idle: it changes no result."""
-    rank: int = 0
-    """Which of `world_size` processes this one is."""
-    world_size: int = 1
+    world: World = ALONE_WORLD
+    """The processes that train together, of which this is one."""
 
     @classmethod
-    def of(cls, params: Params, stage: Literal["train", "evaluate", "sample"]) -> "Place":
+    def of(cls, params: Params, stage: Literal["train", "evaluate", "sample"], world: World = ALONE_WORLD) -> "Place":
         """Return where a stage of these settings computes, and prepare this process for it.
 
-        Raises ConfigError for a device that is not there, and for dropout that would have to be compiled.
+        Raises ConfigError for a device that is not there, for dropout that would have to be compiled, and for parts
+        that the processes cannot share out.
         """
         device = pick_device(getattr(params, stage).device, f"{stage}.device")
         if stage != "train":  # one text, grown token by token, leaves a crew nothing to share out
@@ -66,7 +67,9 @@ class Place:
         compiler, not_compiled = find_compiler(params, device)
         # compiled code is faster by torch's threads than by a crew; how many they are decides its bytes, as parts do
         in_one_piece = bool(compiler) and device.type == "cpu"
-        threads = params.train.parts if in_one_piece else _training_threads(params)
+        if in_one_piece and world.size > 1:
+            raise ConfigError("train.compile = true: on a CPU one process computes; set it to false for several")
+        threads = params.train.parts if in_one_piece else _training_threads(params, world)
         crew = _crew(threads, device, torch_threads=in_one_piece)
         deterministic = is_deterministic(params.train, device)
         if not deterministic:
@@ -81,7 +84,8 @@ class Place:
             compiler=compiler,
             not_compiled=not_compiled,
             deterministic=deterministic,
-            beside=has_idle_cores(device, threads),
+            beside=world.size == 1 and has_idle_cores(device, threads),
+            world=world,
         )
 
     @classmethod
@@ -152,10 +156,11 @@ def is_deterministic(train: TrainParams, device: torch.device) -> bool:
     return train.deterministic or device.type != "cuda"
 
 
-def _training_threads(params: Params) -> int:
-    """Return how many threads train on a CPU."""
-    threads = params.runtime.threads
-    return min(params.train.parts, max(1, int(usable_cores()))) if threads == "auto" else threads
+def _training_threads(params: Params, world: World) -> int:
+    """Return how many threads of this process train on a CPU."""
+    cores = max(1, int(usable_cores()) // world.local_size)
+    parts = len(world.share(params.train.parts))
+    return min(parts, cores) if params.runtime.threads == "auto" else params.runtime.threads
 
 
 def has_idle_cores(device: torch.device, threads: int) -> bool:

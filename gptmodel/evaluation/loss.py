@@ -5,7 +5,7 @@ Shapes: B batch, T time, V vocab.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from typing import TypeVar
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gptmodel.compute.place import Place
-from gptmodel.data.batches import Ids, evaluation_batches, ids_on
+from gptmodel.data.batches import Ids, evaluation_batches, evaluation_starts, ids_on
 from gptmodel.language_model import LanguageModel
 
 TOKENS_AT_ONCE = 4096  # in a forward pass
@@ -78,23 +78,29 @@ def split_loss(
     Every token but the first is scored, for the first has nothing before it: `len(data) - 1` in all. `max_blocks`
     bounds the work to that many blocks, spread evenly over the split. `loss_fn` gets logits (N, V) and targets (N,)
     and returns the loss of each token, or their mean. A module is left in the mode it was in. The threads of the
-    place's crew take a batch of blocks each, and how many they are changes nothing. A GPU is waited for once.
+    place's crew take a batch of blocks each, and so do several processes; how many they are changes nothing. A GPU is
+    waited for once.
     """
     network, predict = (model.transformer, model.predict) if isinstance(model, LanguageModel) else (model, model)
     block_size: int = model.params.block_size  # type: ignore[union-attr,assignment]
     totals = np.zeros(block_size)
     counts = np.zeros(block_size, dtype=np.int64)
 
-    def work(idx: Tensor, targets: Tensor) -> tuple[int, Tensor]:
+    def work(idx: Tensor, targets: Tensor) -> Tensor:
         B, T = idx.shape
         losses = loss_fn(predict(idx).flatten(0, 1), targets.flatten())  # (B * T,) or ()
-        return B, losses.double().expand(B * T).view(B, T).sum(dim=0)  # (T,)
+        return losses.double().expand(B * T).view(B, T).sum(dim=0)  # (T,)
 
-    results = over_blocks(network, work, data, block_size, place, max_blocks)
-    every = torch.cat([sums for _, sums in results]).cpu()
-    for (B, _), sums in zip(results, torch.split(every, [len(sums) for _, sums in results]), strict=True):
-        totals[: len(sums)] += sums.numpy()
-        counts[: len(sums)] += B
+    own = over_blocks(network, work, data, block_size, place, max_blocks)
+    blocks, world = at_once(block_size, network.vocab_size, place.device), place.world  # type: ignore[arg-type]
+    shapes = [(len(starts), T) for starts, T in evaluation_starts(len(data), blocks, block_size, max_blocks)]
+    every = torch.zeros(len(shapes), block_size, dtype=torch.float64)
+    sums = torch.split(torch.cat(own).cpu(), [len(sums) for sums in own]) if own else ()
+    for number, row in zip(range(world.rank, len(shapes), world.size), sums, strict=True):
+        every[number, : len(row)] = row
+    for (B, T), row in zip(shapes, world.filled(every), strict=True):
+        totals[:T] += row[:T].numpy()
+        counts[:T] += B
     return SplitLoss(totals, counts)
 
 
@@ -133,8 +139,9 @@ def over_blocks(
 ) -> list[Result]:
     """Return what `work` makes of idx and targets (B, T) of each batch of blocks, in order.
 
-    Which blocks they are, `evaluation_starts` says. The network is in evaluation mode meanwhile. On a GPU it computes
-    in the place's dtype, as a training does there, and on a CPU in that of its weights.
+    Of several processes each gets every so many-th batch. Which blocks they are, `evaluation_starts` says. The network
+    is in evaluation mode meanwhile. On a GPU it computes in the place's dtype, as a training does there, and on a CPU
+    in that of its weights.
     """
     device, data = place.device, ids_on(data, place.device)
     in_half = device.type == "cuda" and place.dtype != torch.float32
@@ -149,7 +156,7 @@ def over_blocks(
     try:
         blocks = at_once(block_size, network.vocab_size, device)  # type: ignore[arg-type]
         batches = evaluation_batches(data, blocks, block_size, max_blocks, device, run)
-        return place.crew.map(scored, batches)
+        return place.crew.map(scored, islice(batches, place.world.rank, None, place.world.size))
     finally:
         network.train(was_training)
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from gptmodel.compute.place import Place
 from gptmodel.config import Params, TrainParams
 from gptmodel.data.batches import Splits, training_batch
-from gptmodel.errors import TrainingError
+from gptmodel.errors import CommonError
 from gptmodel.evaluation.history import Evaluation
 from gptmodel.evaluation.loss import estimate_loss
 from gptmodel.language_model import LanguageModel
@@ -72,11 +72,11 @@ def fit(state: TrainingState, data: Splits, params: Params, place: Place, hooks:
                 wait()
                 evaluations.start(partial(_evaluated, state.iteration, time.perf_counter() - started, data, train))
             finished = state.iteration >= train.max_iters
-            stopped = not finished and hooks.stopped()
-            saving = stopped or (not finished and time.monotonic() - last_save >= params.runtime.snapshot_seconds)
-            evaluations.collect(wait=finished or saving)  # no snapshot lacks a row
+            due = time.monotonic() - last_save >= params.runtime.snapshot_seconds
+            stopped, due = place.world.agree(stop=not finished and hooks.stopped(), save=due and not finished)
+            evaluations.collect(wait=finished or stopped or due)  # no snapshot lacks a row
             state.seconds = time.perf_counter() - started
-            if saving:
+            if stopped or due:
                 wait()
                 _save(state, hooks)
                 last_save = time.monotonic()
@@ -120,7 +120,7 @@ def _evaluated(
     with memory_errors(lambda: f"at iteration {iteration}"):
         losses = estimate_loss(model, data.train, data.val, F.cross_entropy, place, max_blocks=blocks)
     if not all(math.isfinite(loss) for loss in losses.values()):
-        raise TrainingError(
+        raise CommonError(
             f"the losses are {losses['train']} (train) and {losses['val']} (val) after iteration {iteration}: "
             "lower train.learning_rate, or set train.grad_clip to 1.0"
         )

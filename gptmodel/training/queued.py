@@ -79,8 +79,9 @@ class Queued:
         self._planned = range(0)
         self._seen: tuple[Tensor, torch.cuda.Event] | None = None  # the status some iterations ago, on its way here
         self._done = 0
-        drops = Update.at(0, params).dropout_seed is not None
-        self.chooses = place.device.type == "cuda" and (place.parts == 1 or not drops)  # a replay seeds dropout once
+        # a replay seeds dropout once, and sends nothing to other processes
+        one_part = place.parts == 1 or Update.at(0, params).dropout_seed is None
+        self.chooses = place.device.type == "cuda" and one_part and place.world.size == 1
         """Whether it is still to be measured if capturing the iteration pays."""
         self.graph: torch.cuda.CUDAGraph | None = None
         """The iteration, where it was captured."""
@@ -170,15 +171,16 @@ class Queued:
         place, optimizer, scaler = self._place, self._state.optimizer, self._state.scaler
         starts = self._starts[self._row].view(-1, 1)  # (B, 1)
         ids = self._tokens[starts + self._offsets].long()  # (B, T + 1)
-        sums = TreeSum(place.parts, added)
-        for number, piece in enumerate(ids.tensor_split(place.parts)):
+        own = place.world.share(place.parts)
+        sums = TreeSum(len(own), added)
+        for number, piece in zip(own, ids.tensor_split(place.parts)[own.start : own.stop], strict=True):
             idx, targets = piece[:, :-1].contiguous(), piece[:, 1:].flatten()  # (B', T), (B' * T,)
-            with dropout(self._update, number, place) if number else nullcontext(), place.autocast():
+            with dropout(self._update, number, place) if place.parts > 1 else nullcontext(), place.autocast():
                 loss = self._nats(self._forward(idx), targets) / (self._starts.size(1) * (len(self._offsets) - 1))
             if scaler.is_enabled():  # it decides by itself, so after a failure it gets gradients that it skips
                 loss = loss * torch.where(self._failed > 0.0, torch.nan, 1.0)
-            sums.put(number, [*torch.autograd.grad(scaler.scale(loss), self._weights), loss.detach()])
-        *gradients, loss = sums.total()
+            sums.put(number - own.start, [*torch.autograd.grad(scaler.scale(loss), self._weights), loss.detach()])
+        *gradients, loss = place.world.summed(sums.total(), added)
         for weight, gradient in zip(self._weights, gradients, strict=True):
             weight.grad = gradient
         scaler.unscale_(optimizer)

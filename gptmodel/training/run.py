@@ -7,12 +7,11 @@ journal. The fingerprint covers what decides the result, so a change of any of i
 import re
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,11 +19,12 @@ from numpy.typing import NDArray
 from gptmodel.checkpoint.model_file import save_model
 from gptmodel.compute.place import Place
 from gptmodel.compute.random import Stream, torch_generator
+from gptmodel.compute.ranks import ALONE_WORLD, World, joined
 from gptmodel.config import Params
 from gptmodel.data.batches import Splits
 from gptmodel.data.corpus import check_splits
 from gptmodel.data.prepared import PreparedData
-from gptmodel.errors import ConfigError, TrainingError
+from gptmodel.errors import ConfigError
 from gptmodel.evaluation.history import history_csv
 from gptmodel.files import atomic_write, fingerprint, remove_leftovers, write_json
 from gptmodel.kneser_ney import KneserNey, longest_order
@@ -35,11 +35,11 @@ from gptmodel.optim.factory import build_optimizer
 from gptmodel.project.inputs import code_digest
 from gptmodel.tokenizers.base import Tokenizer
 from gptmodel.training.memory import memory_errors, place_in_memory
+from gptmodel.training.run_lock import locked
 from gptmodel.training.snapshot import SnapshotStore
 from gptmodel.training.state import TrainingState
+from gptmodel.training.together import check_inputs, check_weights, newest_snapshot
 from gptmodel.units import size
-
-A_MOMENT = 0.3  # seconds, in which a lock that `gptmodel doctor` looks at is free again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +62,10 @@ class TrainingRun:
         self.folder, self.data, self.params, self.place = folder, data, params, place
         self.memory = memory  # bytes, estimated
         self.digests = data.digests()
-        self.journal_key = self._journal_key()
+        self.journal_key = self._journal_key() if place.world.is_first else ""
         self._snapshots = SnapshotStore(folder)
         self.state = first_state(params, data.tokenizer, data.train.ids, place)
-        snapshot = self._snapshots.load_newest(self._goes_on_from)
+        snapshot = newest_snapshot(place.world, self._snapshots, self.state, params.train.max_iters)
         if snapshot is not None:
             self.state.load_state_dict(snapshot)
 
@@ -74,21 +74,25 @@ class TrainingRun:
     def open(cls, runs: Path, data: PreparedData, params: Params) -> Iterator["TrainingRun"]:
         """Open the run of these inputs, and keep others from opening it until the block ends.
 
-        Raises ConfigError for a device that is not there, a dtype it cannot attend in, n-grams too long for the
-        vocabulary or dropout that would be compiled, DataError when a split is shorter than a block, and TrainingError
-        when memory would not do or the same run is under way already.
+        The processes that this one was started with are joined; the first has the folder and its lock. Raises
+        ConfigError for a device that is not there, a dtype it cannot attend in, n-grams too long for the vocabulary or
+        dropout that would be compiled, DataError when a split is shorter than a block, and TrainingError when memory
+        would not do, another process has other inputs, or the same run is under way already.
         """
         splits = len(data.train.ids), len(data.val.ids)
-        place, memory = find_place(params, data.tokenizer.vocab_size, splits)
-        name = _name(data, params, place)
-        folder = runs / name
-        folder.mkdir(parents=True, exist_ok=True)
-        with _locked(runs / f"{name}.lock"), memory_errors(lambda: "before or after the iterations"):
-            folder.mkdir(parents=True, exist_ok=True)
-            yield cls(folder, data, params, place, memory)
-
-    def _goes_on_from(self, snapshot: dict[str, Any]) -> bool:
-        return self.state.fits(snapshot) and snapshot["iteration"] <= self.params.train.max_iters
+        with joined(params.runtime.rank_timeout) as world:
+            place, memory = find_place(params, data.tokenizer.vocab_size, splits, world)
+            check_inputs(data.digests(), params, place)
+            name = _name(data, params, place)
+            folder = runs / name
+            lock: AbstractContextManager[None] = nullcontext()
+            if world.is_first:
+                folder.mkdir(parents=True, exist_ok=True)
+                lock = locked(runs / f"{name}.lock")
+            with lock, memory_errors(lambda: "before or after the iterations"):
+                if world.is_first:
+                    folder.mkdir(parents=True, exist_ok=True)
+                yield cls(folder, data, params, place, memory)
 
     def _journal_key(self) -> str:
         """Return the key of the tracking journal, the same one after every kill."""
@@ -131,11 +135,16 @@ class TrainingRun:
         return Splits(self.data.train.ids, self.data.val.ids)
 
     def save(self, state: TrainingState) -> None:
-        """Write a snapshot."""
-        self._snapshots.save(state.iteration, state.state_dict())
+        """Write a snapshot; several processes compare their weights first."""
+        check_weights(self.place.world, state)
+        if self.place.world.is_first:
+            self._snapshots.save(state.iteration, state.state_dict())
 
-    def finish(self, model: Path, metrics: Path, history: Path) -> TrainResult:
-        """Write model.pth, the metrics and the history."""
+    def finish(self, model: Path, metrics: Path, history: Path) -> TrainResult | None:
+        """Write model.pth, the metrics and the history; of several processes only the first does, None elsewhere."""
+        check_weights(self.place.world, self.state)
+        if not self.place.world.is_first:
+            return None
         for path in (model, metrics, history):
             remove_leftovers(path)
         save_model(model, self.state.model, self.provenance())
@@ -168,35 +177,14 @@ class TrainingRun:
         self._snapshots.clear()
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock file while the block runs, and remove it then; TrainingError while another process holds it.
-
-    Who opened the file before it was removed has no lock by it: filelock looks whether the file still has a name, and
-    tries again.
-    """
-    lock = filelock.FileLock(path)
-    try:
-        lock.acquire(timeout=A_MOMENT)
-    except filelock.Timeout:
-        raise TrainingError(
-            f"the same training is already running in another process (its lock is {path}); "
-            "wait until it ends, or stop it and run this again to go on from there"
-        ) from None
-    try:
-        yield
-    finally:
-        with suppress(OSError):  # Windows removes no file that is open
-            path.unlink()
-        lock.release()
-
-
-def find_place(params: Params, vocab_size: int, splits: tuple[int, int]) -> tuple[Place, int]:
+def find_place(
+    params: Params, vocab_size: int, splits: tuple[int, int], world: World = ALONE_WORLD
+) -> tuple[Place, int]:
     """Return where a training computes, and about how many bytes it needs there; `splits` are the tokens of each.
 
     Raises what `TrainingRun.open` does of settings that this machine, the text or the vocabulary cannot serve.
     """
-    place = Place.of(params, "train")
+    place = Place.of(params, "train", world)
     if not can_attend(params.model, place.device, place.dtype):
         raise ConfigError(
             f"train.dtype = {params.train.dtype}: with the environment's ATEN_CPU_CAPABILITY torch has no attention in "

@@ -38,7 +38,10 @@ class SnapshotStore:
     def load_newest(self, fits: Callable[[dict[str, Any]], bool] = lambda _: True) -> dict[str, Any] | None:
         """Return the newest snapshot that is whole and for which `fits` is true, or None."""
         for path in self._newest_first():
-            state = _read(path)
+            try:
+                state = read_snapshot(path.read_bytes())
+            except OSError:
+                continue
             if state is not None and fits(state):
                 return state
         return None
@@ -67,14 +70,14 @@ def _head(content: bytes | memoryview) -> bytes:
     return MAGIC + hashlib.sha256(content).hexdigest().encode() + b"\n"
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def read_snapshot(raw: bytes) -> dict[str, Any] | None:
+    """Return the state that `snapshot_bytes` was made of, or None if the bytes are damaged."""
+    size = len(_head(b""))
+    content = raw[size:]
+    if raw[:size] != _head(content):
+        return None
     try:
-        raw = path.read_bytes()
-        size = len(_head(b""))
-        content = raw[size:]
-        if raw[:size] != _head(content):
-            return None
         state = load_archive(io.BytesIO(content))
-    except (OSError, ArchiveError):
+    except ArchiveError:
         return None
     return state if isinstance(state, dict) else None

@@ -35,7 +35,7 @@ from gptmodel.compute.place import Place
 from gptmodel.compute.random import Stream, derived_seed, torch_generator
 from gptmodel.compute.tree import TreeSum
 from gptmodel.config import Params
-from gptmodel.errors import TrainingError
+from gptmodel.errors import CommonError
 from gptmodel.nn.dropout import dropping_by
 from gptmodel.optim.factory import learning_rate_at
 
@@ -74,23 +74,25 @@ def training_step(
 ) -> float:
     """Run forward and backward on idx and targets (B, T) and update the weights; return the loss in nats.
 
-    A loss or a gradient that is not finite raises TrainingError before anything is updated.
+    Several processes are given the same batch, and do their share of its parts each. A loss or a gradient that is not
+    finite raises TrainingError before anything is updated.
     """
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]  # faster than asking the model
-    tokens, workers = batch[1].numel(), min(place.crew.size, place.parts)
+    tokens, own = batch[1].numel(), place.world.share(place.parts)
+    workers = min(place.crew.size, len(own))
     pieces = list(zip(*(tensor.tensor_split(place.parts) for tensor in batch), strict=True))
-    sums = TreeSum(place.parts, added)
+    sums = TreeSum(len(own), added)
 
     def work(worker: int) -> None:
-        for number in range(worker, place.parts, workers):
+        for number in own[worker::workers]:
             idx, targets = pieces[number]  # (B', T) each
             with dropout(update, number, place), place.autocast():
                 logits = model(idx)  # (B', T, V)
                 loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum") / tokens
-            sums.put(number, [*torch.autograd.grad(scaler.scale(loss), weights), loss.detach()])
+            sums.put(number - own.start, [*torch.autograd.grad(scaler.scale(loss), weights), loss.detach()])
 
     place.crew.together([partial(work, worker) for worker in range(workers)])
-    *gradients, mean = sums.total()
+    *gradients, mean = place.world.summed(sums.total(), added)
     loss = mean.item()
     if not math.isfinite(loss):
         raise not_finite("loss", loss, update)
@@ -148,9 +150,9 @@ def added(first: list[Tensor], second: list[Tensor]) -> list[Tensor]:
     return [a + b if a.is_sparse else a for a, b in zip(first, second, strict=True)]
 
 
-def not_finite(what: str, value: float, update: Update) -> TrainingError:
+def not_finite(what: str, value: float, update: Update) -> CommonError:
     """Return the error of a training whose loss, or the norm of its gradient, is no finite number."""
-    return TrainingError(
+    return CommonError(
         f"the {what} is {value} at iteration {update.iteration}, at a learning rate of {update.learning_rate:g}; "
         "nothing was updated: lower train.learning_rate, or set train.grad_clip to 1.0"
     )

@@ -16,7 +16,8 @@ from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import PreparedData, load_prepared
 from gptmodel.errors import ConfigError, TrainingError
 from gptmodel.training import run as run_module
-from gptmodel.training.run import TrainingRun, _locked
+from gptmodel.training.run import TrainingRun
+from gptmodel.training.run_lock import locked
 
 COUNTING = {"kneser_ney": 3, "kneser_ney_share": 0.3}
 
@@ -91,7 +92,7 @@ def _take_turns(folder: Path, turns: int) -> None:
     taken, run_module.A_MOMENT = 0, 0.0  # whoever waits tries at every moment
     while taken < turns:
         try:
-            with _locked(folder / "a.lock"):
+            with locked(folder / "a.lock"):
                 try:
                     os.close(os.open(folder / "inside", os.O_CREAT | os.O_EXCL))
                 except FileExistsError:

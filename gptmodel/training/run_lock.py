@@ -1,0 +1,34 @@
+"""The lock of a run, so that no two processes train the same model at the same time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import filelock
+
+from gptmodel.errors import TrainingError
+
+A_MOMENT = 0.3  # seconds, in which a lock that `gptmodel doctor` looks at is free again
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file while the block runs, and remove it then; TrainingError while another process holds it.
+
+    Who opened the file before it was removed has no lock by it: filelock looks whether the file still has a name, and
+    tries again.
+    """
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=A_MOMENT)
+    except filelock.Timeout:
+        raise TrainingError(
+            f"the same training is already running in another process (its lock is {path}); "
+            "wait until it ends, or stop it and run this again to go on from there"
+        ) from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows removes no file that is open
+            path.unlink()
+        lock.release()
