@@ -62,6 +62,6 @@ def _status(failures: Mapping[int, ProcessFailure], processes: int) -> int:
         return failure.exitcode
     name = signal.Signals(-failure.exitcode).name
     raise GptModelError(
-        f"process {rank} of {processes} (counted from 0) was ended by {name}; what was saved last is kept: run the same "
-        "command to go on"
+        f"process {rank} of {processes} (counted from 0) was ended by {name}; what was saved last is kept: run the "
+        "same command to go on"
     )

@@ -10,7 +10,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -99,23 +99,23 @@ class World:
                 dist.all_reduce(numbers)  # adding zeros is exact in any order
         return numbers
 
-    def summed(self, tensors: list[Tensor], add: Callable[[list[Tensor], list[Tensor]], list[Tensor]]) -> list[Tensor]:
-        """Return the sums of what all processes have, added by `add` up the tree of the ranks.
+    def summed(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Return the sums of what all processes have, added up the tree of the ranks.
 
-        Dense tensors of float32 and sparse ones with one index may be mixed.
+        Dense tensors of one type and sparse ones with one index may be mixed.
         """
         if self.size == 1:
             return tensors
         dense = [number for number, tensor in enumerate(tensors) if not tensor.is_sparse]
-        flat = self._flat_sum(torch.cat([tensors[number].flatten() for number in dense]), add)
+        flat = self._flat_sum(torch.cat([tensors[number].flatten() for number in dense]))
         pieces = torch.split(flat, [tensors[number].numel() for number in dense])
         sums = dict(zip(dense, pieces, strict=True))
         return [
-            sums[number].view_as(tensor) if number in sums else self._sparse_sum(tensor, add)
+            sums[number].view_as(tensor) if number in sums else self._sparse_sum(tensor)
             for number, tensor in enumerate(tensors)
         ]
 
-    def _flat_sum(self, flat: Tensor, add: Callable[[list[Tensor], list[Tensor]], list[Tensor]]) -> Tensor:
+    def _flat_sum(self, flat: Tensor) -> Tensor:
         with _talking():
             if self.size == 2:  # a + b is b + a
                 dist.all_reduce(flat)
@@ -124,24 +124,24 @@ class World:
             padded = torch.nn.functional.pad(flat, (0, -length % self.size))
             pieces = torch.empty_like(padded)
             dist.all_to_all_single(pieces, padded)
-            tree = TreeSum(self.size, add)
+            tree = TreeSum(self.size, torch.add)
             for rank, piece in enumerate(pieces.view(self.size, -1)):
-                tree.put(rank, [piece])
-            dist.all_gather_single(padded, tree.total()[0].contiguous())
+                tree.put(rank, piece)
+            dist.all_gather_single(padded, tree.total())
         return padded[:length]
 
-    def _sparse_sum(self, rows: Tensor, add: Callable[[list[Tensor], list[Tensor]], list[Tensor]]) -> Tensor:
+    def _sparse_sum(self, rows: Tensor) -> Tensor:
         """Return the sum of sparse (V, C) tensors, of which each process has as many rows as it has."""
         index, values = rows._indices()[0], rows._values()  # (n,), (n, C)
         counts = self._gathered(torch.tensor([len(index)])).flatten().tolist()
         missing = max(counts) - len(index)
         indices = self._gathered(torch.nn.functional.pad(index, (0, missing)))  # (size, N)
         every = self._gathered(torch.nn.functional.pad(values, (0, 0, 0, missing)))  # (size, N, C)
-        tree = TreeSum(self.size, add)
+        tree = TreeSum(self.size, torch.add)
         for rank, count in enumerate(counts):
             parts = indices[rank, None, :count], every[rank, :count]
-            tree.put(rank, [torch.sparse_coo_tensor(*parts, rows.shape, check_invariants=False)])
-        return tree.total()[0]
+            tree.put(rank, torch.sparse_coo_tensor(*parts, rows.shape, check_invariants=False))
+        return tree.total()
 
     def _gathered(self, tensor: Tensor) -> Tensor:
         """Return the tensors (...) of all processes as (size, ...)."""

@@ -180,7 +180,7 @@ class Queued:
             if scaler.is_enabled():  # it decides by itself, so after a failure it gets gradients that it skips
                 loss = loss * torch.where(self._failed > 0.0, torch.nan, 1.0)
             sums.put(number - own.start, [*torch.autograd.grad(scaler.scale(loss), self._weights), loss.detach()])
-        *gradients, loss = place.world.summed(sums.total(), added)
+        *gradients, loss = place.world.summed(sums.total())
         for weight, gradient in zip(self._weights, gradients, strict=True):
             weight.grad = gradient
         scaler.unscale_(optimizer)

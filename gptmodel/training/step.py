@@ -92,7 +92,7 @@ def training_step(
             sums.put(number - own.start, [*torch.autograd.grad(scaler.scale(loss), weights), loss.detach()])
 
     place.crew.together([partial(work, worker) for worker in range(workers)])
-    *gradients, mean = place.world.summed(sums.total(), added)
+    *gradients, mean = place.world.summed(sums.total())
     loss = mean.item()
     if not math.isfinite(loss):
         raise not_finite("loss", loss, update)
