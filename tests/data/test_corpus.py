@@ -16,6 +16,7 @@ from gptmodel.data.tokens import open_tokens
 from gptmodel.errors import DataError
 from gptmodel.prepare_params import PrepareParams
 from gptmodel.tokenizers.base import Ids
+from gptmodel.tokenizers.bpe import BpeTokenizer
 from gptmodel.tokenizers.byte import ByteTokenizer
 from gptmodel.tokenizers.char import CharTokenizer
 from gptmodel.tokenizers.kinds import KINDS, load_tokenizer
@@ -285,7 +286,7 @@ def then(function: Callable[..., Any], change: Callable[[], object]) -> Callable
     return wrapper
 
 
-@pytest.mark.parametrize("kind", [CharTokenizer, ByteTokenizer])
+@pytest.mark.parametrize("kind", [CharTokenizer, ByteTokenizer, BpeTokenizer])
 @pytest.mark.parametrize("when", ["before it is fitted", "before it is encoded"])
 @pytest.mark.parametrize("later", LATER)
 def test_a_text_changed_between_the_passes_is_refused(
@@ -308,11 +309,11 @@ def test_a_tokenizer_learnt_while_the_text_was_another_is_refused(
     """The passes before and after see the same bytes: what was learnt in between shows nowhere else."""
     path = tmp_path / "input.txt"
     path.write_bytes(b"hello world")
-    fit = CharTokenizer.fit
+    fit = BpeTokenizer.fit
     monkeypatch.setattr(corpus, "survey", then(corpus.survey, lambda: path.write_bytes(b"hello world, too")))
-    monkeypatch.setattr(CharTokenizer, "fit", then(fit, lambda: path.write_bytes(b"hello world")))
+    monkeypatch.setattr(BpeTokenizer, "fit", then(fit, lambda: path.write_bytes(b"hello world")))
     with pytest.raises(DataError, match=r"input\.txt: changed while"):
-        prepare(path, tmp_path / "out", params("char", 0.5))
+        prepare(path, tmp_path / "out", params("bpe", 0.5))
     assert not (tmp_path / "out").exists()
 
 

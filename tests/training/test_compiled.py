@@ -72,6 +72,8 @@ def trained(folder: Path, data: PreparedData, stopped: Callable[[], bool] = lamb
     params = small_params(train={"compile": True, "parts": 2, **train})
     with TrainingRun.open(folder / "runs", data, params) as run:
         assert run.place.not_compiled == ""
+        assert run.place.fingerprint["compiler"]
+        assert run.place.crew.size == 1  # the threads are those of the compiled code
         if not fit(run.state, run.splits, params, run.place, hooks(run, stopped)):
             return b""
         run.finish(folder / "model.pth", folder / "train.json", folder / "history.csv")
@@ -80,6 +82,7 @@ def trained(folder: Path, data: PreparedData, stopped: Callable[[], bool] = lamb
 
 def test_without_being_asked_nothing_is_compiled() -> None:
     assert find_compiler(small_params(), CPU) == ("", "")
+    assert "compiler" not in Place.of(small_params(), "train").fingerprint
 
 
 def test_dropout_is_refused() -> None:
@@ -109,33 +112,21 @@ def test_loss_and_gradients_are_those_of_the_model(switches: dict[str, Any]) -> 
     "dtype",
     [pytest.param("float32", marks=pytest.mark.thorough), pytest.param("bfloat16", marks=pytest.mark.slow)],
 )
-def test_bytes_are_the_same_compiled_anew_or_resumed(tmp_path: Path, data: PreparedData, dtype: str) -> None:
+def test_bytes_are_the_same_compiled_anew_and_resumed(tmp_path: Path, data: PreparedData, dtype: str) -> None:
+    """A training in one go, and one whose code is compiled again, which stops in the middle and goes on."""
     from torch._inductor.utils import fresh_cache
 
     models = []
-    for name in ("first", "second"):
+    for name, stops in (("whole", [[False] * 99]), ("stopped", [[False] * 4 + [True], [False] * 99])):
         torch.compiler.reset()
         cache = tmp_path / f"compiled-{name}"
         cache.mkdir()
         with fresh_cache(dir=str(cache), delete=False):
-            models.append(trained(tmp_path / name, data, dtype=dtype))
+            *unfinished, model = [trained(tmp_path / name, data, iter(stop).__next__, dtype=dtype) for stop in stops]
         assert list(cache.rglob("*.so"))  # made now, and not found
-    torch.compiler.reset()
-    stops = iter([False] * 4 + [True])
-    assert trained(tmp_path / "third", data, lambda: next(stops), dtype=dtype) == b""
-    models.append(trained(tmp_path / "third", data, dtype=dtype))
-    assert models[0] == models[1] == models[2]
-
-
-@pytest.mark.thorough
-@pytest.mark.usefixtures("_fresh_compiler")
-def test_the_compiler_is_part_of_the_platform(tmp_path: Path, data: PreparedData) -> None:
-    with TrainingRun.open(tmp_path / "runs", data, small_params(train={"compile": True})) as run:
-        assert run.place.not_compiled == ""
-        assert run.place.fingerprint["compiler"]
-        assert run.place.crew.size == 1
-    with TrainingRun.open(tmp_path / "runs", data, small_params()) as run:
-        assert "compiler" not in run.place.fingerprint
+        assert unfinished == [b""] * (len(stops) - 1)
+        models.append(model)
+    assert models[0] == models[1]
 
 
 @pytest.mark.thorough
