@@ -5,8 +5,11 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 SIDE_BY_SIDE := -n logical --maxprocesses 4
+# two for each core, up to eight: kills, servers and `dvc repro` wait half of their time; a file stays with one of them
+TWO_A_CORE = -n $(shell $(PYTHON) -c 'import os; print(min(8, 2 * (os.cpu_count() or 1)))') \
+	--dist loadfile --no-loadscope-reorder
 
-.PHONY: repro install dev test test-thorough test-services test-slow test-export lint benchmarks ui clean
+.PHONY: repro install dev test test-thorough test-services test-all test-slow test-export lint benchmarks ui clean
 # an unpacked archive has no git, which DVC asks for unless it is told
 repro: install
 	@git rev-parse --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true
@@ -44,11 +47,15 @@ test: dev
 	python -m pytest $(SIDE_BY_SIDE)
 
 test-thorough: dev
-	python -m pytest $(SIDE_BY_SIDE) --dist loadfile --no-loadscope-reorder -m thorough
+	python -m pytest $(TWO_A_CORE) -m thorough
 
 # PostgreSQL and OpenSSH are the system's; what is not there is skipped, with its name
 test-services: $(VENV)/.installed-remote
-	python -m pytest $(SIDE_BY_SIDE) --dist loadfile -m services -r s
+	python -m pytest $(TWO_A_CORE) -m services -r s
+
+# the three above in one go: what waits and what computes side by side, and the libraries imported once
+test-all: $(VENV)/.installed-remote
+	python -m pytest $(TWO_A_CORE) -m 'not slow' -r s
 
 test-slow: dev
 	python -m pytest -m slow

@@ -14,9 +14,9 @@ from benchmarks.command import new_parser, progress, run
 from benchmarks.figures.results import Results
 from benchmarks.figures.tables import cell, ratios, spread, table
 from benchmarks.texts import random_text
-from gptmodel.config import PrepareParams
 from gptmodel.data.corpus import prepare
 from gptmodel.data.text_file import CHUNK_BYTES
+from gptmodel.prepare_params import PrepareParams
 from gptmodel.tokenizers.char import CharTokenizer
 
 LETTERS = {

@@ -23,8 +23,8 @@ from benchmarks.figures.growth import exponents, in_words, speed_up
 from benchmarks.figures.results import Results
 from benchmarks.figures.tables import cell, spread, table
 from benchmarks.texts import repeated_letters
-from gptmodel.config import PrepareParams
 from gptmodel.data.corpus import prepare
+from gptmodel.prepare_params import PrepareParams
 
 CORES = os.cpu_count() or 1
 AXES = {

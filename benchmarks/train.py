@@ -35,21 +35,25 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--iterations", type=int, default=40, help="iterations in a round, and profiled")
+    parser.add_argument("--contestants", choices=contestants(), nargs="+", default=contestants(), metavar="NAME")
+    parser.add_argument("--cpu-time", action="store_true", help="seconds of CPU: for one thread on a shared machine")
     return parser
 
 
-def compare(names: Sequence[str], sizes: str, threads: int, rounds: int, iterations: int) -> dict[str, list[float]]:
+def compare(names: Sequence[str], sizes: str, arguments: argparse.Namespace) -> dict[str, list[float]]:
     """Return seconds per iteration of each contestant in each round; one of them computes at a time."""
+    iterations = arguments.iterations
     context = multiprocessing.get_context("spawn")
     pipes, processes = {}, []
     for name in names:
         pipes[name], theirs = context.Pipe()
-        process = context.Process(target=train_when_told, args=(name, sizes, threads, theirs), daemon=True)
+        words = (name, sizes, arguments.threads, arguments.cpu_time, theirs)
+        process = context.Process(target=train_when_told, args=words, daemon=True)
         process.start()
         processes.append(process)
         pipes[name].recv()
     seconds: dict[str, list[float]] = {name: [] for name in pipes}
-    for _ in range(rounds):
+    for _ in range(arguments.rounds):
         for name, pipe in pipes.items():
             pipe.send(iterations)
             seconds[name].append(pipe.recv() / iterations)
@@ -64,7 +68,7 @@ def of_sizes(name: str, arguments: argparse.Namespace) -> Results:
     """Return the figures of all contestants at some sizes, and the breakdown of ours."""
     progress(f"training at sizes of {name}")
     sizes = SIZES[name]
-    seconds = compare([PEAK, *contestants()], name, arguments.threads, arguments.rounds, arguments.iterations)
+    seconds = compare(list(dict.fromkeys([PEAK, *arguments.contestants, PLAIN])), name, arguments)
     product_seconds = seconds.pop(PEAK)
     at_peak = [value * iteration_operations(sizes) / PRODUCT for value in product_seconds]  # seconds an iteration
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:  # as each of the others
@@ -92,6 +96,7 @@ def measure(arguments: argparse.Namespace) -> Results:
         "threads": arguments.threads,
         "rounds": arguments.rounds,
         "iterations": arguments.iterations,
+        "clock": "processor" if arguments.cpu_time else "wall",
         "sizes": {name: of_sizes(name, arguments) for name in arguments.sizes},
     }
 

@@ -86,7 +86,8 @@ ITEMS = (
         "gptmodel/nn/attention.py",
         ("Head",),
         "tests/nn/test_attention.py::test_a_head_is_scaled_dot_product_attention_over_the_past",
-        "`model.position: rotary` turns queries and keys, `model.qk_norm: true` normalises them.",
+        "`model.position: rotary` turns queries and keys, `model.qk_norm: true` normalises them; "
+        "`model.qkv_bias: true`.",
     ),
     Item(
         "Several heads",
@@ -103,7 +104,7 @@ ITEMS = (
         "gptmodel/nn/block.py",
         ("FeedForward.__init__",),
         "tests/nn/test_block.py::test_feed_forward_is_up_activation_down",
-        "`model.activation: gelu` or `relu2`",
+        "`model.activation: gelu`, `gelu_tanh` or `relu2`",
     ),
     Item(
         "A block",
@@ -121,7 +122,8 @@ ITEMS = (
         ("TransformerModel.__init__", "TransformerModel.embed", "TransformerModel.logits"),
         "tests/nn/test_transformer.py::test_the_parts_have_the_tutorials_names",
         "`model.position: learned` adds an embedding of the position (a default here; `none` is the tutorial's); "
-        "`model.scale_embedding: false`; `model.ngram_orders`; `model.logit_softcap`; `model.decoder_bias: false`.",
+        "`model.scale_embedding: false`; `model.ngram_orders`; `model.logit_softcap`; `model.decoder_bias: false`; "
+        "`model.tie_embeddings: true`.",
     ),
     Item(
         "An iteration",

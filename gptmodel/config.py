@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from gptmodel.fetch_params import FetchParams
+from gptmodel.prepare_params import PrepareParams
 from gptmodel.runtime_params import RuntimeParams
 from gptmodel.section import Section, key
 
@@ -18,42 +19,6 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 PastBlock = Literal["crop", "shift"]
 DEVICE_WORDS = "where to compute; auto = cuda if there is one, else cpu"
 SETTINGS_OF = {"sgd": (), "adamw": ("beta1", "beta2"), "muon": ("beta1", "beta2", "muon_lr", "muon_momentum")}
-
-
-class PrepareParams(Section):
-    """How the text becomes token ids."""
-
-    tokenizer: Literal["char", "byte", "bpe", "gpt2"] = key(
-        "char", "tokens are characters, bytes, learnt words and parts, or GPT-2's"
-    )
-    vocab_size: int | None = key(None, "size of a bpe vocabulary; 4096 is usual; null for others", ge=257, le=2**16)
-    train_fraction: float = key(
-        0.9, "share of the text to train on, counted from its start; the rest validates", gt=0.0, lt=1.0
-    )
-    val_source: str | None = key(
-        None, "file with another text to validate on; then all but the test part trains; null = none", min_length=1
-    )
-    test_fraction: float = key(
-        0.0, "share of the text, at its end, that only `gptmodel evaluate --test` reads; 0 = none", ge=0.0, lt=1.0
-    )
-
-    @model_validator(mode="after")
-    def _check_split(self) -> Self:
-        if self.val_source is None and self.train_fraction + self.test_fraction >= 1.0:
-            nothing_left = f"nothing is left to validate with prepare.train_fraction = {self.train_fraction}"
-            raise ValueError(f"prepare.test_fraction = {self.test_fraction}: {nothing_left}; lower one of them")
-        if self.val_source is not None and "://" in self.val_source:
-            raise ValueError("prepare.val_source: has to be a path; put that text into a file, and name the file")
-        return self
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.tokenizer == "bpe" and self.vocab_size is None:
-            raise ValueError("prepare.vocab_size is null: tokenizer bpe needs it; usual is -S prepare.vocab_size=4096")
-        if self.tokenizer != "bpe" and self.vocab_size is not None:
-            text = f"prepare.vocab_size = {self.vocab_size}: is for prepare.tokenizer = bpe, not {self.tokenizer}"
-            raise ValueError(f"{text}; set it to null")
-        return self
 
 
 class Sizes(Section):
@@ -72,11 +37,13 @@ class Switches(Section):
     norm: Literal["post", "pre"] = key("post", "normalise after each sub-layer, as in the tutorial, or before it")
     norm_type: Literal["layernorm", "rmsnorm"] = key("layernorm", "how to normalise; rmsnorm keeps the mean")
     position: Literal["none", "learned", "rotary"] = key("learned", "how the model knows the position of a token")
-    activation: Literal["relu", "gelu", "relu2"] = key("relu", "activation function; relu2 = ReLU squared")
+    activation: Literal["relu", "gelu", "gelu_tanh", "relu2"] = key("relu", "gelu_tanh = GPT-2's, relu2 = ReLU squared")
+    qkv_bias: bool = key(False, "add biases to queries, keys and values, as GPT-2 does")
     qk_norm: bool = key(False, "normalise queries and keys")
     zero_init: bool = key(False, "start each block as the identity")
     logit_softcap: float = key(0.0, "limit logits smoothly to this size; 15 is usual, 0 = off", ge=0.0)
     scale_embedding: bool = key(True, "multiply the token embedding by sqrt(n_embd)")
+    tie_embeddings: bool = key(False, "give the logits by the matrix of the token embedding, as GPT-2 does")
     decoder_bias: bool = key(True, "add a bias to the logits; false can be exported more widely (docs/EXPORT.md)")
     ngram_orders: tuple[int, ...] = key(
         [], "lengths of the n-grams with hashed input embeddings, such as [2, 3]; [] = none", strict=False
@@ -120,6 +87,10 @@ class TrainParams(Section):
 
     batch_size: int = key(16, "sequences per iteration", gt=0)
     max_iters: int = key(5000, "number of iterations", gt=0)
+    patience: int | None = key(
+        None, "evaluations in a row without a lower val loss that end the training; null = they never do", gt=0
+    )
+    keep: Literal["last", "best"] = key("last", "the weights in model.pth: the last, or those of the lowest val loss")
     eval_interval: int = key(100, "iterations from one evaluation to the next", gt=0)
     eval_iters: int = key(200, "batches per split in an evaluation", gt=0)
     optimizer: Literal["sgd", "adamw", "muon"] = key(
@@ -139,6 +110,9 @@ class TrainParams(Section):
     beta1: float | None = key(0.9, "decay rate of AdamW's average of gradients; 0.9 is usual", ge=0.0, lt=1.0)
     beta2: float | None = key(
         0.999, "decay rate of AdamW's average of squared gradients; 0.999 is usual", ge=0.0, lt=1.0
+    )
+    init_from: str | None = key(
+        None, "model.pth whose weights to start from, of the same tokenizer and sizes; null = random", min_length=1
     )
     grad_clip: float = key(0.0, "scale gradients down to this norm; 1 is usual, 0 = off", ge=0.0)
     seed: int = key(1337, "seed of all random numbers", ge=0)
@@ -161,6 +135,8 @@ class TrainParams(Section):
         faults = [f"train.{name} is null: optimizer {self.optimizer} needs it" for name in missing]
         if missing:
             faults[-1] += f"; usual are {' '.join(map(_usual, missing))}"
+        if self.init_from is not None and "://" in self.init_from:
+            faults.append("train.init_from: has to be a path; download that model, and name the file")
         if self.min_lr > self.learning_rate:
             faults.append(f"train.min_lr = {self.min_lr}: has to be at most train.learning_rate = {self.learning_rate}")
         if self.parts > self.batch_size:

@@ -21,6 +21,14 @@ class TrainingError(GptModelError):
     """Training cannot go on, by the numbers and not by a fault of the code."""
 
 
+class AlreadyRunning(TrainingError):
+    """Another process trains the same at this moment."""
+
+
+class StudyError(GptModelError):
+    """A study cannot be read or written, or is not about what is here."""
+
+
 class ExportError(GptModelError):
     """A model cannot be written in the form of another program, or does not compute the same there."""
 

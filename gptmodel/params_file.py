@@ -59,25 +59,29 @@ def checked(values: Mapping[str, Any], where: str) -> Params:
 
 def read_params(path: Path) -> dict[str, Any]:
     """Read a params file as plain values, unchecked but for being a YAML mapping."""
+    missing = "no such params file; run in the project's folder, or name one with --params"
+    values = read_yaml(path, "params file", missing)
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: has to hold sections of keys and values (presets/ holds complete files)")
+    return values
+
+
+def read_yaml(path: Path, kind: str, missing: str) -> Any:
+    """Read a small file of settings as plain values; ConfigError, with `missing` where there is no such file."""
     try:
         with path.open("rb") as stream:
             content = stream.read(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:
-            raise ConfigError(f"{path}: has more than {MOST_BYTES:,} bytes, so it is no params file; name another one")
-        values = dvc_yaml.parse(content.decode())
+            raise ConfigError(f"{path}: has more than {MOST_BYTES:,} bytes, so it is no {kind}; name another one")
+        return dvc_yaml.parse(content.decode())
     except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: no such params file; run in the project's folder, or name one with --params"
-        ) from None
+        raise ConfigError(f"{path}: {missing}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: has to hold sections of keys and values (presets/ holds complete files)")
-    return values
 
 
 def apply_override(values: dict[str, Any], override: str) -> None:

@@ -13,6 +13,7 @@ from stages import (
     evaluate,
     export,
     fetch,
+    importing,
     plan,
     prepare,
     preset,
@@ -22,6 +23,7 @@ from stages import (
     serve,
     sync,
     train,
+    tune,
     ui,
     verify,
 )
@@ -32,8 +34,9 @@ for stage in (fetch, prepare, baselines, train, evaluate, sample, report, plan):
     app.registered_commands += stage.app.registered_commands
 for command in (serve.serve, compare.compare, export.export, register.register, preset.preset, ui.ui, sync.sync):
     app.command()(command)
-for command in (verify.verify, doctor.doctor):
+for command in (tune.tune, verify.verify, doctor.doctor):
     app.command()(command)
+app.command("import")(importing.import_model)
 
 
 def _say_version(wanted: bool) -> None:

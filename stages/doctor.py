@@ -14,7 +14,7 @@ FreeOption = Annotated[
     typer.Option(
         "--free",
         metavar="NAME|AGE",
-        help="Give up an unfinished training, or all of an age such as 30d or 12h, and check nothing.",
+        help="Give up an unfinished training, all of a study, or all of an age such as 30d or 12h; check nothing.",
     ),
 ]
 

@@ -23,7 +23,8 @@ def fetch(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = No
 
     layout, root = Layout(out), project_root()
     with closing(DownloadReporter(without_password(params.fetch.source), params.runtime.progress)) as reporter:
-        report = fetch_text(params.fetch, layout, root, reporter, params.prepare.val_source)
+        val_source, init_from = params.prepare.val_source, params.train.init_from
+        report = fetch_text(params.fetch, layout, root, reporter, val_source, init_from)
     for line in report.notes:
         note(f"note: {line}")
     for source in report.unwatched:

@@ -17,7 +17,7 @@ def judge_model(params_file: Path | None, params: "Params", model_file: Path, ou
     from gptmodel.compute.place import Place
     from gptmodel.data.prepared import VAL, load_prepared
     from gptmodel.evaluation.baselines import lines_on_val
-    from gptmodel.evaluation.history import history_beside
+    from gptmodel.evaluation.history import evaluated_iteration, history_beside
     from gptmodel.evaluation.outputs import write_outputs
     from gptmodel.evaluation.plots import plot_evaluation
     from gptmodel.evaluation.report import judge
@@ -49,5 +49,5 @@ def judge_model(params_file: Path | None, params: "Params", model_file: Path, ou
         if in_place or out != Path():
             write_outputs(report, target)
             plot_evaluation(target.plots, history, scores.train.loss.by_position(), scores.val.loss.by_position())
-            log_evaluation(tracker, report.metrics(), lines, history[-1].iteration if history else 0, target)
+            log_evaluation(tracker, report.metrics(), lines, evaluated_iteration(history, model.provenance), target)
     (tell if in_place or out != Path() else say)("\n".join(lines))

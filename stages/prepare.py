@@ -18,10 +18,10 @@ def prepare(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = 
     from gptmodel.files import write_json
     from gptmodel.project.inputs import Inputs
 
-    inputs = Inputs("prepare", params_file)
     text, layout = Layout().text, Layout(out)
+    inputs = Inputs("prepare", params_file, measured=text)
     report = prepare_text(text, layout.prepared, params, project_root())
-    inputs.check()
+    inputs.check(report.text_sha256)
     write_json(layout.metrics("prepare"), report.metrics())
     is_less = params.vocab_size is not None and report.vocab_size < params.vocab_size
     less = f" of {params.vocab_size}, since no pair is left to be joined" if is_less else ""

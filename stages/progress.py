@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, TaskID
 
-    from gptmodel.config import Params
+    from gptmodel.config import Params, TrainParams
     from gptmodel.evaluation.history import Evaluation
     from gptmodel.tracking.tracker import Tracker
     from gptmodel.training.run import TrainResult
@@ -29,6 +29,12 @@ def chosen_style(progress: str) -> str:
     return progress
 
 
+def log_row(tracker: "Tracker", row: "Evaluation") -> None:
+    """Track an evaluation of a training."""
+    losses = {"train_loss": row.train_loss, "val_loss": row.val_loss}
+    tracker.log_metrics({**losses, "learning_rate": row.learning_rate}, step=row.iteration)
+
+
 class Reporter:
     """Tells the user and the tracker how a training goes."""
 
@@ -37,11 +43,14 @@ class Reporter:
         tracker: "Tracker",
         params: "Params",
         first_iteration: int,
-        write_metrics: "Callable[[], object] | None" = None,
+        evaluated: "Callable[[], object] | None" = None,
+        *,
+        lines: bool = True,
     ) -> None:
         self.style = chosen_style(params.runtime.progress)
+        self.has_lines = lines and self.style == "lines"
         self.tracker = tracker
-        self.write_metrics = None if rank() else write_metrics  # at each evaluation, for those who watch the files
+        self.evaluated = None if rank() else evaluated  # what else is to be done then, such as to write files
         self.first_iteration, self.max_iters = first_iteration, params.train.max_iters
         self.iteration = first_iteration
         self.batch_tokens = params.train.batch_size * params.model.block_size
@@ -88,17 +97,14 @@ class Reporter:
 
     def on_evaluation(self, row: "Evaluation") -> None:
         """Track both losses and show them."""
-        self.tracker.log_metrics(
-            {"train_loss": row.train_loss, "val_loss": row.val_loss, "learning_rate": row.learning_rate},
-            step=row.iteration,
-        )
-        if self.write_metrics is not None:
+        log_row(self.tracker, row)
+        if self.evaluated is not None:
             with suppress(OSError):  # they are written at the end again: a full disk shows then
-                self.write_metrics()
+                self.evaluated()
         self.losses = f"train {row.train_loss:.4f} val {row.val_loss:.4f}"
         if self.bar is not None:
             self.bar.update(self.task, losses=self.losses)
-        if self.style != "lines":
+        if not self.has_lines:
             return
         line = f"iteration {row.iteration:>{len(str(self.max_iters))}}/{self.max_iters}  {self.losses}"
         if row.iteration > self.first_iteration:
@@ -108,10 +114,13 @@ class Reporter:
         tell(line)
 
 
-def tell_result(result: "TrainResult", model: "Path", eval_iters: int) -> None:
+def tell_result(result: "TrainResult", model: "Path", train: "TrainParams") -> None:
     """Tell what a training made, and how it ended."""
+    early = f" of {train.max_iters:,}, after {train.patience} evaluations without a lower val loss"
+    ended = early if result.iterations < train.max_iters else ""
+    kept = "last estimate" if train.keep == "last" else f"kept the weights after iteration {result.kept_iteration:,}"
     tell(
-        f"{model}: {result.parameters:,} parameters, {result.iterations:,} iterations "
-        f"({result.tokens:,} tokens) in {result.seconds:.0f} s; last estimate, on up to {eval_iters:,} batches of "
+        f"{model}: {result.parameters:,} parameters, {result.iterations:,} iterations{ended} "
+        f"({result.tokens:,} tokens) in {result.seconds:.0f} s; {kept}, on up to {train.eval_iters:,} batches of "
         f"each split: train loss {result.train_loss:.4f}, val loss {result.val_loss:.4f} (evaluate scores every token)"
     )

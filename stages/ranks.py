@@ -1,23 +1,17 @@
 """Starting the processes of a training: those of this machine by torch's elastic agent, others by a launcher."""
 
 import os
-import re
-import shlex
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from gptmodel.errors import ConfigError, GptModelError, Interrupted
-from stages.stopping import StopSignals
+from stages.launcher import launch, launcher_words
 
 if TYPE_CHECKING:
     from gptmodel.config import Params
     from gptmodel.data.prepared import PreparedData
-
-A_MOMENT = 0.2  # seconds
 
 
 def are_to_start(params: "Params") -> bool:
@@ -34,7 +28,7 @@ def run_ranks(params: "Params", data: "PreparedData", words: list[str]) -> None:
     """
     runtime = params.runtime
     if runtime.launcher is not None:
-        _launch([*_words_of(runtime.launcher), "-m", "stages.train", *words])
+        launch([*launcher_words(runtime.launcher), "-m", "stages.train", *words])
         return
     from gptmodel.compute.agent import run_agent
     from gptmodel.compute.ranks import World
@@ -50,38 +44,3 @@ def as_words(params_file: Path, settings: list[str] | None, out: Path) -> list[s
     """Return the words of a command line that say these options."""
     words = ["--params", str(params_file), *(word for setting in settings or () for word in ("-S", setting))]
     return words if out == Path() else [*words, "--out", str(out)]
-
-
-def _words_of(launcher: str) -> list[str]:
-    """Return the words of a launcher, variables of the environment filled in; ConfigError for one that is not set."""
-    words = os.path.expandvars(launcher)
-    if unset := re.search(r"\$\{?\w+", words):
-        raise ConfigError(
-            f"runtime.launcher: {unset[0]} is not set in the environment; set it, or write what it stands for"
-        )
-    try:
-        return shlex.split(words)
-    except ValueError as error:
-        raise ConfigError(f"runtime.launcher = {launcher}: {str(error).lower()}; correct it") from None
-
-
-def _launch(command: list[str]) -> None:
-    """Run a launcher such as torchrun, and pass a signal on to it."""
-    with StopSignals() as stop:
-        try:
-            process = subprocess.Popen(command, start_new_session=True)
-        except OSError as error:
-            raise ConfigError(f"runtime.launcher: {command[0]}: {error.strerror}; install it, or correct it") from None
-        told = False
-        while process.poll() is None:
-            if stop.received is not None and not told:
-                process.send_signal(stop.received)
-                told = True
-            try:
-                process.wait(A_MOMENT)
-            except subprocess.TimeoutExpired:
-                continue
-        if stop.received is not None:
-            raise Interrupted(stop.received, "the processes were told to stop; run the same command to go on")
-    if process.returncode:
-        raise GptModelError(f"runtime.launcher: {shlex.join(command[:1])} ended with status {process.returncode}")

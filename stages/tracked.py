@@ -17,6 +17,7 @@ from gptmodel.project.layout import Layout, project_root
 from gptmodel.tracking.tracker import NullTracker, Status, Tracker
 from stages.command import note
 from stages.naming import name_by_changes
+from stages.progress import log_row
 
 if TYPE_CHECKING:
     from gptmodel.config import Params
@@ -65,9 +66,13 @@ def _log_start(tracker: Tracker, run: "TrainingRun", params: "Params") -> None:
     text = {"fetch.source": source, "text.sha256": text_digest()}
     tracker.set_tags({**git_tags(Path.cwd()), **md5, **platform, **mlflow_tags, **text})
     tokens = len(run.data.train.ids) + len(run.data.val.ids)
+    if run.decisive.initial is not None:
+        tracker.set_tags({"init_from.sha256": run.decisive.initial.sha256})
+    for row in run.state.history:  # of a shorter training too, that this one goes on from; none is tracked twice
+        log_row(tracker, row)
     tracker.log_dataset(
         name=source,
-        digest=run.digests["train.bin"][:36],
+        digest=run.data.digests()["train.bin"][:36],
         source=str(Layout().text),
         context="training",
         tags={"tokenizer": run.data.tokenizer.kind, "tokens": str(tokens)},
@@ -78,6 +83,7 @@ def _log_start(tracker: Tracker, run: "TrainingRun", params: "Params") -> None:
 def log_training(tracker: Tracker, result: "TrainResult", layout: Layout) -> None:
     """Track what training made, and write run.json, by which evaluate and sample find the run again."""
     final = {"final/seconds": result.seconds, "final/tokens_per_second": result.tokens_per_second}
+    final |= {"final/iterations": result.iterations, "final/kept_iteration": result.kept_iteration}
     tracker.log_metrics(final, step=result.iterations)
     tracker.set_tags({"model.md5": digest(layout.model, "md5")})
     tracker.log_artifact(layout.model, "model")

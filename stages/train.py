@@ -41,7 +41,7 @@ def train(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = No
         return
     inputs, target = Inputs("train", params_file), Layout(out)
     runs = (out if trial else project_root()) / "runs"
-    with StopSignals() as stop, TrainingRun.open(runs, data, params) as run:
+    with StopSignals() as stop, TrainingRun.open(runs, data, params, project_root()) as run:
         _announce(run, stop)
         with training_tracker(run, params, mlflow=params.runtime.mlflow and not trial) as tracker:
             # Under DVC, `dvc exp show` and `plots show` follow a training; by hand, the files stay those of the model.
@@ -57,11 +57,12 @@ def train(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = No
                 return
             log_training(tracker, result, target)
         run.forget()
-    tell_result(result, target.model, params.train.eval_iters)
+    tell_result(result, target.model, params.train)
 
 
 def _announce(run: "TrainingRun", stop: "StopSignals") -> None:
-    note(run.summary())
+    for line in run.introduction():
+        note(line)
     if run.place.not_compiled:
         stop.check()  # it may have been Ctrl-C that ended the compiler
         note(f"train.compile = true is ignored: {run.place.not_compiled}")

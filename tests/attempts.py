@@ -142,9 +142,12 @@ def server() -> Server:
 
 
 def _serve() -> None:
+    import optuna.storages._rdb.models  # noqa: F401  # which a study reads when it opens its database
+
     import gptmodel.tracking.mlflow_tracker
     import gptmodel.training.loop
-    import gptmodel.training.run  # noqa: F401
+    import gptmodel.training.run
+    import gptmodel.tuning.study  # noqa: F401
 
     torch = sys.modules["torch"]
     torch._dynamo  # noqa: B018  # what AdamW imports at its first use

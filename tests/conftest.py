@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from projects import Project
 
 # Folders and files whose tests are for CI, not for every save; and what of them is fast all the same.
-THOROUGH = {"doctor", "export", "faults", "pipeline", "resume", "security", "serving"}
+THOROUGH = {"doctor", "export", "faults", "pipeline", "resume", "security", "serving", "tuning"}
 THOROUGH |= {"test_another_platform.py", "test_mends.py", "test_verify.py", "test_verify_from_python.py"}
 THOROUGH |= {"test_command.py", "test_evaluate.py", "test_frames.py", "test_mlflow_tracker.py", "test_plan_command.py"}
 THOROUGH |= {"test_console.py", "test_output.py", "test_progress.py", "test_trials.py"}
 FAST = {"test_dependencies.py", "test_engine.py", "test_stock.py"}
-# The longest first (`make test-thorough` gives whole files to the workers): at the end, none is busy alone for long.
-LONGEST = ["test_compiled.py", "test_kills.py", "test_verify.py", "test_memory.py", "test_pipeline.py"]
-LONGEST += ["test_another_platform.py", "test_page.py", "test_fuzz.py", "test_malicious_files.py", "test_doctor.py"]
+# The longest first (all but `make test` give whole files to the workers): at the end, none is busy alone for long.
+LONGEST = ["test_verify.py", "test_kills.py", "test_compiled.py", "test_remotes.py", "test_tracking_server.py"]
+LONGEST += ["test_compiler.py", "test_signals.py", "test_memory.py", "test_pipeline.py", "test_another_platform.py"]
+LONGEST += ["test_mends.py", "test_deploy.py", "test_changed_source.py", "test_recipe.py", "test_page.py"]
+LONGEST += ["test_fuzz.py", "test_malicious_files.py", "test_doctor.py", "test_links.py", "test_compare_by_name.py"]
 TOOLS = {"__pycache__", ".pytest_cache", ".hypothesis", ".ruff_cache", ".mypy_cache", ".coverage"}
 STRICT = {"training", "evaluation", "sampling"}  # in nn the modules are built one by one, and draw as torch does
 

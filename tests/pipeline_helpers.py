@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
+from attempts import server
 from made_once import made_once
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -79,9 +80,7 @@ class Project:
             timeout=SECONDS,
             check=False,
         )
-        report = f"{' '.join(command)}: status {result.returncode}\n{result.stdout}\n{result.stderr}"
-        assert status is None or result.returncode == status, report
-        return result
+        return expected(result, status)
 
     def dvc(self, *arguments: str, status: int | None = 0) -> str:
         """Run a dvc command and return what it said."""
@@ -101,9 +100,13 @@ class Project:
             check=True,
         )
 
-    def stage(self, name: str, *arguments: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:
-        """Run one stage by itself."""
-        return self.run("python", "-m", f"stages.{name}", *arguments, status=status)
+    def gptmodel(self, *words: str, status: int | None = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run the gptmodel command, from a process that has imported what it needs."""
+        own = {key: value for key, value in self.environment.items() if os.environ.get(key) != value}
+        attempt = server().start(self.root, list(words), {}, **own | environment)
+        return expected(
+            subprocess.CompletedProcess(words, attempt.wait(SECONDS), attempt.output, attempt.error), status
+        )
 
     def git(self, *arguments: str) -> str:
         return self.run("git", *arguments).stdout
@@ -216,6 +219,13 @@ class Project:
         for name in names:
             path = self.root / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def expected(result: subprocess.CompletedProcess[str], status: int | None) -> subprocess.CompletedProcess[str]:
+    """Return what a command left; it has to have ended with `status`, unless that is None."""
+    report = f"{' '.join(result.args)}: status {result.returncode}\n{result.stdout}\n{result.stderr}"
+    assert status is None or result.returncode == status, report
+    return result
 
 
 def new_project(root: Path) -> Project:

@@ -24,7 +24,7 @@ from gptmodel.evaluation import loss  # noqa: E402
 from gptmodel.training.loop import fit  # noqa: E402
 from gptmodel.training.sharded import Shards  # noqa: E402
 from gptmodel.training.snapshot import SnapshotStore  # noqa: E402
-from gptmodel.training.together import newest_snapshot  # noqa: E402
+from gptmodel.training.together import first_ones  # noqa: E402
 
 PROCESSES, ITERATIONS = 2, 20
 TRAIN = {"parts": PROCESSES, "max_iters": ITERATIONS, "eval_interval": 5}
@@ -50,10 +50,11 @@ def place(name: str, world: World) -> Place:
     return replace(CPU, world=world, parts=PROCESSES, sharded=True, dtype=dtype)
 
 
-def trained(name: str, world: World, store: SnapshotStore, stop_at: int | None = None) -> tuple[Shards, Watcher]:
-    """Train, from the newest snapshot if there is one, and stop at an iteration if asked."""
+def trained(name: str, world: World, folder: Path, stop_at: int | None = None) -> tuple[Shards, Watcher]:
+    """Train, from the newest snapshot in a folder if there is one, and stop at an iteration if asked."""
+    store = SnapshotStore(folder)
     state, where = new_state(**settings(name)), place(name, world)
-    if snapshot := newest_snapshot(world, store, state, ITERATIONS):
+    if snapshot := first_ones(world, lambda: store.load_newest(state.fits)):
         state.load_state_dict(snapshot)
     shards, watcher = Shards(state, plain_run(**settings(name)).params.train, where), Watcher()
 
@@ -78,11 +79,11 @@ def digest(shards: Shards) -> str:
     return sha.hexdigest()
 
 
-def failure(world: World, store: SnapshotStore) -> str:
+def failure(world: World, folder: Path) -> str:
     """What is said of a loss that is not finite."""
     SETTINGS["failing"] = {"train": {"optimizer": "sgd", "learning_rate": 1e30}}
     try:
-        trained("failing", world, store)
+        trained("failing", world, folder)
     except CommonError as error:
         return str(error)
     return ""
@@ -91,21 +92,21 @@ def failure(world: World, store: SnapshotStore) -> str:
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     loss.TOKENS_AT_ONCE = TOKENS_AT_ONCE
-    none, store = SnapshotStore(folder / "none"), SnapshotStore(folder / "runs")
     told: dict[str, Any] = {"losses": {}, "rows": {}}
     with joined(120) as world:
         for name in SETTINGS:
-            _, watcher = trained(name, world, none)
+            shards, watcher = trained(name, world, folder / name)
             told["losses"][name] = [value for _, value in watcher.losses]
             told["rows"][name] = [[row.train_loss, row.val_loss] for row in watcher.rows]
-        first, _ = trained("adamw", world, none)
-        trained("adamw", world, store, STOPPED_AT)
-        resumed, watcher = trained("adamw", world, store)
+            if name == "adamw":
+                first = shards
+        trained("adamw", world, folder / "stopped", STOPPED_AT)
+        resumed, watcher = trained("adamw", world, folder / "stopped")
         told["first seen"] = watcher.losses[0][0]
         told["digests"] = [digest(first), digest(resumed)]
         whole = first.gathered()
         told["own"] = sum(weight.to_local().numel() for weight in first.state.model.transformer.parameters())
-        told["failure"] = failure(world, none)
+        told["failure"] = failure(world, folder / "failing")
     if whole is not None:
         save_model(folder / "model.pth", whole.model, {"data": {}, "platform": {}, "train": {}})
         (folder / "told.json").write_text(json.dumps(told), encoding="utf-8")

@@ -819,6 +819,46 @@ FOLDERS = {
         ("-S", "fetch.source=params.yaml", "-S", "prepare.val_source=none.txt"),
     ),
 }
+STARTS = {
+    "a model to start from that fetch does not find": Case(
+        "fetch",
+        "train.init_from = none.pth: no such file; name a model.pth that is there, or set it to null",
+        nothing,
+        ("-S", "train.init_from=none.pth"),
+    ),
+    "a model to start from that is a folder": Case(
+        "train", "train.init_from = data: no such file; name a model.pth", nothing, ("-S", "train.init_from=data")
+    ),
+    "a model to start from at a URL": Case(
+        "train",
+        "train.init_from: has to be a path; download that model, and name the file",
+        nothing,
+        ("-S", "train.init_from=https://example.org/model.pth"),
+    ),
+    "a training that starts from its own model": Case(
+        "train",
+        "train.init_from = models/model.pth: is what the training itself writes; `cp models/model.pth start.pth`",
+        nothing,
+        ("-S", "train.init_from=models/model.pth"),
+    ),
+    "a model to start from that is none": Case(
+        "train",
+        "start.pth: not a model file, or damaged",
+        put("start.pth", b"no model"),
+        ("-S", "train.init_from=start.pth"),
+    ),
+    "a model to start from of another size": Case(
+        "train",
+        "train.init_from = start.pth: has model.n_embd = ",
+        lambda folder: shutil.copy(folder / "models" / "model.pth", folder / "start.pth"),
+        ("-S", "train.init_from=start.pth", "-S", "model.n_embd=24"),
+    ),
+    "no patience": Case("train", "train.patience = 0: has to be above 0", nothing, ("-S", "train.patience=0")),
+    "half a patience": Case("train", "train.patience = 1.5: has to be", nothing, ("-S", "train.patience=1.5")),
+    "weights that are neither the last nor the best": Case(
+        "train", "train.keep = 'first': has to be 'last' or 'best'", nothing, ("-S", "train.keep=first")
+    ),
+}
 SPLITS = {
     "a val text that is missing": Case(
         "prepare",
@@ -1020,6 +1060,201 @@ EXPORTS = {
     ),
 }
 
+SEARCH: dict[str, Any] = {
+    "study": "sizes",
+    "objective": "val_loss",
+    "trials": 1,
+    "seed": 1,
+    "pruner": "none",
+    "pruner_startup": 5,
+    "pruner_warmup": 0,
+    "space": {"train.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}},
+}
+
+
+def search(fragment: str, **changes: Any) -> Case:
+    """A search whose file has some keys changed; one that is None is left out."""
+    values = {key: value for key, value in {**SEARCH, **changes}.items() if value is not None}
+    return Case("tune", f"tune.yaml: {fragment}", put("tune.yaml", yaml.safe_dump(values).encode()))
+
+
+def over(fragment: str, space: Any) -> Case:
+    """A search over another space."""
+    return search(fragment, space=space)
+
+
+def begun(folder: Path) -> None:
+    """Begin the study, and end it."""
+    put("tune.yaml", yaml.safe_dump(SEARCH).encode())(folder)
+    assert run(folder, "tune") == 0
+
+
+def stored_at(address: str, fragment: str) -> Case:
+    return Case("tune", fragment, put("tune.yaml", yaml.safe_dump(SEARCH).encode()), (), {"OPTUNA_STORAGE": address})
+
+
+def begun_with(file: dict[str, Any], fragment: str, *breaks: Break) -> Case:
+    """A study that was begun, and then something changed."""
+    return Case("tune", fragment, both(begun, put("tune.yaml", yaml.safe_dump({**SEARCH, **file}).encode()), *breaks))
+
+
+LR = "train.learning_rate"
+SEARCHES = {
+    "no file of a search": Case("tune", "no such file; `gptmodel tune --example > tune.yaml` writes one to begin with"),
+    "a search that is no YAML": Case("tune", "tune.yaml: not valid YAML", put("tune.yaml", b"space: [")),
+    "a search that is a list": Case("tune", "tune.yaml: has to hold keys and values", put("tune.yaml", b"[1, 2]")),
+    "a search without a key": search("seed: missing", seed=None),
+    "a search with an unknown key": search("trails: unknown key, did you mean trials?", trails=3),
+    "a search of no trials": search("trials = 0: has to be above 0", trials=0),
+    "a search for another objective": search("objective = 'accuracy': has to be 'val_loss'", objective="accuracy"),
+    "a search with an unknown pruner": search("pruner = 'mean': has to be 'median' or 'none'", pruner="mean"),
+    "a study's name a path": search("study = '../x': has to begin with a letter", study="../x"),
+    "a study's name an age": search("study = '30d': has to begin with a letter", study="30d"),
+    "a search over nothing": over("space = {}: has to hold the settings to search over, such as", {}),
+    "a space that is a list": over("space = ['x']: has to hold the settings", ["x"]),
+    "a space of an unknown key": over(
+        "space.train.lerning_rate: unknown key, did you mean learning_rate?", {"train.lerning_rate": [1, 2]}
+    ),
+    "a space of a key without its section": over(
+        "space.learning_rate: name it with its section, train.learning_rate", {"learning_rate": [0.1, 0.2]}
+    ),
+    "a space of another section": over(
+        "space.prepare.tokenizer: only settings of model and train can be searched over",
+        {"prepare.tokenizer": ["char", "byte"]},
+    ),
+    "a space of the wrong form": over(
+        "space.model.n_layer: has to be a list of choices, such as", {"model.n_layer": 3}
+    ),
+    "a choice of one": over("space.model.n_layer: has to have two choices or more", {"model.n_layer": [3]}),
+    "a choice twice": over("space.model.n_layer: has a choice twice", {"model.n_layer": [3, 4, 3]}),
+    "a choice of the wrong type": over(
+        "space.model.n_layer = 'x': has to be a whole number", {"model.n_layer": [1, "x"]}
+    ),
+    "a choice that no model has": over("space.model.norm = 'mid': has to be", {"model.norm": ["pre", "mid"]}),
+    "a range without an end": over(f"space.{LR}.high: missing", {LR: {"low": 1e-4}}),
+    "a range with an unknown key": over(
+        f"space.{LR}.lo: unknown key, did you mean low", {LR: {"low": 1, "high": 2, "lo": 1}}
+    ),
+    "a range the wrong way": over(
+        f"space.{LR}: low = 0.01 has to be below high = 0.001", {LR: {"low": 0.01, "high": 1e-3}}
+    ),
+    "a range in factors from 0": over(
+        "space.model.dropout: low = 0 has to be above 0 where log is true",
+        {"model.dropout": {"low": 0, "high": 0.5, "log": True}},
+    ),
+    "a range with an end that cannot be": over(
+        "space.model.dropout = 1.5: has to be below 1", {"model.dropout": {"low": 0.0, "high": 1.5}}
+    ),
+    "a range of whole numbers with half a one": over(
+        "space.model.n_layer = 1.5: has to be a whole number", {"model.n_layer": {"low": 1.5, "high": 4}}
+    ),
+    "a range of words": over(
+        "space.model.norm: is no number, so it has no range; give a list of choices",
+        {"model.norm": {"low": 1, "high": 2}},
+    ),
+    "a range with a step and factors": over(
+        f"space.{LR}: has a step, and log is true; drop one", {LR: {"low": 0.1, "high": 0.5, "log": True, "step": 0.1}}
+    ),
+    "a range with a step too long": over(
+        f"space.{LR}: step = 3 has to be above 0 and at most high - low", {LR: {"low": 0.1, "high": 0.5, "step": 3}}
+    ),
+    "a range of whole numbers with half a step": over(
+        "space.model.n_layer: step = 0.5 has to be a whole number",
+        {"model.n_layer": {"low": 1, "high": 4, "step": 0.5}},
+    ),
+    "three faults of a search at once": search("trials = -1", trials=-1, seed=-2, space={"train.x": [1, 2]}),
+    "a search on no data": Case(
+        "tune", "data/prepared", both(put("tune.yaml", yaml.safe_dump(SEARCH).encode()), gone(TOKENS))
+    ),
+    "a search from wrong settings": Case(
+        "tune",
+        "params.yaml: model.n_head = 3: does not divide",
+        both(put("tune.yaml", yaml.safe_dump(SEARCH).encode()), params(model={"n_head": 3})),
+    ),
+    "the best of a study that was not begun": Case(
+        "tune", "have none named sizes yet", put("tune.yaml", yaml.safe_dump(SEARCH).encode()), ("--best",)
+    ),
+    "the table of a study that was not begun": Case(
+        "tune", "have none named sizes yet", put("tune.yaml", yaml.safe_dump(SEARCH).encode()), ("--status",)
+    ),
+    "the best and the table": Case("tune", "give one of them", nothing, ("--best", "--status")),
+    "studies at no address": stored_at("studies", "OPTUNA_STORAGE = 'studies': is no address of studies; it has to"),
+    "studies at a web address": stored_at("http://u:secret@127.0.0.1:9/x", "'http://127.0.0.1:9/x': is no address of"),
+    "studies where no server is": stored_at(
+        "postgresql://u:secret@127.0.0.1:9/studies",
+        "postgresql://127.0.0.1:9/studies: ",  # without psycopg it says what to install
+    ),
+    "studies in a folder that is not there": stored_at(
+        "sqlite:////no-such-folder/studies.db", "unable to open database file; nothing is lost"
+    ),
+    "studies in a file that is no database": Case(
+        "tune",
+        "studies.db: file is not a database",
+        both(put("tune.yaml", yaml.safe_dump(SEARCH).encode()), put("studies.db", TEXT.encode())),
+    ),
+    "another space in a study": begun_with(
+        {"space": {LR: [0.1, 0.2]}}, "study sizes: was begun with another `space` in its file; write it as it was, or"
+    ),
+    "other settings in a study": begun_with(
+        {}, "was begun with train.batch_size = 3, and params.yaml has 5; set it back", params(train={"batch_size": 5})
+    ),
+    "other data in a study": begun_with(
+        {},
+        "was begun with other data, and data/prepared differs; prepare the same text",
+        prepared_anew(f"{TEXT}another text"),
+    ),
+    "the best by another space": Case(
+        "tune",
+        "was begun with another `seed` in its file",
+        both(begun, put("tune.yaml", yaml.safe_dump({**SEARCH, "seed": 2}).encode())),
+        ("--best",),
+    ),
+}
+
+GPT2: dict[str, Any] = {"model_type": "gpt2", "n_positions": 8, "n_embd": 8, "n_layer": 1, "n_head": 2}
+NO_TENSORS = b"\x02" + b"\0" * 7 + b"{}"
+
+
+def gpt2(weights: str = "model.safetensors", content: bytes = NO_TENSORS, **config: Any) -> Break:
+    """A folder that says that it holds a GPT-2."""
+    values = json.dumps(GPT2 | {"vocab_size": 50_257} | config).encode()
+    return both(put("gpt2/config.json", values), put(f"gpt2/{weights}", content))
+
+
+def imported(fragment: str, broken: Break = nothing, *arguments: str) -> Case:
+    return Case("import", fragment, broken, arguments or ("gpt2", "--out", "x.pth"))
+
+
+IMPORTS = {
+    "import without a folder": Case("import", "Missing argument 'DIR'"),
+    "import of a folder that is missing": imported("gpt2: no such folder; name one that has config.json and model.saf"),
+    "import of an empty folder": imported("gpt2/config.json: no such file; name a folder that", as_folder("gpt2")),
+    "import onto a file": imported("--out params.yaml: is there already", gpt2(), "gpt2", "--out", "params.yaml"),
+    "import of a config that is a list": imported("config.json: not a JSON object", put("gpt2/config.json", b"[]")),
+    "import of a config that is cut": imported("config.json: not a JSON object", put("gpt2/config.json", b"{")),
+    "import of another model": imported("model_type = llama: only gpt2 can be imported", gpt2(model_type="llama")),
+    "import of another width": imported("n_inner = 16: only four times n_embd, 32, can be", gpt2(n_inner=16)),
+    "import of another activation": imported("activation_function = silu: only", gpt2(activation_function="silu")),
+    "import of another scale": imported(
+        "scale_attn_by_inverse_layer_idx = true: only false can be", gpt2(scale_attn_by_inverse_layer_idx=True)
+    ),
+    "import of heads that do not fit": imported("n_head = 3: does not divide n_embd = 8", gpt2(n_head=3)),
+    "import without weights": imported(
+        "gpt2/model.safetensors: no such file; name a folder that has it", gpt2("flax_model.msgpack")
+    ),
+    "import of a pickle": imported("pytorch_model.bin: its weights are in a file that can", gpt2("pytorch_model.bin")),
+    "import of several files": imported(
+        "model.safetensors.index.json: its weights are in several files; save it", gpt2("model.safetensors.index.json")
+    ),
+    "import of a text in the weights' place": imported(
+        "model.safetensors: no safetensors file, or damaged", gpt2(content=TEXT.encode())
+    ),
+    "import without a tokenizer": imported("has neither tokenizer.json nor vocab.json, so nothing says", gpt2()),
+    "import of another vocabulary": imported(
+        "gpt2/vocab.json: its tokens are not those of GPT-2", both(gpt2(), put("gpt2/vocab.json", b'{"a": 0}'))
+    ),
+}
+
 TABLE = {
     **PARAMS,
     **TEXTS,
@@ -1029,11 +1264,14 @@ TABLE = {
     **PROMPTS,
     **FETCHES,
     **FOLDERS,
+    **STARTS,
     **SPLITS,
     **ELSEWHERE,
     **DAMAGE,
     **LINES,
     **EXPORTS,
+    **SEARCHES,
+    **IMPORTS,
 }
 
 
@@ -1048,8 +1286,9 @@ def copy(project: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 def test_the_table_is_long() -> None:
-    parts = (PARAMS, TEXTS, VOCABULARIES, PREPARED, MODELS, PROMPTS, FETCHES, FOLDERS, SPLITS, ELSEWHERE, DAMAGE, LINES)
-    assert len(TABLE) == sum(map(len, (*parts, EXPORTS)))
+    parts = (PARAMS, TEXTS, VOCABULARIES, PREPARED, MODELS, PROMPTS, FETCHES, FOLDERS, STARTS, SPLITS)
+    parts += (ELSEWHERE, DAMAGE, LINES, EXPORTS, SEARCHES, IMPORTS)
+    assert len(TABLE) == sum(map(len, parts))
     assert len(TABLE) >= 260
 
 

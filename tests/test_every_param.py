@@ -18,6 +18,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from model_helpers import batch, language_model, scramble, small_model, small_params, small_values
 from training_helpers import trained, varied
 
+from gptmodel.checkpoint.model_file import save_model
 from gptmodel.compute.compiler import find_compiler
 from gptmodel.compute.place import Place, is_deterministic, pick_dtype
 from gptmodel.config import Params
@@ -26,11 +27,13 @@ from gptmodel.data.prepared import load_prepared
 from gptmodel.data.sources import fetch_text
 from gptmodel.errors import GptModelError
 from gptmodel.evaluation.diagnosis import diagnose
+from gptmodel.evaluation.history import kept_row
 from gptmodel.evaluation.loss import scored_blocks
 from gptmodel.project.layout import Layout
 from gptmodel.sampling.generate import sample_pieces
 from gptmodel.tokenizers.char import CharTokenizer
 from gptmodel.tracking.tracker import NullTracker
+from gptmodel.training.initial import initial_model
 
 Changes = dict[str, Any]
 MUON: Changes = {"optimizer": "muon", "muon_lr": 0.02, "muon_momentum": 0.9}
@@ -45,7 +48,9 @@ CASES: dict[str, tuple[Changes, Any, Any]] = {
     "model.norm_type": ({}, "layernorm", "rmsnorm"),
     "model.position": ({}, "none", "rotary"),  # learned has other weights, so it need not be shown
     "model.activation": ({}, "relu", "gelu"),
+    "model.qkv_bias": ({}, False, True),
     "model.scale_embedding": ({}, True, False),
+    "model.tie_embeddings": ({}, False, True),
     "model.decoder_bias": ({}, True, False),
     "model.qk_norm": ({}, False, True),
     "model.zero_init": ({}, False, True),
@@ -56,6 +61,9 @@ CASES: dict[str, tuple[Changes, Any, Any]] = {
     "model.kneser_ney_share": ({"kneser_ney": 2}, 0.2, 0.3),
     "train.batch_size": ({}, 3, 4),
     "train.max_iters": ({}, 6, 5),
+    "train.patience": ({"eval_interval": 1, "learning_rate": 0.3}, None, 1),
+    "train.keep": ({"eval_interval": 1, "learning_rate": 0.3}, "last", "best"),
+    "train.init_from": ({}, None, "start.pth"),
     "train.eval_interval": ({}, 3, 2),
     "train.eval_iters": ({}, 2, 1),
     "train.optimizer": ({}, "adamw", "sgd"),
@@ -158,6 +166,8 @@ def effect_of_training(params: Params) -> str:
         model=values["model"],
         train=values["train"],
     )
+    if params.train.keep == "best":
+        return str(kept_row(state.history, "best"))
     rows = [(row.iteration, row.tokens, row.learning_rate, row.train_loss, row.val_loss) for row in state.history]
     return f"{rows} {[tensor.tolist() for tensor in state.model.transformer.state_dict().values()]}"
 
@@ -171,6 +181,10 @@ def effect(section: str, key: str, params: Params, folder: Path) -> str:  # noqa
     if section == "model" and key not in TRAINED:  # equal random weights, so that what differs is the arithmetic
         model = scramble(small_model(**params.model.model_dump(mode="json")))
         return str(model(batch(2, 4)).tolist())
+    if key == "init_from":
+        tokenizer = CharTokenizer("abcdefghij ")
+        save_model(folder / "start.pth", language_model(small_model(seed=5), tokenizer=tokenizer), {})
+        return str(initial_model(params, tokenizer, folder))
     if section in ("model", "train"):
         return effect_of_training(params)
     if key == "max_tokens":

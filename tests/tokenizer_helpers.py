@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from model_helpers import small_params
 
-from gptmodel.config import PrepareParams
 from gptmodel.errors import DataError
+from gptmodel.prepare_params import PrepareParams
 from gptmodel.tokenizers.gpt2 import learnt_tokens
 
 BPE_SIZE = 300

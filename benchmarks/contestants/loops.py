@@ -105,13 +105,13 @@ def ours(
     from gptmodel.data.batches import training_batch
     from gptmodel.optim.factory import build_optimizer
     from gptmodel.training.compiled import compiled
-    from gptmodel.training.step import Update, training_step
+    from gptmodel.training.step import Update, nats_of_all, training_step
 
     params = our_params(sizes, parts=parts or threads, device="cpu", dtype=dtype, compile=compiling)
     runtime = params.runtime.model_copy(update={"threads": threads})
     place = Place.of(params.model_copy(update={"runtime": runtime}), "train", world or World())
     model = our_model(params)
-    forward = compiled(model, sizes.batch_size, place) if place.compiler else model
+    nats = compiled(model, sizes.batch_size, place) if place.compiler else nats_of_all
     optimizer = build_optimizer(model, params.train, place.crew)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     data, trained = tokens(), 0
@@ -122,7 +122,7 @@ def ours(
         for iteration in range(trained, trained + iterations):
             batch = training_batch(data, params.train.seed, iteration, sizes.batch_size, sizes.block_size)
             update = Update.at(min(iteration, last), params)
-            training_step(forward, optimizer, scaler, batch, update, place)
+            training_step(model, optimizer, scaler, batch, update, place, nats)
         trained += iterations
 
     return train

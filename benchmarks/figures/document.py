@@ -22,10 +22,15 @@ def document(folder: Path) -> str:
 
 
 def section_text(section: Section, files: Sequence[Results], machines: Sequence[str]) -> str:
-    """Return a section: what was measured and how, its plot and its tables."""
+    """Return a section: its plot, and each table after what was measured for it, how and on which machine."""
     plot = [f"![{section.title}]({section.plot})"] if section.plot else []
-    tables = [section.module.markdown(results) for results in shown(section, files)]
-    return "\n\n".join([f"## {section.title}", section.text, measured_by(files, machines), *plot, *tables])
+    groups = [files] if section.merge else [[contents] for contents in files]
+    tables = [
+        part
+        for group, results in zip(groups, shown(section, files), strict=True)
+        for part in (measured_by(group, machines), section.module.markdown(results))
+    ]
+    return "\n\n".join([f"## {section.title}", section.text, *plot, *tables])
 
 
 def measured_by(files: Sequence[Results], machines: Sequence[str]) -> str:

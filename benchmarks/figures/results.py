@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
+import torch
+
 from benchmarks.contestants.peers import PEERS, version
 
 Results = dict[str, Any]
@@ -16,7 +18,7 @@ Results = dict[str, Any]
 
 def read_results(name: str, folder: Path) -> list[Results]:
     """Return what the files of a benchmark hold."""
-    files = sorted([*folder.glob(f"{name}.json"), *folder.glob(f"{name}-*.json")])
+    files = sorted([*folder.glob(f"{name}.json"), *folder.glob(f"{name}-*.json")], key=lambda file: file.stem)
     return [json.loads(file.read_bytes()) for file in files]
 
 
@@ -54,6 +56,7 @@ def machine() -> Results:
     return {
         "cpu": cpu,
         "cores": os.cpu_count(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "system": platform.system(),
         "python": platform.python_version(),
         **{package: number for package, number in versions.items() if number is not None},

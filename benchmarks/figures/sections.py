@@ -43,7 +43,8 @@ HEAD = """# Benchmarks
 
 Written by `python -m benchmarks.document` from the JSON files in `benchmarks/results`; no figure is typed by hand.
 `make benchmarks` measures again. A figure is the median of rounds, in brackets are the lowest and the highest. What is
-compared takes turns in one run and does equal work, so ratios hold better than times, which are those of this machine.
+compared takes turns in one run and does equal work, so ratios hold better than times, which are those of the machine
+that is named above the table. Machines are numbered below; "instructions" are those that torch uses of a processor.
 """
 SECTIONS = (
     Section("train"),

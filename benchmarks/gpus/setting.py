@@ -24,6 +24,7 @@ from gptmodel.training.loop import Hooks, fit
 from gptmodel.training.queued import Queued
 from gptmodel.training.run import first_state
 from gptmodel.training.state import TrainingState
+from gptmodel.training.step import nats_of_all
 
 SMALL = [
     "model.block_size=32",
@@ -88,9 +89,8 @@ def new_state(params: Params, ids: np.ndarray, place: Place, vocab_size: int = 2
 def queue(params: Params, ids: np.ndarray, place: Place, vocab_size: int = 256) -> tuple[TrainingState, Queued]:
     """Return a training and who does its iterations, without a loop around them: on a CPU they are queued too."""
     state = new_state(params, ids, place, vocab_size)
-    model = state.model.transformer.train()
-    forward = compiled(model, params.train.batch_size, place) if place.compiler else model
-    return state, Queued(forward, state, torch.from_numpy(ids).to(place.device), params, place)
+    nats = compiled(state.model.transformer.train(), params.train.batch_size, place) if place.compiler else nats_of_all
+    return state, Queued(nats, state, torch.from_numpy(ids).to(place.device), params, place)
 
 
 def weights_of(state: TrainingState) -> list[Tensor]:

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from benchmarks.probes.resident import peak_bytes
-from gptmodel.config import PrepareParams
 from gptmodel.data.corpus import prepare
+from gptmodel.prepare_params import PrepareParams
 
 
 def main(text: str, folder: str) -> None:

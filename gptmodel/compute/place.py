@@ -170,6 +170,7 @@ def check_shards(params: Params, dtype: torch.dtype, world: World) -> None:
         "has no tables of n-grams; set model.ngram_orders to [], or this to false": bool(model.ngram_orders),
         "has no counts of n-grams; set model.kneser_ney to 0, or this to false": model.kneser_ney > 0,
         "has no muon, which needs whole matrices; set train.optimizer to adamw": train.optimizer == "muon",
+        "keeps the last weights; set train.keep to last": train.keep == "best",
         "is not compiled; set train.compile to false": train.compile,
         "has no float16; set train.dtype to bfloat16 or float32": dtype == torch.float16,
     }

@@ -13,6 +13,7 @@ class Stream(IntEnum):
     WEIGHTS = 1
     DROPOUT = 2
     SAMPLING = 3
+    SEARCH = 4
 
 
 def derived_generator(seed: int, stream: int, counter: int) -> np.random.Generator:

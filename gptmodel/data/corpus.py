@@ -1,6 +1,6 @@
 """A text file -> a tokenizer and the token files of two splits, in memory that does not grow with the text.
 
-Passes over the text: one that counts and checks it, one from which the tokenizer is learnt, one that is encoded.
+Passes over the text: one that counts and checks it, one for a tokenizer that is learnt from it, one that is encoded.
 """
 
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from gptmodel.config import PrepareParams
 from gptmodel.data.prepared import TEST, TOKENIZER, TRAIN, VAL
 from gptmodel.data.text_file import Text, cut, splits, survey
 from gptmodel.data.tokens import TokenWriter
 from gptmodel.errors import DataError
 from gptmodel.files import remove_leftovers
+from gptmodel.prepare_params import PrepareParams
 from gptmodel.project.layout import local_path
 from gptmodel.tokenizers.base import Tokenizer
 from gptmodel.tokenizers.kinds import KINDS, save_tokenizer
@@ -59,12 +59,10 @@ def prepare(path: Path, out: Path, params: PrepareParams, root: Path = Path()) -
     `val_source`, which starts at `root`, that file validates instead. No file is written when DataError is raised: a
     text is missing, empty, not UTF-8, of a single character, too short, or being changed.
     """
-    kind = KINDS[params.tokenizer]
-    text = survey(path, kind.unit)
+    text = survey(path, KINDS[params.tokenizer].unit)
     val_text = survey_val(params, root)
     units = split_units(params, text.units)
-    with split_chunks(text, val_text, units) as (train, val, test):
-        tokenizer = kind.fit(train, chain(val, test), params.vocab_size)
+    tokenizer = learn(params, text, val_text, units)
     counts = _write_splits(out, tokenizer, text, val_text, units)
     return PrepareReport(
         tokenizer=tokenizer.kind,
@@ -89,6 +87,16 @@ def survey_val(params: PrepareParams, root: Path) -> Text | None:
     if not (root / path).is_file():
         raise DataError(f"{params.val_source}: no such file; prepare.val_source has to name a text file")
     return survey(root / path, KINDS[params.tokenizer].unit)
+
+
+def learn(params: PrepareParams, text: Text, val_text: Text | None, units: tuple[int, int, int]) -> Tokenizer:
+    """Return the tokenizer that prepare.tokenizer asks for, of this text."""
+    kind = KINDS[params.tokenizer]
+    if kind.learns_from_train:
+        with split_chunks(text, val_text, units) as (train, val, test):
+            return kind.fit(train, chain(val, test), params.vocab_size)
+    characters = text.characters + (val_text.characters if val_text is not None else "")
+    return kind.fit([characters.encode()], [], params.vocab_size)
 
 
 def split_units(params: PrepareParams, units: int) -> tuple[int, int, int]:

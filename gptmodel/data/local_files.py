@@ -9,8 +9,8 @@ from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from gptmodel.data.unpack import is_hidden, is_packed
-from gptmodel.errors import DataError
-from gptmodel.project.layout import Layout
+from gptmodel.errors import ConfigError, DataError
+from gptmodel.project.layout import Layout, local_path
 
 MOST_FILES = 100_000
 """DVC looks at every file of a folder whenever it looks for changes."""
@@ -46,7 +46,7 @@ def local_source(setting: str, where: Path, project: Layout) -> Source:
     """Return the files of a setting: `where` it leads, from the project's folder on. DataError names what is wrong."""
     root, path = project.root, project.root / where
     try:
-        if any(_is_same_place(path, link) for link in (project.source, project.val_source)):
+        if any(_is_same_place(path, link) for link in (project.source, project.val_source, project.init_from)):
             raise DataError(f"{setting}: is written by fetch; fetch.source has to name another file")
         if path.is_dir():
             source = _folder(setting, path, where)
@@ -63,6 +63,21 @@ def local_source(setting: str, where: Path, project: Layout) -> Source:
         place = "data/input.txt, which fetch writes, is below the same folder"
         raise DataError(f"{setting}: {place}; put the texts into a folder of their own, such as texts/")
     return source
+
+
+def model_path(init_from: str, root: Path) -> Path:
+    """Return the file that `train.init_from` names, from the project's folder `root` on.
+
+    Raises ConfigError where there is none, and for the model that the training itself writes: DVC removes it first.
+    """
+    setting, where = f"train.init_from = {init_from}", local_path(init_from)
+    own = Layout(root).model
+    if where is not None and os.path.realpath(root / where) == os.path.realpath(own):
+        copy = f"`cp {Layout().model} start.pth`, and set train.init_from to start.pth"
+        raise ConfigError(f"{setting}: is what the training itself writes; {copy}")
+    if where is None or not (root / where).is_file():
+        raise ConfigError(f"{setting}: no such file; name a model.pth that is there, or set it to null")
+    return root / where
 
 
 def notes_on(source: Source) -> list[str]:

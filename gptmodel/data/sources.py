@@ -19,7 +19,7 @@ from gptmodel.data.input_text import (
     single,
     write_text,
 )
-from gptmodel.data.local_files import Source, local_source
+from gptmodel.data.local_files import Source, local_source, model_path
 from gptmodel.data.shakespeare import SHAKESPEARE_SHA256, shakespeare
 from gptmodel.data.unpack import is_packed, readable
 from gptmodel.errors import DataError
@@ -46,33 +46,32 @@ class FetchReport:
 
 
 def fetch_text(
-    params: FetchParams, layout: Layout, root: Path, on_progress: Progress, val_source: str | None = None
+    params: FetchParams,
+    layout: Layout,
+    root: Path,
+    on_progress: Progress,
+    val_source: str | None = None,
+    init_from: str | None = None,
 ) -> FetchReport:
     """Put the text of fetch.source in its place, and beside it what DVC has to know of the source. Raises DataError.
 
     A text that already is the source's is left alone, and one that no fetch wrote is refused before anything is
     downloaded. `root` is the project's folder, where paths start. An experiment that runs in a folder of its own
-    copies the text from there, if it is what is asked for. `val_source` is prepare's, which is noted for DVC only.
+    copies the text from there, if it is what is asked for. `val_source` is prepare's and `init_from` is train's: both
+    are noted for DVC only.
     """
-    target, where = layout.text, source_path(params.source)
+    target = layout.text
     if target.is_dir():
         raise DataError(f"{target}: is a folder, but the text has to be a file; move the folder away")
-    project, watched, val_path = Layout(root), where, _val_path(val_source, root)
-    if params.source == "own":
-        text = _own(target, root)
-    elif params.source == "shakespeare":
-        text = _plays(target, project.text, on_progress)
-    elif where is None:
-        text = _from_url(params, target, project.text, on_progress)
-    else:
-        source = local_source(params.source, where, project)
-        text, watched = _from_files(params, source, target), source.where
+    val_path, init_path = _val_path(val_source, root), _init_path(init_from, root)
+    text, watched = _fetched(params, target, root, on_progress)
     remove_parts(target)
     shown, size = without_password(params.source), target.stat().st_size
-    sources = [
-        (shown, _note_source(layout.source, watched, root, shown, text.sha256)),
-        (str(val_source), _note_source(layout.val_source, val_path, root, val_source or "none", "")),
-    ]
+    watches = {
+        shown: _note_source(layout.source, watched, root, shown, text.sha256),
+        val_source: _note_source(layout.val_source, val_path, root, val_source or "none", ""),
+        init_from: _note_source(layout.init_from, init_path, root, init_from or "none", ""),
+    }
     documents = [asdict(document) for document in text.documents]
     write_json(layout.metrics("fetch"), {"bytes": size, "sha256": text.sha256, "documents": documents}, in_order=True)
     return FetchReport(
@@ -81,9 +80,22 @@ def fetch_text(
         bytes=size,
         documents=len(documents),
         written=text.written,
-        unwatched=tuple(source for source, is_watched in sources if not is_watched),
+        unwatched=tuple(str(source) for source, is_watched in watches.items() if not is_watched),
         notes=text.notes,
     )
+
+
+def _fetched(params: FetchParams, target: Path, root: Path, on_progress: Progress) -> tuple[FetchedText, Path | None]:
+    """Put the text in its place, and return it with the path that is to be watched for changes, if there is one."""
+    where, project = source_path(params.source), Layout(root)
+    if params.source == "own":
+        return _own(target, root), where
+    if params.source == "shakespeare":
+        return _plays(target, project.text, on_progress), where
+    if where is None:
+        return _from_url(params, target, project.text, on_progress), where
+    source = local_source(params.source, where, project)
+    return _from_files(params, source, target), source.where
 
 
 def _own(target: Path, root: Path) -> FetchedText:
@@ -196,6 +208,14 @@ def _val_path(val_source: str | None, root: Path) -> Path | None:
     if path is None or not (root / path).is_file():
         raise DataError(f"{val_source}: no such file; prepare.val_source has to name a text file")
     return path
+
+
+def _init_path(init_from: str | None, root: Path) -> Path | None:
+    """Return where train.init_from leads, from the project's folder on; ConfigError if there is no such model."""
+    if init_from is None:
+        return None
+    model_path(init_from, root)
+    return local_path(init_from)
 
 
 def _note_source(note: Path, where: Path | None, root: Path, shown: str, sha256: str) -> bool:

@@ -3,13 +3,12 @@
 import codecs
 import hashlib
 import os
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, AnyStr
 
 import numpy as np
 
@@ -17,7 +16,10 @@ from gptmodel.data.encoding import likely_encoding, wide_words
 from gptmodel.errors import DataError
 from gptmodel.project.layout import Layout
 from gptmodel.tokenizers.base import Unit, decoded
+from gptmodel.tokenizers.characters import Characters
 
+READ_BYTES = 1 << 22
+"""Read and digested at once, beside the work on the bytes before, so that the two threads seldom meet."""
 CHUNK_BYTES = 1 << 18
 BEGINNING_BYTES = 1 << 16  # tell how a text is encoded
 
@@ -36,13 +38,13 @@ class Text:
     units: int
     """Characters or bytes, without the mark."""
     sha256: str
-    """Digest of the file."""
-    crc32: int
-    """The same, quicker to compute: by it a pass notices that the file was changed."""
+    """Digest of the file; by it a pass notices that the file was changed."""
+    characters: str
+    """Its distinct characters, sorted; its bytes, as in Latin-1, if it is not UTF-8."""
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the file as it is now, from `start` on."""
-        return _read(self.path, self.start, _Tally())
+        return _Pass(self.path, self.start).chunks()
 
 
 def survey(path: Path, unit: Unit) -> Text:
@@ -53,23 +55,24 @@ def survey(path: Path, unit: Unit) -> Text:
     """
     beginning = _beginning(path)
     start = len(codecs.BOM_UTF8) if beginning.startswith(codecs.BOM_UTF8) else 0
-    tally = _Tally(hashlib.sha256())
+    reading, characters = _Pass(path, start), Characters()
     try:
-        units, several = _count(decoded(_read(path, start, tally), start))
+        units = sum(map(characters.add, decoded(reading.chunks(), start)))
     except DataError as error:
         if unit == "character":
             raise DataError(f"{path}: {error}; {likely_encoding(_original(path), beginning)}") from None
-        start, tally = 0, _Tally(hashlib.sha256())
-        units, several = _count(_read(path, start, tally))
+        reading, characters = _Pass(path, 0), Characters()
+        units = sum(map(characters.add, (chunk.decode("latin-1") for chunk in reading.chunks())))
     else:
         if unit == "character" and (wide := wide_words(_original(path), beginning)):
             raise DataError(f"{path}: {wide}")
         unit = "character"
+    distinct = characters.sorted()
     if not units:
         raise DataError(f"{path}: is empty; put a text there, or run `dvc repro fetch`")
-    if not several:
+    if len(distinct) == 1:
         raise DataError(f"{path}: has only one distinct character, so there is nothing to learn; use another text")
-    return Text(path, unit, start, tally.size, units, tally.sha256.hexdigest(), tally.crc32)
+    return Text(path, unit, reading.start, reading.size, units, reading.sha256, distinct)
 
 
 @contextmanager
@@ -78,13 +81,13 @@ def splits(text: Text, train_units: int) -> Iterator[tuple[Iterator[bytes], Iter
 
     Raises DataError at the end of the block, or instead of one of the block's, if the text is no longer what it was.
     """
-    tally = _Tally()
-    train, val = cut(_read(text.path, text.start, tally), train_units, text.unit)
+    reading = _Pass(text.path, text.start)
+    train, val = cut(reading.chunks(), train_units, text.unit)
 
     def check() -> None:
         for _ in val:  # what nobody asked for
             pass
-        if (tally.size, tally.crc32) != (text.size, text.crc32):
+        if (reading.size, reading.sha256) != (text.size, text.sha256):
             raise DataError(
                 f"{text.path}: changed while it was being read; run `gptmodel prepare` again when it is complete"
             )
@@ -150,35 +153,30 @@ def _beginning(path: Path) -> bytes:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-@dataclass
-class _Tally:
-    """What a pass saw so far."""
+class _Pass:
+    """One pass over a file, from byte `start` on, and the size and the digest of all of it, once it is over."""
 
-    sha256: Any = None  # where the digest is wanted
-    size: int = 0
-    crc32: int = 0
+    def __init__(self, path: Path, start: int) -> None:
+        self.path, self.start, self.size = path, start, 0
+        self._digest = hashlib.sha256()
 
-    def add(self, content: bytes) -> None:
-        self.size += len(content)
-        self.crc32 = zlib.crc32(content, self.crc32)
-        if self.sha256 is not None:
-            self.sha256.update(content)
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
 
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the bytes. A thread reads and digests the next ones meanwhile, which a second core has time for."""
+        with self.path.open("rb") as stream, ThreadPoolExecutor(1) as reader:
 
-def _read(path: Path, start: int, tally: _Tally) -> Iterator[bytes]:
-    """Yield a file in chunks from byte `start` on, and tally all of it."""
-    with path.open("rb") as stream:
-        tally.add(stream.read(start))
-        while chunk := stream.read(CHUNK_BYTES):
-            tally.add(chunk)
-            yield chunk
+            def read() -> bytes:
+                content = stream.read(READ_BYTES)
+                self._digest.update(content)
+                return content
 
-
-def _count(parts: Iterable[AnyStr]) -> tuple[int, bool]:
-    """Return the number of characters or bytes, and whether they are of more than one kind."""
-    count, several, only = 0, False, None
-    for part in parts:
-        count += len(part)
-        only = only or part[:1]
-        several = several or part.count(only) < len(part)
-    return count, several
+            coming, start = reader.submit(read), self.start
+            while content := coming.result():
+                coming = reader.submit(read)
+                self.size += len(content)
+                for index in range(start, len(content), CHUNK_BYTES):
+                    yield content[index : index + CHUNK_BYTES]
+                start = 0

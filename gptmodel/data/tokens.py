@@ -4,9 +4,11 @@ Header, little endian: magic (8 bytes), format version (u32), bytes in an id (u3
 ids (u64), vocab_size (u32), the tokenizer's SHA-256 (32 bytes), CRC-32 of the 60 bytes before it (u32).
 """
 
+import os
 import struct
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,8 @@ VERSION = 1
 FIELDS = struct.Struct("<8sIIQI32s")
 HEADER_BYTES = FIELDS.size + 4
 SCAN_IDS = 1 << 20
+SYNC_BYTES = 1 << 26
+"""What is written before the disk is told to take it, beside the work: little is left to wait for at the end."""
 MEND = "run `gptmodel prepare` again"
 
 
@@ -59,6 +63,9 @@ class TokenWriter:
         self._dtype = id_dtype(vocab_size)
         self._stream: IO[bytes]
         self._context: AbstractContextManager[None]
+        self._disk: ThreadPoolExecutor
+        self._sync: Future[None] | None = None
+        self._told = 0  # bytes that the disk was told of
 
     def append(self, ids: NDArray[Any]) -> None:
         """Add ids, shape (n,); DataError if one is not below vocab_size."""
@@ -66,7 +73,11 @@ class TokenWriter:
             raise DataError(f"{self.path}: an id is not below the vocab_size, {self._vocab_size}")
         with naming(self.path):
             self._stream.write(np.ascontiguousarray(ids, dtype=self._dtype).data)
-        self.count += ids.size
+            self.count += ids.size
+            written = self.count * self._dtype.itemsize
+            if written - self._told >= SYNC_BYTES and (self._sync is None or self._sync.done()):
+                self._check_sync()
+                self._sync, self._told = self._disk.submit(os.fsync, self._stream.fileno()), written
 
     def __enter__(self) -> Self:
         self._context = self._writing()
@@ -82,9 +93,17 @@ class TokenWriter:
     def _writing(self) -> Iterator[None]:
         with atomic_writer(self.path) as self._stream:
             self._stream.write(bytes(HEADER_BYTES))
-            yield
+            with ThreadPoolExecutor(1) as self._disk:
+                yield
+            with naming(self.path):
+                self._check_sync()
             self._stream.seek(0)
             self._stream.write(self._header())
+
+    def _check_sync(self) -> None:
+        """Raise the disk's error, if it had one: it is told once."""
+        if self._sync is not None:
+            self._sync.result()
 
     def _header(self) -> bytes:
         fields = FIELDS.pack(MAGIC, VERSION, self._dtype.itemsize, self.count, self._vocab_size, self._digest)

@@ -36,7 +36,7 @@ def environment(root: Path) -> Iterator[Finding]:
     yield from _moved(root / ".venv")
     yield from _repository(root)
     yield from _text(root)
-    for link in (Layout(root).source, Layout(root).val_source):
+    for link in (Layout(root).source, Layout(root).val_source, Layout(root).init_from):
         yield from _source(link)
     yield from _space(root)
     yield from _store(root)

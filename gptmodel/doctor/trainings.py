@@ -13,11 +13,14 @@ from filelock import FileLock, Timeout
 
 from gptmodel.doctor.finding import Finding
 from gptmodel.errors import GptModelError
+from gptmodel.project.layout import STUDY_MARK
 from gptmodel.units import age, size
 
 NAME = re.compile(r"[0-9a-f]{16}")  # of a run's folder
 AGE = re.compile(r"(\d{1,6})([dh])")
 HOURS = {"d": 24, "h": 1}
+ENDS = "runs/ends"
+"""Where trainings leave the states in which they ended."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,13 @@ class Unfinished:
     bytes: int
 
     @property
+    def study(self) -> str | None:
+        """The name of the study that keeps it, if one does."""
+        with suppress(OSError):
+            return (self.folder / STUDY_MARK).read_bytes().decode(errors="replace") or None
+        return None
+
+    @property
     def lock(self) -> Path:
         """The file that a process holds while it trains."""
         return self.folder.with_name(f"{self.folder.name}.lock")
@@ -40,10 +50,13 @@ class Unfinished:
 def trainings(root: Path) -> Iterator[Finding]:
     """Examine the trainings that were not ended, and those under way."""
     unfinished, early = False, 0
+    of_studies: dict[str, list[Unfinished]] = {}
     for training in _unfinished(root):
         name = training.folder.name
         if is_held(training.lock):
             yield Finding("note", f"runs/{name}: a training is under way")
+        elif training.study is not None:
+            of_studies.setdefault(training.study, []).append(training)
         elif training.snapshots:
             unfinished = True
             iteration = int(re.sub(r"\D", "", training.snapshots[-1].name) or 0)
@@ -58,8 +71,15 @@ def trainings(root: Path) -> Iterator[Finding]:
         yield Finding(
             "note", f"runs/ has {text} without a snapshot; `gptmodel doctor --free 1d` removes those of a day"
         )
+    for study, states in of_studies.items():
+        yield _kept_for(study, states)
     if not unfinished:
         yield Finding("ok", "no training was left unfinished")
+    if ends := sorted((root / ENDS).glob("*/*.pt")):
+        text = "the end of a training" if len(ends) == 1 else f"the ends of {len(ends)} trainings"
+        used = size(sum(path.stat().st_size for path in ends))
+        hint = "a raised train.max_iters goes on from there; `gptmodel doctor --free ends` removes them"
+        yield Finding("ok", f"{ENDS} has {text} ({used}): {hint}")
     if locks := _locks_alone(root):
         text = "a lock file" if len(locks) == 1 else f"{len(locks)} lock files"
         yield Finding(
@@ -67,21 +87,36 @@ def trainings(root: Path) -> Iterator[Finding]:
         )
 
 
-def free(root: Path, what: str) -> Iterator[str]:
-    """Give up the states of trainings, of the one named or of all of an age such as 30d, and say what was removed.
+def _kept_for(study: str, states: list[Unfinished]) -> Finding:
+    """Say what a study keeps: it is no leftover, but nobody else removes it."""
+    text = "1 training" if len(states) == 1 else f"{len(states)} trainings"
+    used = size(sum(state.bytes for state in states))
+    keeps = f"runs/ keeps {text} of the study {study} ({used}): its best trial, and those that it stopped early"
+    return Finding("ok", f"{keeps}; once you need none of them, `gptmodel doctor --free {study}` removes them")
 
-    One that is under way is left alone. Raises GptModelError where `what` is neither the name of one nor an age.
+
+def free(root: Path, what: str) -> Iterator[str]:
+    """Give up the states of trainings, of the one named, all of a study or all of an age such as 30d, and say which.
+
+    One that is under way is left alone. `ends` are the states in which trainings ended. Raises GptModelError where
+    `what` is none of these.
     """
+    if what == "ends":
+        used = sum(path.stat().st_size for path in (root / ENDS).glob("*/*.pt"))
+        shutil.rmtree(root / ENDS, ignore_errors=True)
+        yield f"{ENDS}: removed ({size(used)}); longer trainings would start anew"
+        return
     everything = _unfinished(root)
     if match := AGE.fullmatch(what):
         before = time.time() - int(match[1]) * HOURS[match[2]] * 3600
         chosen = [training for training in everything if training.changed <= before]
     else:
-        chosen = [training for training in everything if training.folder.name == what.removeprefix("runs/").rstrip("/")]
+        name = what.removeprefix("runs/").rstrip("/")
+        chosen = [training for training in everything if name in (training.folder.name, training.study)]
         if not chosen:
             raise GptModelError(
-                f"--free {what}: neither the name of a training in runs/, as `gptmodel doctor` lists them, "
-                "nor an age such as 30d or 12h"
+                f"--free {what}: neither the name of a training in runs/ or of a study, as `gptmodel doctor` lists "
+                "them, nor an age such as 30d or 12h, nor `ends`"
             )
     for training in chosen:
         name = f"runs/{training.folder.name}"

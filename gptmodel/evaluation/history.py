@@ -1,9 +1,11 @@
 """The evaluations of a training, in order: metrics/history.csv."""
 
 import csv
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from gptmodel.errors import DataError
 from gptmodel.project.layout import Layout
@@ -21,6 +23,30 @@ class Evaluation:
     learning_rate: float
     train_loss: float  # nats per token
     val_loss: float
+
+
+def kept_row(history: Sequence[Evaluation], keep: str) -> Evaluation:
+    """Return the row of the weights that a training keeps: the last, or for `best` the first of the lowest val loss."""
+    return min(history, key=lambda row: row.val_loss) if keep == "best" else history[-1]
+
+
+def evaluated_iteration(history: Sequence[Evaluation], provenance: Mapping[str, Any]) -> int:
+    """Return after how many iterations the weights of a model were, by its history, if there is one, and provenance."""
+    train = provenance.get("train")
+    keep = train.get("keep") if isinstance(train, Mapping) else None
+    return kept_row(history, str(keep)).iteration if history else 0
+
+
+def patience_left(history: Sequence[Evaluation], patience: int | None) -> float:
+    """Return after how many more evaluations without a lower val loss a training ends; 0 where it has ended so."""
+    if patience is None:
+        return math.inf
+    best, left = math.inf, patience
+    for row in history:
+        if left == 0:
+            break
+        best, left = (row.val_loss, patience) if row.val_loss < best else (best, left - 1)
+    return left
 
 
 def history_csv(history: Sequence[Evaluation]) -> str:

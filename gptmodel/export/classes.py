@@ -13,6 +13,8 @@ from gptmodel.nn.embedding import ROTARY_BASE
 
 LAYERNORM_EPS = 1e-5  # nn.LayerNorm's
 RMSNORM_EPS = torch.finfo(torch.float32).eps  # F.rms_norm's
+ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "gelu_tanh": "gelu_new", "relu2": "relu2"}
+"""What transformers calls each."""
 OPT_OFFSET = 2
 """OPT reads the row of a position this much further on."""
 
@@ -24,14 +26,13 @@ class StockClass:
     name: str
     config: Callable[[ModelParams], dict[str, Any]]
     weights: Callable[[ModelParams, ModelWeights], Weights]
+    """All but the matrix that gives the logits."""
+    decoder: str = "lm_head.weight"
+    """The name of that matrix."""
 
 
 def _layers(params: ModelParams, prefix: str, layer: Callable[[int], Mapping[str, Tensor]]) -> Weights:
     return {f"{prefix}.{n}.{name}": tensor for n in range(params.n_layer) for name, tensor in layer(n).items()}
-
-
-def _with_zero_bias(name: str, weight: Tensor) -> Weights:
-    return {f"{name}.weight": weight, f"{name}.bias": torch.zeros(weight.size(0))}
 
 
 def _turned(parts: Mapping[str, Tensor]) -> Weights:
@@ -47,7 +48,7 @@ def _gpt2_config(params: ModelParams) -> dict[str, Any]:
         "n_layer": params.n_layer,
         "n_head": params.n_head,
         "n_inner": 4 * params.n_embd,
-        "activation_function": params.activation,
+        "activation_function": ACTIVATIONS[params.activation],
         "layer_norm_epsilon": LAYERNORM_EPS,
         **dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), params.dropout),
     }
@@ -55,11 +56,9 @@ def _gpt2_config(params: ModelParams) -> dict[str, Any]:
 
 def _gpt2_weights(params: ModelParams, model: ModelWeights) -> Weights:
     def layer(n: int) -> Weights:
-        qkv = torch.cat((model.query(n), model.key(n), model.value(n)))  # (3 * C, C)
-        attention = _with_zero_bias("attn.c_attn", qkv)
         return {
             **named("ln_1", model.module(f"blocks.{n}.ln1")),
-            **_turned(attention),
+            **named("attn.c_attn", _turned(model.in_turn(n))),
             **named("attn.c_proj", _turned(model.module(f"blocks.{n}.sa.proj"))),
             **named("ln_2", model.module(f"blocks.{n}.ln2")),
             **named("mlp.c_fc", _turned(model.module(f"blocks.{n}.ffwd.net.0"))),
@@ -71,7 +70,6 @@ def _gpt2_weights(params: ModelParams, model: ModelWeights) -> Weights:
         "transformer.wpe.weight": model.positions,
         **_layers(params, "transformer.h", layer),
         **named("transformer.ln_f", model.module("ln_f")),
-        "lm_head.weight": model.decoder,
     }
 
 
@@ -90,7 +88,7 @@ def _gpt_neox_config(params: ModelParams) -> dict[str, Any]:
         "model_type": "gpt_neox",
         **_sizes(params),
         "intermediate_size": 4 * params.n_embd,
-        "hidden_act": params.activation,
+        "hidden_act": ACTIVATIONS[params.activation],
         "layer_norm_eps": LAYERNORM_EPS,
         "use_parallel_residual": False,
         "rotary_pct": 1.0,  # which the class does not write itself, and whose default is a quarter
@@ -104,7 +102,7 @@ def _gpt_neox_weights(params: ModelParams, model: ModelWeights) -> Weights:
     def layer(n: int) -> Weights:
         return {
             **named("input_layernorm", model.module(f"blocks.{n}.ln1")),
-            **_with_zero_bias("attention.query_key_value", model.by_heads(n)),
+            **named("attention.query_key_value", model.by_heads(n)),
             **named("attention.dense", model.module(f"blocks.{n}.sa.proj")),
             **named("post_attention_layernorm", model.module(f"blocks.{n}.ln2")),
             **named("mlp.dense_h_to_4h", model.module(f"blocks.{n}.ffwd.net.0")),
@@ -115,7 +113,6 @@ def _gpt_neox_weights(params: ModelParams, model: ModelWeights) -> Weights:
         "gpt_neox.embed_in.weight": model.embedding,
         **_layers(params, "gpt_neox.layers", layer),
         **named("gpt_neox.final_layer_norm", model.module("ln_f")),
-        "embed_out.weight": model.decoder,
     }
 
 
@@ -126,7 +123,7 @@ def _arcee_config(params: ModelParams) -> dict[str, Any]:
         "num_key_value_heads": params.n_head,
         "head_dim": params.n_embd // params.n_head,
         "intermediate_size": 4 * params.n_embd,
-        "hidden_act": params.activation,
+        "hidden_act": ACTIVATIONS[params.activation],
         "rms_norm_eps": RMSNORM_EPS,
         "rope_parameters": {"rope_type": "default", "rope_theta": ROTARY_BASE},
         "attention_bias": True,
@@ -150,7 +147,6 @@ def _arcee_weights(params: ModelParams, model: ModelWeights) -> Weights:
         "model.embed_tokens.weight": model.embedding,
         **_layers(params, "model.layers", layer),
         **named("model.norm", model.module("ln_f")),
-        "lm_head.weight": model.decoder,
     }
 
 
@@ -160,7 +156,7 @@ def _opt_config(params: ModelParams) -> dict[str, Any]:
         **_sizes(params),
         "word_embed_proj_dim": params.n_embd,
         "ffn_dim": 4 * params.n_embd,
-        "activation_function": params.activation,
+        "activation_function": ACTIVATIONS[params.activation],
         "do_layer_norm_before": False,
         "dropout": params.dropout,
         "attention_dropout": params.dropout,
@@ -183,15 +179,14 @@ def _opt_weights(params: ModelParams, model: ModelWeights) -> Weights:
         "model.decoder.embed_tokens.weight": model.embedding,
         "model.decoder.embed_positions.weight": torch.cat((unread, model.positions)),
         **_layers(params, "model.decoder.layers", layer),
-        "lm_head.weight": model.decoder,
     }
 
 
 def _separate_attention(n: int, model: ModelWeights) -> Weights:
     return {
-        **_with_zero_bias("self_attn.q_proj", model.query(n)),
-        **_with_zero_bias("self_attn.k_proj", model.key(n)),
-        **_with_zero_bias("self_attn.v_proj", model.value(n)),
+        **named("self_attn.q_proj", model.query(n)),
+        **named("self_attn.k_proj", model.key(n)),
+        **named("self_attn.v_proj", model.value(n)),
     }
 
 
@@ -200,7 +195,9 @@ _OPT = StockClass("OPTForCausalLM", _opt_config, _opt_weights)
 CLASSES = {
     ("pre", "layernorm", "learned"): _GPT2,
     ("pre", "layernorm", "none"): _GPT2,
-    ("pre", "layernorm", "rotary"): StockClass("GPTNeoXForCausalLM", _gpt_neox_config, _gpt_neox_weights),
+    ("pre", "layernorm", "rotary"): StockClass(
+        "GPTNeoXForCausalLM", _gpt_neox_config, _gpt_neox_weights, "embed_out.weight"
+    ),
     ("pre", "rmsnorm", "rotary"): StockClass("ArceeForCausalLM", _arcee_config, _arcee_weights),
     ("post", "layernorm", "learned"): _OPT,
     ("post", "layernorm", "none"): _OPT,

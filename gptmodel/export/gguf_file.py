@@ -92,9 +92,9 @@ def _weights(params: ModelParams, model: ModelWeights) -> Weights:
     def layer(n: int) -> Weights:
         return {
             **named("attn_norm", model.module(f"blocks.{n}.ln1")),
-            "attn_q.weight": model.query(n),
-            "attn_k.weight": model.key(n),
-            "attn_v.weight": model.value(n),
+            **named("attn_q", model.query(n)),
+            **named("attn_k", model.key(n)),
+            **named("attn_v", model.value(n)),
             **named("attn_output", model.module(f"blocks.{n}.sa.proj")),
             **named("ffn_norm", model.module(f"blocks.{n}.ln2")),
             **named("ffn_up", model.module(f"blocks.{n}.ffwd.net.0")),

@@ -32,12 +32,14 @@ def stock_model(params: ModelParams, vocab_size: int, state: Mapping[str, Tensor
             "of transformers is built so (docs/EXPORT.md lists what there is); export onnx or safetensors"
         )
     chosen = CLASSES[kind]
-    weights = chosen.weights(params, ModelWeights(params, without_decoder_bias(params, state)))
+    model = ModelWeights(params, without_decoder_bias(params, state))
+    tied = params.tie_embeddings and not params.scale_embedding  # the scale goes into the embedding alone
+    weights = chosen.weights(params, model) | ({} if tied else {chosen.decoder: model.decoder})
     config = {
         "architectures": [chosen.name],
         "vocab_size": vocab_size,
         "dtype": "float32",
-        "tie_word_embeddings": False,
+        "tie_word_embeddings": tied,
         **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id")),  # ours has none: any id is a token
         **chosen.config(params),
     }

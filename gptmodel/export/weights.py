@@ -12,6 +12,7 @@ from gptmodel.config import ModelParams
 from gptmodel.errors import ExportError
 
 Weights = dict[str, Tensor]
+KINDS = ("weight", "bias")
 
 
 class ModelWeights:
@@ -35,43 +36,56 @@ class ModelWeights:
     @property
     def decoder(self) -> Tensor:
         """The matrix (V, C) that gives the logits."""
-        return self._state["decoder.weight"]
+        return _decoder(self._params, self._state)
 
-    def query(self, layer: int) -> Tensor:
-        """Queries of all heads (C, C)."""
-        return self._rotating(layer, "query").flatten(0, 1)
+    def query(self, layer: int) -> Weights:
+        """Weight (C, C) and bias (C,) of the queries of all heads."""
+        return {kind: tensor.flatten(0, 1) for kind, tensor in self._rotating(layer, "query").items()}
 
-    def key(self, layer: int) -> Tensor:
-        """Keys of all heads (C, C)."""
-        return self._rotating(layer, "key").flatten(0, 1)
+    def key(self, layer: int) -> Weights:
+        """Weight (C, C) and bias (C,) of the keys of all heads."""
+        return {kind: tensor.flatten(0, 1) for kind, tensor in self._rotating(layer, "key").items()}
 
-    def value(self, layer: int) -> Tensor:
-        """Values of all heads (C, C)."""
-        return self._heads(layer, "value").flatten(0, 1)
+    def value(self, layer: int) -> Weights:
+        """Weight (C, C) and bias (C,) of the values of all heads."""
+        return {kind: tensor.flatten(0, 1) for kind, tensor in self._heads(layer, "value").items()}
 
-    def by_heads(self, layer: int) -> Tensor:
-        """Query, key and value of the first head, then of the second, and so on (3 * C, C)."""
+    def in_turn(self, layer: int) -> Weights:
+        """Queries of all heads, then keys, then values: weight (3 * C, C) and bias (3 * C,)."""
+        parts = (self.query(layer), self.key(layer), self.value(layer))
+        return {kind: torch.cat([part[kind] for part in parts]) for kind in KINDS}
+
+    def by_heads(self, layer: int) -> Weights:
+        """Query, key and value of the first head, then of the second, and so on: weight (3 * C, C), bias (3 * C,)."""
         parts = (self._rotating(layer, "query"), self._rotating(layer, "key"), self._heads(layer, "value"))
-        return torch.stack(parts, dim=1).flatten(0, 2)  # (nh, 3, hs, C) -> (3 * C, C)
+        # (nh, 3, hs, C) -> (3 * C, C)
+        return {kind: torch.stack([part[kind] for part in parts], dim=1).flatten(0, 2) for kind in KINDS}
 
     def module(self, name: str) -> Weights:
         """Weight and, where there is one, bias of a module such as `blocks.0.ln1`."""
-        names = {key: f"{name}.{key}" for key in ("weight", "bias")}
-        return {key: self._state[full] for key, full in names.items() if full in self._state}
+        names = {kind: f"{name}.{kind}" for kind in KINDS}
+        return {kind: self._state[full] for kind, full in names.items() if full in self._state}
 
-    def _heads(self, layer: int, part: str) -> Tensor:
-        heads = range(self._params.n_head)
-        return torch.stack([self._state[f"blocks.{layer}.sa.heads.{head}.{part}.weight"] for head in heads])
+    def _heads(self, layer: int, part: str) -> Weights:
+        """Return weight (nh, hs, C) and bias (nh, hs) of all heads; zeros where the model has no such bias."""
+        modules = [self.module(f"blocks.{layer}.sa.heads.{head}.{part}") for head in range(self._params.n_head)]
+        weight = torch.stack([module["weight"] for module in modules])
+        bias = torch.stack([module["bias"] for module in modules]) if self._params.qkv_bias else weight.new_zeros(())
+        return {"weight": weight, "bias": bias.expand(weight.shape[:2])}
 
-    def _rotating(self, layer: int, part: str) -> Tensor:
-        """Return the heads (nh, hs, C) of queries or keys; rotary turns pairs side by side here, and halves elsewhere.
+    def _rotating(self, layer: int, part: str) -> Weights:
+        """Return the heads of queries or keys; rotary turns pairs side by side here, and halves elsewhere.
 
         Rows 0, 2, 4, ... come first then, and 1, 3, 5, ... behind them: the products of queries and keys stay the same.
         """
         heads = self._heads(layer, part)
         if self._params.position != "rotary":
             return heads
-        return torch.cat((heads[:, 0::2], heads[:, 1::2]), dim=1)
+        return {kind: torch.cat((tensor[:, 0::2], tensor[:, 1::2]), dim=1) for kind, tensor in heads.items()}
+
+
+def _decoder(params: ModelParams, state: Mapping[str, Tensor]) -> Tensor:
+    return state["encoder.weight" if params.tie_embeddings else "decoder.weight"]
 
 
 def named(name: str, parts: Weights) -> Weights:
@@ -88,7 +102,7 @@ def without_decoder_bias(params: ModelParams, state: Mapping[str, Tensor]) -> We
     weights = {name: tensor.detach().cpu() for name, tensor in state.items()}
     if not params.decoder_bias:
         return weights
-    bias, W = weights.pop("decoder.bias"), weights["decoder.weight"]  # (V,), (V, C)
+    bias, W = weights.pop("decoder.bias"), _decoder(params, weights)  # (V,), (V, C)
     V, C = W.shape
     last = "ln_f.bias" if params.norm == "pre" else f"blocks.{params.n_layer - 1}.ln2.bias"
     if last not in weights or V > C:

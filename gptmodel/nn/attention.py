@@ -31,9 +31,9 @@ class Head(nn.Module):
         switches: Switches = TUTORIAL,
     ) -> None:
         super().__init__()
-        self.key = nn.Linear(n_embd, head_size, bias=False)
-        self.query = nn.Linear(n_embd, head_size, bias=False)
-        self.value = nn.Linear(n_embd, head_size, bias=False)
+        self.key = nn.Linear(n_embd, head_size, bias=switches.qkv_bias)
+        self.query = nn.Linear(n_embd, head_size, bias=switches.qkv_bias)
+        self.value = nn.Linear(n_embd, head_size, bias=switches.qkv_bias)
         self.register_buffer("tril", torch.tril(torch.ones(block_size, block_size)), persistent=False)
         self.rotary = Rotary(head_size, block_size) if switches.position == "rotary" else None
         self.qk_norm = switches.qk_norm

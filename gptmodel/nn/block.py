@@ -29,6 +29,7 @@ class RMSNorm(nn.RMSNorm):
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": partial(nn.ReLU, inplace=True),  # no other looks at what goes in
     "gelu": nn.GELU,
+    "gelu_tanh": partial(nn.GELU, approximate="tanh"),  # as GPT-2 has it (Hendrycks and Gimpel 2016, section 2)
     "relu2": ReLU2,
 }
 NORMS: dict[str, type[nn.Module]] = {"layernorm": nn.LayerNorm, "rmsnorm": RMSNorm}

@@ -26,8 +26,8 @@ SHORT_BLOCK_IN_HALF = 512  # the same in bfloat16, for which that kernel is slow
 class StackedLinear(nn.Linear):
     """Matrices of `piece_rows` rows, one above the other: an optimizer that works on matrices takes each by itself."""
 
-    def __init__(self, in_features: int, out_features: int, piece_rows: int) -> None:
-        super().__init__(in_features, out_features, bias=False)
+    def __init__(self, in_features: int, out_features: int, piece_rows: int, *, bias: bool) -> None:
+        super().__init__(in_features, out_features, bias=bias)
         self.piece_rows = piece_rows
 
 
@@ -54,7 +54,8 @@ class FusedMultiHeadAttention(nn.Module):
         self.num_heads = num_heads
         self.head_size = head_size
         self.block_size = block_size
-        self.qkv = StackedLinear(n_embd, 3 * n_embd, head_size)  # rows: all queries, all keys, all values
+        # rows: all queries, all keys, all values
+        self.qkv = StackedLinear(n_embd, 3 * n_embd, head_size, bias=switches.qkv_bias)
         self.proj = nn.Linear(n_embd, n_embd)
         self.dropout = Dropout(dropout)
         self.rotary = Rotary(head_size, block_size) if switches.position == "rotary" else None
@@ -124,25 +125,29 @@ def _plain_attention(q: Tensor, k: Tensor, v: Tensor, future: Tensor, dropout: n
     return torch.bmm(weights, v).view(B, nh, T, hs)  # (B, nh, T, hs)
 
 
-def _head_keys(prefix: str, num_heads: int) -> list[str]:
-    return [f"{prefix}heads.{head}.{part}.weight" for part in PARTS for head in range(num_heads)]
+def _kinds(module: "FusedMultiHeadAttention") -> tuple[str, ...]:
+    return ("weight",) if module.qkv.bias is None else ("weight", "bias")
 
 
 def _split_heads(module: nn.Module, state: dict[str, Any], prefix: str, _metadata: dict[str, Any]) -> None:
     assert isinstance(module, FusedMultiHeadAttention)
-    pieces = state.pop(f"{prefix}qkv.weight").split(module.head_size)  # 3 * nh pieces of (hs, C)
+    heads, kinds = range(module.num_heads), _kinds(module)
+    pieces: dict[tuple[int, str, str], Tensor] = {}  # (hs, C) each, of biases (hs,)
+    for kind in kinds:
+        names = ((head, part, kind) for part in PARTS for head in heads)
+        pieces |= dict(zip(names, state.pop(f"{prefix}qkv.{kind}").split(module.head_size), strict=True))
     proj = {key: state.pop(key) for key in (f"{prefix}proj.weight", f"{prefix}proj.bias")}
-    weights = dict(zip(_head_keys(prefix, module.num_heads), pieces, strict=True))
     # in the order of the reference, so that the bytes of a file do not tell which twin wrote it
-    for head in range(module.num_heads):
+    for head in heads:
         for part in ("key", "query", "value"):
-            key = f"{prefix}heads.{head}.{part}.weight"
-            state[key] = weights[key]
+            for kind in kinds:
+                state[f"{prefix}heads.{head}.{part}.{kind}"] = pieces[head, part, kind]
     state.update(proj)
 
 
 def _join_heads(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
     assert isinstance(module, FusedMultiHeadAttention)
-    keys = _head_keys(prefix, module.num_heads)
-    if all(key in state for key in keys):  # otherwise the strict load names what is missing
-        state[f"{prefix}qkv.weight"] = torch.cat([state.pop(key) for key in keys])
+    for kind in _kinds(module):
+        keys = [f"{prefix}heads.{head}.{part}.{kind}" for part in PARTS for head in range(module.num_heads)]
+        if all(key in state for key in keys):  # otherwise the strict load names what is missing
+            state[f"{prefix}qkv.{kind}"] = torch.cat([state.pop(key) for key in keys])

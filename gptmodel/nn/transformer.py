@@ -43,6 +43,10 @@ class TransformerModel(nn.Module):
         # the residual path of pre-norm is not normalised
         self.ln_f = NORMS[params.norm_type](C) if params.norm == "pre" else None
         self.decoder = nn.Linear(C, vocab_size, bias=params.decoder_bias)
+        if params.tie_embeddings:  # one matrix with two names (Press and Wolf 2017)
+            self.decoder.weight = self.encoder.weight
+            self.register_state_dict_post_hook(_leave_out_tied)
+            self.register_load_state_dict_pre_hook(_fill_in_tied)
 
     def forward(self, idx: Tensor) -> Tensor:
         """Map token ids (B, T), T at most block_size, to the logits of each next token (B, T, V)."""
@@ -71,6 +75,16 @@ class TransformerModel(nn.Module):
         if cap := self.params.logit_softcap:  # Gemma 2 (Gemma Team 2024): no logit beyond the cap, smoothly
             logits = cap * torch.tanh(logits / cap)
         return logits
+
+
+def _leave_out_tied(_module: nn.Module, state: dict[str, Tensor], prefix: str, _metadata: object) -> None:
+    """Let a file hold the tied matrix once, as that of the encoder."""
+    del state[f"{prefix}decoder.weight"]
+
+
+def _fill_in_tied(_module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    if f"{prefix}encoder.weight" in state:  # otherwise the strict load names what is missing
+        state[f"{prefix}decoder.weight"] = state[f"{prefix}encoder.weight"]
 
 
 def build_model(

@@ -8,6 +8,7 @@ from gptmodel.evaluation.loss import scored_blocks
 from gptmodel.planning.measure import Measured
 from gptmodel.planning.text import PlannedText
 from gptmodel.sampling.generate import forgotten_at_once
+from gptmodel.training.loop import can_be_longer
 
 TRACKING_BYTES = 1_000_000  # a new MLflow store, before any artifact
 KEPT_SNAPSHOTS = 2
@@ -55,7 +56,8 @@ class Plan:
     model: int
     snapshots: int  # while it trains
     prepared: int
-    kept: int  # afterwards: the files, DVC's copies of them, MLflow's copy of the model
+    end: int  # the state from which a longer training goes on, where one can
+    kept: int  # afterwards: this, the files, DVC's copies of them, MLflow's copy of the model
 
 
 def make_plan(params: Params, text: PlannedText, measured: Measured, start: float) -> Plan:
@@ -77,6 +79,7 @@ def make_plan(params: Params, text: PlannedText, measured: Measured, start: floa
         evaluate=scored / block_size * measured.evaluate_block_seconds + PLOTS_SECONDS,
         sample=_sample_seconds(params.model, params.sample, measured.token_seconds),
     )
+    end = measured.snapshot_bytes if can_be_longer(train) else 0
     tracked = measured.model_bytes + TRACKING_BYTES if params.runtime.mlflow else 0
     return Plan(
         evaluations=evaluation_count(train),
@@ -87,7 +90,8 @@ def make_plan(params: Params, text: PlannedText, measured: Measured, start: floa
         model=measured.model_bytes,
         snapshots=min(snapshots, KEPT_SNAPSHOTS) * measured.snapshot_bytes,
         prepared=text.file_bytes,
-        kept=2 * (measured.model_bytes + text.file_bytes) + tracked,
+        end=end,
+        kept=end + 2 * (measured.model_bytes + text.file_bytes) + tracked,
     )
 
 

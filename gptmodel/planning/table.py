@@ -35,6 +35,8 @@ def _work(params: "Params", text: "PlannedText", measured: "Measured", plan: "Pl
     remark = (
         f"{train.max_iters * tokens:,} tokens, {plan.epochs:.2f} times the {text.train_tokens:,} of the train split"
     )
+    if train.patience is not None:
+        remark += f", at most: {train.patience} evaluations without a lower val loss end the training"
     yield "iterations", f"{train.max_iters:,}", remark
     beside = ", beside the iterations" if measured.beside else ""
     yield "evaluations", f"{plan.evaluations:,}", f"{plan.evaluated:,} tokens of both splits in each{beside}"
@@ -46,7 +48,8 @@ def _room(measured: "Measured", plan: "Plan", root: Path) -> Iterator[Row]:
     there = "of the device" if on_gpu else f"; {limit.words} {size(limit.bytes)}"
     yield "memory", size(measured.memory), f"at the peak of train{' ' if on_gpu else ''}{there}"
     free = shutil.disk_usage(root).free
-    parts = f"model.pth {size(plan.model)}, data/prepared {size(plan.prepared)}, and DVC's and MLflow's copies"
+    end = f"the state that a longer training goes on from {size(plan.end)}, " if plan.end else ""
+    parts = f"model.pth {size(plan.model)}, data/prepared {size(plan.prepared)}, {end}and DVC's and MLflow's copies"
     yield "disk", size(plan.kept), f"{parts}; {size(free)} are free"
     if plan.snapshots:
         yield "disk while it trains", size(plan.snapshots), "snapshots, to go on after a kill"

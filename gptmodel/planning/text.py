@@ -5,7 +5,6 @@ The prepared data where it fits the settings, else the text, else what is known 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gptmodel.address import without_password
-from gptmodel.config import PrepareParams
-from gptmodel.data.corpus import split_chunks, split_units, survey_val
+from gptmodel.data.corpus import learn, split_units, survey_val
 from gptmodel.data.prepared import TOKENIZER, TRAIN, VAL, PreparedData, load_prepared, scored_bytes
 from gptmodel.data.text_file import Text, cut, survey
 from gptmodel.data.tokens import HEADER_BYTES, id_dtype
@@ -22,6 +20,7 @@ from gptmodel.data.unpack import is_packed
 from gptmodel.errors import DataError
 from gptmodel.fetch_params import FetchParams
 from gptmodel.files import json_bytes
+from gptmodel.prepare_params import PrepareParams
 from gptmodel.project.layout import project_root, source_path
 from gptmodel.tokenizers.base import Tokenizer, Unit
 from gptmodel.tokenizers.kinds import KINDS
@@ -92,8 +91,7 @@ def _read(text: Text, params: PrepareParams) -> PlannedText:
     units = split_units(params, text.units)
     train_units, val_units, _ = units
     val_text = survey_val(params, project_root())
-    with split_chunks(text, val_text, units) as (train, val, test):
-        tokenizer = KINDS[params.tokenizer].fit(train, chain(val, test), params.vocab_size)
+    tokenizer = learn(params, text, val_text, units)
     train, val = cut(text.chunks(), train_units, text.unit)
     ids, train_tokens = _beginning(train, train_units, text.unit, tokenizer)
     if val_text is not None:

@@ -1,6 +1,7 @@
 """A stage's inputs by their digests: the code that decides its result, and what it read, before and after it ran."""
 
 import hashlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +13,38 @@ from gptmodel.project.layout import Layout
 from gptmodel.project.lock import read_lock
 
 PIPELINE_FILE = Path("dvc.yaml")
+SETTLED_NS = 3_000_000_000
 CODE = ("gptmodel", "stages", "requirements.txt")
 
 
 class Inputs:
     """What dvc.yaml names for a stage, as it was when the stage began; nothing outside a project with a dvc.yaml.
 
-    DVC hashes inputs after a stage only, and would record a false link where one changed meanwhile.
+    DVC hashes inputs after a stage only, and would record a false link where one changed meanwhile. A large file that
+    the stage hashes itself, as it reads it, is `measured`: it is hashed again only if its times do not vouch for it.
     """
 
-    def __init__(self, stage: str, params_file: Path) -> None:
+    def __init__(self, stage: str, params_file: Path, measured: Path | None = None) -> None:
         definition = _definition(PIPELINE_FILE, stage)
+        deps = definition.get("deps", [])
         self.stage, self.params_file = stage, params_file
         self.sections = definition.get("params", [])
-        self.files = _digests(definition.get("deps", []))
+        self.measured = measured if str(measured) in deps else None
+        self._times = _settled_times(self.measured) if self.measured else None
+        self.files = _digests([dep for dep in deps if Path(dep) != self.measured])
         self.settings = _settings(params_file, self.sections)
 
-    def check(self) -> None:
-        """Raise an error if anything changed meanwhile; to be called before a result is written."""
-        for path, current in _digests(list(self.files)).items():
-            if current != self.files[path]:
-                raise DataError(f"{path}: changed while {self.stage} ran; run it again")
+    def check(self, measured: str = "") -> None:
+        """Raise an error if anything changed meanwhile; to be called before a result is written.
+
+        `measured` is the sha256 of the file of that name, as the stage read it.
+        """
+        current = _digests(list(self.files))
+        changed = [path for path in current if current[path] != self.files[path]]
+        if self.measured and (self._times is None or _times(self.measured) != self._times):
+            changed += [str(self.measured)] if _digest(self.measured) != measured else []
+        if changed:
+            raise DataError(f"{changed[0]}: changed while {self.stage} ran; run it again")
         for section, values in _settings(self.params_file, self.sections).items():
             if values != self.settings[section]:
                 raise ConfigError(f"{self.params_file}: section {section} changed while {self.stage} ran; run it again")
@@ -69,6 +81,14 @@ def text_in_lock(source: str, root: Path = Path()) -> str | None:
         return fetch.outs[Layout().text.as_posix()].md5 if is_same else None
     except (GptModelError, LookupError, TypeError):
         return None
+
+
+def settings_in_lock(stage: str) -> dict[str, Any]:
+    """Return the settings that dvc.lock has for a stage; nothing where it has none."""
+    try:
+        return read_lock(Path("dvc.lock"))[stage].params["params.yaml"]
+    except (GptModelError, LookupError):
+        return {}
 
 
 def own_text_elsewhere(root: Path) -> str | None:
@@ -113,6 +133,21 @@ def _digest(path: Path) -> str:
         if file.is_file() and "__pycache__" not in file.parts and file.suffix not in (".pyc", ".pyo", ".tmp"):
             sha.update(f"{file.relative_to(path)} {digest(file)}\n".encode())
     return sha.hexdigest()
+
+
+def _times(path: Path) -> tuple[int, ...] | None:
+    """Return which file it is, its size, and when it was last changed, in content or otherwise; None if it is gone."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _settled_times(path: Path) -> tuple[int, ...] | None:
+    """Return the same; None where the next change might get no other time, since some file systems count in seconds."""
+    times = _times(path)
+    return times if times and max(times[-2:]) < time.time_ns() - SETTLED_NS else None
 
 
 def _settings(path: Path, sections: list[str]) -> dict[str, Any]:

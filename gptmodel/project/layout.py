@@ -5,6 +5,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+STUDY_MARK = "study"
+"""The file in the folder of a training, in runs/, that names the study which keeps it."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -34,6 +37,11 @@ class Layout:
     def val_source(self) -> Path:
         """The same for prepare.val_source."""
         return self.root / "data" / "prepare.val_source"
+
+    @property
+    def init_from(self) -> Path:
+        """The same for train.init_from."""
+        return self.root / "data" / "train.init_from"
 
     @property
     def prepared(self) -> Path:

@@ -43,6 +43,7 @@ def _untracked_sources(checkout: Checkout) -> tuple[str, ...]:
     leading = {
         "fetch.source": source_path(checkout.text_source or "own"),
         "prepare.val_source": local_path(checkout.setting("prepare", "val_source") or ""),
+        "train.init_from": local_path(checkout.setting("train", "init_from") or ""),
     }
     settings: list[str] = []
     for name, where in leading.items():

@@ -37,6 +37,8 @@ class Tokenizer(Protocol):
     """Its name in prepare.tokenizer and in a tokenizer's JSON."""
     unit: ClassVar[Unit]
     """character: it reads UTF-8, and gets it checked. byte: it reads any other file too, which is cut in bytes then."""
+    learns_from_train: ClassVar[bool]
+    """Whether `fit` has to see the train split; else the distinct characters of a text, once each, are enough."""
 
     @classmethod
     def fit(cls, train: Iterable[bytes], val: Iterable[bytes], vocab_size: int | None) -> Self:

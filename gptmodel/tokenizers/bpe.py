@@ -38,6 +38,7 @@ class BpeTokenizer:
 
     kind: ClassVar[str] = "bpe"
     unit: ClassVar[Unit] = "character"
+    learns_from_train: ClassVar[bool] = True
     first: ClassVar[bytes] = bytes(range(256))
     """The single bytes, in the order of their ids."""
     special: ClassVar[tuple[bytes, ...]] = ()

@@ -16,6 +16,7 @@ class ByteTokenizer:
 
     kind: ClassVar[str] = "byte"
     unit: ClassVar[Unit] = "byte"
+    learns_from_train: ClassVar[bool] = False
     vocab_size = 256
 
     @classmethod

@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 
 from gptmodel.errors import DataError
 from gptmodel.tokenizers.base import Ids, OnUnknown, Unit, checked_ids, decoded, json_digest
-
-ASCII = 128
-CODE_POINTS = 0x110000
+from gptmodel.tokenizers.characters import ASCII, Characters
 
 
 class CharTokenizer:
@@ -23,6 +21,7 @@ class CharTokenizer:
 
     kind: ClassVar[str] = "char"
     unit: ClassVar[Unit] = "character"
+    learns_from_train: ClassVar[bool] = False
 
     def __init__(self, characters: Iterable[str]) -> None:
         self.characters = "".join(sorted(set(characters)))
@@ -37,19 +36,10 @@ class CharTokenizer:
     @classmethod
     def fit(cls, train: Iterable[bytes], val: Iterable[bytes], vocab_size: int | None) -> Self:  # noqa: ARG003
         """Return the tokenizer of all characters of both splits, as in the tutorial."""
-        present = np.zeros(CODE_POINTS, dtype=np.bool_)
-        present_ascii = b""
+        characters = Characters()
         for text in decoded(chain(train, val)):
-            if text.isascii():
-                new = text.encode("ascii").translate(None, present_ascii)  # nothing is left of most chunks
-                if new:
-                    present[np.frombuffer(new, dtype=np.uint8)] = True
-                    present_ascii = np.flatnonzero(present[:ASCII]).astype(np.uint8).tobytes()
-            else:
-                points = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
-                if not present.take(points).all():  # looking is faster than setting, and most chunks hold nothing new
-                    present[points] = True
-        return cls(np.flatnonzero(present).astype("<u4").tobytes().decode("utf-32-le"))
+            characters.add(text)
+        return cls(characters.sorted())
 
     @property
     def vocab_size(self) -> int:

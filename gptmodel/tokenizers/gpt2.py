@@ -39,6 +39,7 @@ class Gpt2Tokenizer(BpeTokenizer):
     """Encodes to the ids that GPT-2 was trained on."""
 
     kind: ClassVar[str] = "gpt2"
+    learns_from_train: ClassVar[bool] = False
     first: ClassVar[bytes] = PRINTABLE + OTHERS
     special: ClassVar[tuple[bytes, ...]] = (b"<|endoftext|>",)
 

@@ -21,7 +21,8 @@ from gptmodel.language_model import LanguageModel
 
 A_MOMENT = 0.001  # seconds, between the two splits of an evaluation
 Evaluate = Callable[[LanguageModel, Place], Evaluation]
-Tell = Callable[[Evaluation], None]
+Tell = Callable[[Evaluation, LanguageModel], None]
+"""Takes up a row, and the model that was evaluated, which the next evaluation changes."""
 
 
 class Evaluator(Protocol):
@@ -59,7 +60,7 @@ class _InTurn:
         self._model, self._place, self._tell = model, place, tell
 
     def start(self, evaluate: Evaluate) -> None:
-        self._tell(evaluate(self._model, self._place))
+        self._tell(evaluate(self._model, self._place), self._model)
 
     def collect(self, *, wait: bool) -> None: ...
 
@@ -89,4 +90,4 @@ class _Beside:
             futures.wait([pending], timeout=A_MOMENT)
         if pending is not None and pending.done():
             self._pending = None
-            self._tell(pending.result())
+            self._tell(pending.result(), self._copy)

@@ -1,4 +1,4 @@
-"""The training loop: evaluate when due, save a snapshot when due, stop when asked, else do one more iteration."""
+"""The training loop: evaluate when due, save a snapshot when due, stop when asked or over, else do one iteration."""
 
 import math
 import time
@@ -11,20 +11,21 @@ import torch
 from torch.nn import functional as F
 
 from gptmodel.compute.place import Place
+from gptmodel.compute.ranks import World
 from gptmodel.config import Params, TrainParams
-from gptmodel.data.batches import Splits, training_batch
+from gptmodel.data.batches import Ids, Splits, training_batch
 from gptmodel.errors import CommonError
-from gptmodel.evaluation.history import Evaluation
+from gptmodel.evaluation.history import Evaluation, patience_left
 from gptmodel.evaluation.loss import estimate_loss
 from gptmodel.language_model import LanguageModel
 from gptmodel.optim.factory import learning_rate_at
 from gptmodel.training.compiled import compiled
-from gptmodel.training.evaluator import evaluator
+from gptmodel.training.evaluator import Evaluator, evaluator
 from gptmodel.training.memory import memory_errors
 from gptmodel.training.queued import queue_of
 from gptmodel.training.sharded import sharded_step
 from gptmodel.training.state import TrainingState
-from gptmodel.training.step import Update, training_step
+from gptmodel.training.step import Nats, Update, nats_of_all, training_step
 
 
 class Observer(Protocol):
@@ -46,56 +47,106 @@ class Hooks:
 
     observer: Observer
     save: Callable[[TrainingState], None]
-    """Called every `runtime.snapshot_seconds`, and when stopped; never before the first iteration."""
+    """Called every `runtime.snapshot_seconds`, when stopped, and at the end; never before the first iteration."""
     stopped: Callable[[], bool]
     """Asked between two iterations."""
 
 
 def fit(state: TrainingState, data: Splits, params: Params, place: Place, hooks: Hooks) -> bool:
-    """Train until `max_iters` and return True, or save the state and return False when stopped.
+    """Train until `max_iters`, or until `patience` is at its end, and return True; save and return False when stopped.
 
     Evaluations come before the first iteration, after every `eval_interval` and after the last one. The random
     numbers of an iteration are a function of (seed, iteration), and torch's default generators are left as they were:
-    how often the run is watched, saved or resumed cannot change a weight.
+    how often the run is watched, saved or resumed cannot change a weight. A state that a longer training would have
+    been in as well is saved at the end too, without the evaluation that only the last iteration makes due.
     """
-    train, model, T = params.train, state.model.transformer.train(), params.model.block_size
-    started, last_save = time.perf_counter() - state.seconds, time.monotonic()
     with (
         memory_errors(lambda: f"at iteration {state.iteration}"),
         torch.random.fork_rng(devices=[place.device] if place.device.type == "cuda" else []),
         evaluator(state.model, place, partial(_tell, state, hooks)) as evaluations,
     ):
-        forward = compiled(model, train.batch_size, place) if place.compiler else model
-        step = sharded_step if place.sharded else training_step
-        queue = queue_of(forward, state, (data := data.on(place.device)).train, params, place)
-        wait: Callable[[], object] = queue.loss if queue is not None else lambda: None  # raises what went wrong so far
+        data, model = data.on(place.device), state.model.transformer.train()
+        nats = compiled(model, params.train.batch_size, place) if place.compiler else nats_of_all
+        queue = queue_of(nats, state, data.train, params, place)
+        iterate = queue.do if queue is not None else partial(_iterate, nats, state, data.train, params, place)
+        wait = queue.loss if queue is not None else lambda: None  # raises what went wrong so far
+        return _Course(state, data, params, hooks, evaluations, place.world, iterate, wait).run()
+
+
+@dataclass
+class _Course:
+    """The course of a training from its state to its end, or to a stop."""
+
+    state: TrainingState
+    data: Splits
+    params: Params
+    hooks: Hooks
+    evaluations: Evaluator
+    world: World
+    iterate: Callable[[int], Callable[[], float]]
+    wait: Callable[[], object]
+
+    def __post_init__(self) -> None:
+        self.started, self.last_save = time.perf_counter() - self.state.seconds, time.monotonic()
+
+    def run(self) -> bool:
+        """Train on, and return whether the training is over."""
+        state, train = self.state, self.params.train
         while True:
-            if _evaluation_due(state, train):
-                wait()
-                evaluations.start(partial(_evaluated, state.iteration, time.perf_counter() - started, data, train))
-            finished = state.iteration >= train.max_iters
-            due = time.monotonic() - last_save >= params.runtime.snapshot_seconds
-            stopped, due = place.world.agree(stop=not finished and hooks.stopped(), save=due and not finished)
-            evaluations.collect(wait=finished or stopped or due)  # no snapshot lacks a row
-            state.seconds = time.perf_counter() - started
-            if stopped or due:
-                wait()
-                _save(state, hooks)
-                last_save = time.monotonic()
-            if finished or stopped:
-                return finished
-            if queue is not None:
-                loss = queue.do(state.iteration)
-            else:
-                batch = training_batch(data.train, train.seed, state.iteration, train.batch_size, T, place.device)
-                update = Update.at(state.iteration, params)
-                loss = partial(float, step(forward, state.optimizer, state.scaler, batch, update, place))
+            if state.iteration % train.eval_interval == 0:
+                self.evaluate()
+            done = state.iteration >= train.max_iters
+            due = time.monotonic() - self.last_save >= self.params.runtime.snapshot_seconds
+            stopped, due = self.world.agree(stop=not done and self.hooks.stopped(), save=due and not done)
+            saving = done or stopped or due
+            self.collect(wait=saving or patience_left(state.history, train.patience) == 1)  # it may be the end
+            over = done or patience_left(state.history, train.patience) == 0
+            if can_be_longer(train) if over else saving:
+                self.wait()
+                _save(state, self.hooks)
+                self.last_save = time.monotonic()
+            if over or stopped:
+                break
+            loss = self.iterate(state.iteration)
             state.iteration += 1
-            hooks.observer.on_iteration(state.iteration, loss)
+            self.hooks.observer.on_iteration(state.iteration, loss)
+        if over:
+            self.evaluate()
+            self.collect(wait=True)
+        return over
+
+    def evaluate(self) -> None:
+        """Begin to evaluate the model as it is now, unless that was done."""
+        state = self.state
+        if not state.history or state.history[-1].iteration < state.iteration:
+            self.wait()
+            seconds = time.perf_counter() - self.started
+            self.evaluations.start(partial(_evaluated, state.iteration, seconds, self.data, self.params.train))
+
+    def collect(self, *, wait: bool) -> None:
+        """Take up the row of an evaluation, if it is done or waited for: no snapshot lacks one."""
+        self.evaluations.collect(wait=wait)
+        self.state.seconds = time.perf_counter() - self.started
 
 
-def _tell(state: TrainingState, hooks: Hooks, row: Evaluation) -> None:
-    state.history.append(row)
+def can_be_longer(train: TrainParams) -> bool:
+    """Whether a training with more iterations does the same in those that this one has."""
+    return train.lr_schedule == "constant"
+
+
+def _iterate(
+    nats: Nats, state: TrainingState, tokens: Ids, params: Params, place: Place, iteration: int
+) -> Callable[[], float]:
+    """Do an iteration, counted from 0, and return what knows its loss."""
+    train, block_size = params.train, params.model.block_size
+    batch = training_batch(tokens, train.seed, iteration, train.batch_size, block_size, place.device)
+    update = Update.at(iteration, params)
+    model, step = state.model.transformer, sharded_step if place.sharded else training_step
+    return partial(float, step(model, state.optimizer, state.scaler, batch, update, place, nats))
+
+
+def _tell(state: TrainingState, hooks: Hooks, row: Evaluation, model: LanguageModel) -> None:
+    state.take_up(row, model)
     hooks.observer.on_evaluation(row)
 
 
@@ -107,11 +158,6 @@ def _save(state: TrainingState, hooks: Hooks) -> None:
     except OSError as error:  # a full disk does not stop a training: the snapshot before stays
         line = f"no snapshot at iteration {state.iteration}: {error.strerror}; the last one is kept"
         hooks.observer.on_warning(line)
-
-
-def _evaluation_due(state: TrainingState, train: TrainParams) -> bool:
-    due = state.iteration % train.eval_interval == 0 or state.iteration == train.max_iters
-    return due and (not state.history or state.history[-1].iteration < state.iteration)
 
 
 def _evaluated(

@@ -22,6 +22,7 @@ from gptmodel.units import size
 BASE_BYTES = 335 << 20  # the interpreter with torch, before a model
 COMPILER_BYTES = 140 << 20  # torch's compiler, and what it makes
 COUNTED_BYTES = 20  # of a training token in the counts of one order of n-grams
+LOGITS = 5.5  # times that logits take memory: themselves, logarithms and two gradients, or what these left behind
 
 
 def place_in_memory(params: Params, vocab_size: int, train_tokens: int, place: Place) -> tuple[Place, int]:
@@ -61,16 +62,22 @@ def estimate_bytes(
     only; gradients of parts of a batch that wait for those of others; the larger of what backward keeps of the parts
     that are computed at once and what an evaluation's forward pass needs, or, `beside` the iterations, both, a pass for
     each thread, and the weights that are evaluated (a thread that trains scores too, but keeps nothing of a batch
-    then); the optimizer's work space; the larger of a snapshot, and model.pth with the copy it is made of; and the
-    counts of n-grams, if any. What one of these frees is in pieces that seldom serve for another, so they add up.
+    then); the optimizer's work space; the best weights, if they are kept; the larger of a snapshot, and model.pth with
+    the copy it is made of; and the counts of n-grams, if any. What one of these frees is in pieces that seldom serve
+    for another, so they add up; but a snapshot goes into what logits left, where these are larger than the tables of
+    the vocabulary.
     """
     numbers = _count(model, train, vocab_size)
-    resident = _resident(model, train, vocab_size, numbers)
+    best = numbers.weights if train.keep == "best" else 0
+    resident = _resident(model, train, vocab_size, numbers) + best
     if train.shard:  # the first process has the whole state too
         resident += numbers.weights + numbers.averages
-    saving = max(numbers.weights + numbers.averages, 2 * numbers.weights)
+    saving = max(numbers.weights + numbers.averages + best, 2 * numbers.weights)
     threads_at_work = min(threads, train.parts)
-    batch = _batch(model, train, vocab_size) * threads_at_work // train.parts
+    tokens = train.batch_size * model.block_size // train.parts  # of a part
+    logits = int(LOGITS * tokens * vocab_size) * threads_at_work
+    saving = max(0, saving - logits) if tokens > model.n_embd else saving
+    batch = _batch(model, train) * threads_at_work // train.parts + logits
     scored = _scored(model, vocab_size)
     working = numbers.weights + max(batch, scored) + threads * scored if beside else max(batch, scored)
     if not train.compile and not train.shard:  # these compute one part
@@ -114,16 +121,16 @@ def _resident(model: ModelParams, train: TrainParams, vocab_size: int, numbers: 
     return -(-all_of_them // train.parts) + 2 * whole.weights
 
 
-def _batch(model: ModelParams, train: TrainParams, vocab_size: int) -> int:
-    """Return the numbers that backward keeps of a batch.
+def _batch(model: ModelParams, train: TrainParams) -> int:
+    """Return the numbers that backward keeps of a batch, but for the logits.
 
     A layer keeps about 20 widths of each token: its inputs, q, k, v, the attention's output and projection, two sums,
     two norms, and four widths before and after the non-linearity. Dropout adds its noise and its output.
     """
-    C, V, T = model.n_embd, vocab_size, model.block_size
+    C, T = model.n_embd, model.block_size
     tokens = train.batch_size * T
     weights = model.n_head * T  # of the attention, for each token
-    numbers = tokens * (4 * C + 4 * V + 3 * C * len(model.ngram_orders))
+    numbers = tokens * (4 * C + 3 * C * len(model.ngram_orders))
     if model.dropout:  # softmax, noise and product are kept; up to eight more are there while a layer goes backward
         numbers += tokens * (model.n_layer * (24 * C + 3 * weights) + 8 * weights)
     else:

@@ -16,25 +16,18 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from gptmodel.compute.compiler import OPTIONS
 from gptmodel.compute.place import Place
 from gptmodel.compute.tree import TreeSum
 from gptmodel.config import Params
 from gptmodel.data.batches import Ids, training_starts
 from gptmodel.optim.factory import learning_rate_at
 from gptmodel.training.state import TrainingState
-from gptmodel.training.step import Forward, Update, added, dropout, not_finite
+from gptmodel.training.step import Nats, Update, added, dropout, not_finite
 
 AHEAD = 64  # iterations that are planned at once; twice as many are queued at most
 WARM_UP = 5  # iterations before one is timed: libraries choose their kernels and reserve memory
 LAUNCHING = 0.5  # share of an iteration's time that goes into calling kernels, from where on it is captured
-
-
-def _nats(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the nats of logits (B', T, V) for targets (B' * T,), added up."""
-    return F.cross_entropy(logits.flatten(0, 1).float(), targets, reduction="sum")
 
 
 class _Status(NamedTuple):
@@ -47,7 +40,7 @@ class _Status(NamedTuple):
     loss: float  # of the last iteration
 
 
-def queue_of(forward: Forward, state: TrainingState, tokens: Ids, params: Params, place: Place) -> "Queued | None":
+def queue_of(nats: Nats, state: TrainingState, tokens: Ids, params: Params, place: Place) -> "Queued | None":
     """Return who does the iterations of a training on a GPU; None elsewhere, and for sparse gradients or shards.
 
     How many rows of a table a batch looked up is a number to wait for.
@@ -55,18 +48,15 @@ def queue_of(forward: Forward, state: TrainingState, tokens: Ids, params: Params
     sparse = any(isinstance(module, nn.Embedding) and module.sparse for module in state.model.transformer.modules())
     if sparse or place.sharded or not isinstance(tokens, Tensor):
         return None
-    return Queued(forward, state, tokens, params, place)
+    return Queued(nats, state, tokens, params, place)
 
 
 class Queued:
     """Does one iteration after the other, on a device that holds the token ids of the train split."""
 
-    def __init__(self, forward: Forward, state: TrainingState, tokens: Tensor, params: Params, place: Place) -> None:
-        self._forward, self._state, self._tokens, self._params, self._place = forward, state, tokens, params, place
-        self._nats = _nats
-        if place.compiler:
-            options = OPTIONS[place.device.type]
-            self._nats = torch.compile(_nats, fullgraph=True, dynamic=False, options=options)
+    def __init__(self, nats: Nats, state: TrainingState, tokens: Tensor, params: Params, place: Place) -> None:
+        self._nats, self._state, self._tokens, self._params, self._place = nats, state, tokens, params, place
+        self._model = state.model.transformer
         self._weights = [weight for group in state.optimizer.param_groups for weight in group["params"]]
         device, block_size = place.device, params.model.block_size
         self._offsets = torch.arange(block_size + 1, device=device)  # (T + 1,)
@@ -174,9 +164,9 @@ class Queued:
         own = place.world.share(place.parts)
         sums = TreeSum(len(own), added)
         for number, piece in zip(own, ids.tensor_split(place.parts)[own.start : own.stop], strict=True):
-            idx, targets = piece[:, :-1].contiguous(), piece[:, 1:].flatten()  # (B', T), (B' * T,)
+            idx, targets = piece[:, :-1].contiguous(), piece[:, 1:].contiguous()  # (B', T) each
             with dropout(self._update, number, place) if place.parts > 1 else nullcontext(), place.autocast():
-                loss = self._nats(self._forward(idx), targets) / (self._starts.size(1) * (len(self._offsets) - 1))
+                loss = self._nats(self._model, idx, targets) / (self._starts.size(1) * (len(self._offsets) - 1))
             if scaler.is_enabled():  # it decides by itself, so after a failure it gets gradients that it skips
                 loss = loss * torch.where(self._failed > 0.0, torch.nan, 1.0)
             sums.put(number - own.start, [*torch.autograd.grad(scaler.scale(loss), self._weights), loss.detach()])

@@ -25,21 +25,25 @@ from gptmodel.data.batches import Splits
 from gptmodel.data.corpus import check_splits
 from gptmodel.data.prepared import PreparedData
 from gptmodel.errors import ConfigError
-from gptmodel.evaluation.history import history_csv
-from gptmodel.files import atomic_write, fingerprint, remove_leftovers, write_json
+from gptmodel.evaluation.history import history_csv, kept_row
+from gptmodel.files import atomic_write, remove_leftovers, write_json
 from gptmodel.kneser_ney import KneserNey, longest_order
 from gptmodel.language_model import LanguageModel
 from gptmodel.nn.fused import SHORT_BLOCK_IN_HALF, can_attend
 from gptmodel.nn.transformer import build_model
 from gptmodel.optim.factory import build_optimizer
-from gptmodel.project.inputs import code_digest
+from gptmodel.project.inputs import settings_in_lock
 from gptmodel.tokenizers.base import Tokenizer
+from gptmodel.training.decisive import Decisive
+from gptmodel.training.ends import EndStates, why_anew
+from gptmodel.training.initial import initial_model
+from gptmodel.training.loop import can_be_longer
 from gptmodel.training.memory import memory_errors, place_in_memory
 from gptmodel.training.run_lock import locked
 from gptmodel.training.sharded import Shards
 from gptmodel.training.snapshot import SnapshotStore
 from gptmodel.training.state import TrainingState
-from gptmodel.training.together import check_inputs, check_weights, newest_snapshot
+from gptmodel.training.together import check_inputs, first_ones, state_to_write
 from gptmodel.units import size
 
 
@@ -51,44 +55,51 @@ class TrainResult:
     tokens: int
     seconds: float
     tokens_per_second: float
-    train_loss: float  # nats per token, of the last evaluation
+    kept_iteration: int  # after which the weights in model.pth were evaluated: the last, or with the lowest val loss
+    train_loss: float  # nats per token, of these weights
     val_loss: float
     parameters: int
 
 
 class TrainingRun:
-    """A run that holds its lock, continued from its newest snapshot if it has one. Use `TrainingRun.open`."""
+    """A run that holds its lock, continued from its newest snapshot if it has one. Use `TrainingRun.open`.
 
-    def __init__(self, folder: Path, data: PreparedData, params: Params, place: Place, memory: int) -> None:
-        self.folder, self.data, self.params, self.place = folder, data, params, place
+    Without one it goes on from the end of a shorter training, or begins.
+    """
+
+    def __init__(self, folder: Path, decisive: Decisive, memory: int) -> None:
+        self.folder, self.decisive = folder, decisive
+        self.data, self.params, self.place = decisive.data, decisive.params, decisive.place
         self.memory = memory  # bytes, estimated
-        self.digests = data.digests()
-        self.journal_key = self._journal_key() if place.world.is_first else ""
-        self._snapshots = SnapshotStore(folder)
-        self.state = first_state(params, data.tokenizer, data.train.ids, place)
-        snapshot = newest_snapshot(place.world, self._snapshots, self.state, params.train.max_iters)
-        if snapshot is not None:
-            self.state.load_state_dict(snapshot)
-        self._shards = Shards(self.state, params.train, place) if place.sharded else None
-        if self._shards is not None:
-            self.state = self._shards.state
+        self.journal_key = self._journal_key() if self.place.world.is_first else ""
+        self._snapshots, self._ends = SnapshotStore(folder), EndStates(folder.parent, decisive.name_of_any_length())
+        self.state = first_state(self.params, self.data.tokenizer, self.data.train.ids, self.place)
+        if decisive.initial is not None:
+            self.state.model.transformer.load_state_dict(decisive.initial.weights)
+        self.is_made_longer = False
+        if state := first_ones(self.place.world, self._load):
+            self.state.load_state_dict(state)
+        self._shards = Shards(self.state, self.params.train, self.place) if self.place.sharded else None
+        self.state = self._shards.state if self._shards is not None else self.state
 
     @classmethod
     @contextmanager
-    def open(cls, runs: Path, data: PreparedData, params: Params) -> Iterator["TrainingRun"]:
+    def open(cls, runs: Path, data: PreparedData, params: Params, root: Path = Path()) -> Iterator["TrainingRun"]:
         """Open the run of these inputs, and keep others from opening it until the block ends.
 
-        The processes that this one was started with are joined; the first has the folder and its lock. Raises
-        ConfigError for a device that is not there, a dtype it cannot attend in, n-grams too long for the vocabulary or
-        dropout that would be compiled, DataError when a split is shorter than a block, and TrainingError when memory
-        would not do, another process has other inputs, or the same run is under way already.
+        The processes that this one was started with are joined; the first has the folder and its lock. Paths in
+        settings start at `root`. Raises ConfigError for a device that is not there, a dtype it cannot attend in,
+        n-grams too long for the vocabulary, dropout that would be compiled or another model than this to start from,
+        DataError when a split is shorter than a block, TrainingError when memory would not do or another process has
+        other inputs, and AlreadyRunning when the same run is under way.
         """
         splits = len(data.train.ids), len(data.val.ids)
         with joined(params.runtime.rank_timeout) as world:
             place, memory = find_place(params, data.tokenizer.vocab_size, splits, world)
-            check_inputs(data.digests(), params, place)
-            name = _name(data, params, place)
-            folder = runs / name
+            initial = initial_model(params, data.tokenizer, root)
+            decisive = Decisive(data=data, params=params, place=place, initial=initial)
+            check_inputs(decisive)
+            folder = runs / (name := decisive.name())
             lock: AbstractContextManager[None] = nullcontext()
             if world.is_first:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -96,7 +107,18 @@ class TrainingRun:
             with lock, memory_errors(lambda: "before or after the iterations"), talking():
                 if world.is_first:
                     folder.mkdir(parents=True, exist_ok=True)
-                yield cls(folder, data, params, place, memory)
+                yield cls(folder, decisive, memory)
+
+    def _load(self) -> dict[str, Any] | None:
+        """Return the newest snapshot, or else the state that a shorter training ended in."""
+        snapshot = self._snapshots.load_newest(self._goes_on_from)
+        if snapshot is None:
+            snapshot = self._ends.load(self.state.fits, self.params.train)
+            self.is_made_longer = snapshot is not None
+        return snapshot
+
+    def _goes_on_from(self, snapshot: dict[str, Any]) -> bool:
+        return self.state.fits(snapshot) and snapshot["iteration"] <= self.params.train.max_iters
 
     def _journal_key(self) -> str:
         """Return the key of the tracking journal, the same one after every kill."""
@@ -120,12 +142,20 @@ class TrainingRun:
     def summary(self) -> str:
         """Return one line on what is about to be trained, where, and from which iteration."""
         train = self.params.train
-        start = f", continued from iteration {self.state.iteration}" if self.state.iteration else ""
+        start = f", continued from iteration {self.state.iteration:,}" if self.state.iteration else ""
+        start += ", where a shorter training ended" if self.is_made_longer else ""
+        start = start or (f", from the weights of {train.init_from}" if train.init_from is not None else "")
         platform = ", ".join(f"{key} {value}" for key, value in self.place.fingerprint.items())
         return (
             f"training {self.parameters:,} parameters for {train.max_iters:,} iterations "
             f"of {self.tokens_per_iteration:,} tokens{start}, in about {size(self.memory)} of memory ({platform})"
         )
+
+    def introduction(self) -> Iterator[str]:
+        """Say what is about to be trained, and why it begins, if it is the last one that DVC ran, made longer."""
+        yield self.summary()
+        if not self.state.iteration and (reason := why_anew(self.params, settings_in_lock("train"))):
+            yield f"note: {reason}"
 
     def stopped(self) -> str:
         """Return one line on a training that was stopped."""
@@ -140,49 +170,41 @@ class TrainingRun:
 
     def save(self, state: TrainingState) -> None:
         """Write a snapshot; several processes compare their weights first, or gather them."""
-        if (whole := self._whole(state)) is not None:
+        if (whole := state_to_write(self.place.world, state, self._shards)) is not None:
             self._snapshots.save(whole.iteration, whole.state_dict())
-
-    def _whole(self, state: TrainingState) -> TrainingState | None:
-        """Return the state to write, None but at the first process; TrainingError where another has other weights."""
-        if self._shards is not None:
-            return self._shards.gathered()
-        check_weights(self.place.world, state)
-        return state if self.place.world.is_first else None
 
     def finish(self, model: Path, metrics: Path, history: Path) -> TrainResult | None:
         """Write model.pth, the metrics and the history; of several processes only the first does, None elsewhere."""
-        if (whole := self._whole(self.state)) is None:
+        if (whole := state_to_write(self.place.world, self.state, self._shards)) is None:
             return None
         for path in (model, metrics, history):
             remove_leftovers(path)
-        save_model(model, whole.model, self.provenance())
+        whole.end_with_best()
+        save_model(model, whole.model, self.decisive.provenance())
         return self.write_metrics(metrics, history)
 
     def write_metrics(self, metrics: Path, history: Path) -> TrainResult:
         """Write the metrics and the history as they are after the last evaluation."""
-        state, last = self.state, self.state.history[-1]
+        state, kept = self.state, kept_row(self.state.history, self.params.train.keep)
         tokens = state.iteration * self.tokens_per_iteration
         result = TrainResult(
             iterations=state.iteration,
             tokens=tokens,
             seconds=round(state.seconds, 3),
             tokens_per_second=round(tokens / max(state.seconds, 1e-9), 1),
-            train_loss=last.train_loss,
-            val_loss=last.val_loss,
+            kept_iteration=kept.iteration,
+            train_loss=kept.train_loss,
+            val_loss=kept.val_loss,
             parameters=self.parameters,
         )
         write_json(metrics, asdict(result))
         atomic_write(history, history_csv(state.history).encode())
         return result
 
-    def provenance(self) -> dict[str, Any]:
-        """Return what model.pth says of its origin; nothing of it differs between two runs of the same inputs."""
-        train = self.params.train.model_dump(mode="json")
-        return {"data": self.digests, "platform": self.place.fingerprint, "train": train}
-
     def forget(self) -> None:
-        """Remove the snapshots: the run has ended and its files are written."""
+        """Remove the snapshots, but for the last if a longer training can go on from it: all files are written."""
+        if can_be_longer(self.params.train):
+            self._ends.take(self._snapshots.path(self.state.iteration))
         self._snapshots.clear()
 
 
@@ -210,28 +232,17 @@ def find_place(
 def first_state(params: Params, tokenizer: Tokenizer, train_ids: NDArray[Any], place: Place) -> TrainingState:
     """Return a training before its first iteration, the n-grams of the train split (n,) counted if asked."""
     generator = torch_generator(params.train.seed, Stream.WEIGHTS)
-    transformer = build_model(params.model, tokenizer.vocab_size, generator)
-    if not place.sharded:  # whole, it might not fit there
-        transformer = transformer.to(place.device)
+    home = "cpu" if place.sharded else place.device  # whole, it might not fit on the device
+    transformer = build_model(params.model, tokenizer.vocab_size, generator).to(home)
     counts = None
     if params.model.kneser_ney:
         ids = torch.from_numpy(train_ids.astype(np.int64))
         counts = KneserNey.count(params.model.kneser_ney, tokenizer.vocab_size, params.model.kneser_ney_share, ids)
-    return TrainingState(
+    state = TrainingState(
         model=LanguageModel(transformer, tokenizer, counts),
         optimizer=build_optimizer(transformer, params.train, place.crew),
         scaler=torch.amp.GradScaler(place.device.type, enabled=place.dtype == torch.float16),
     )
-
-
-def _name(data: PreparedData, params: Params, place: Place) -> str:
-    """Return the fingerprint of everything that decides the result."""
-    return fingerprint(
-        {
-            "model": params.model.model_dump(mode="json"),
-            "train": params.train.model_dump(mode="json"),
-            "data": data.digests(),
-            "code": code_digest("train"),
-            "platform": place.fingerprint,
-        }
-    )
+    if params.train.keep == "best":
+        state.keep_best()
+    return state

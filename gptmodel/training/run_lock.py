@@ -6,14 +6,15 @@ from pathlib import Path
 
 import filelock
 
-from gptmodel.errors import TrainingError
+from gptmodel.errors import AlreadyRunning
+from gptmodel.training.snapshot import SnapshotStore
 
 A_MOMENT = 0.3  # seconds, in which a lock that `gptmodel doctor` looks at is free again
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file while the block runs, and remove it then; TrainingError while another process holds it.
+    """Hold a lock file while the block runs, and remove it then; AlreadyRunning while another process holds it.
 
     Who opened the file before it was removed has no lock by it: filelock looks whether the file still has a name, and
     tries again.
@@ -22,7 +23,7 @@ def locked(path: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=A_MOMENT)
     except filelock.Timeout:
-        raise TrainingError(
+        raise AlreadyRunning(
             f"the same training is already running in another process (its lock is {path}); "
             "wait until it ends, or stop it and run this again to go on from there"
         ) from None
@@ -32,3 +33,10 @@ def locked(path: Path) -> Iterator[None]:
         with suppress(OSError):  # Windows removes no file that is open
             path.unlink()
         lock.release()
+
+
+def give_up(runs: Path, name: str) -> None:
+    """Remove the state of a training, unless that is under way."""
+    if (runs / name).is_dir():
+        with suppress(AlreadyRunning), locked(runs / f"{name}.lock"):
+            SnapshotStore(runs / name).clear()

@@ -13,14 +13,14 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from gptmodel.compute.place import Place
 from gptmodel.config import TrainParams
+from gptmodel.nn.transformer import TransformerModel
 from gptmodel.optim.factory import build_optimizer
 from gptmodel.training.state import TrainingState
-from gptmodel.training.step import Forward, Update, clip_and_update, dropout, not_finite
+from gptmodel.training.step import Nats, Update, clip_and_update, dropout, nats_of_all, not_finite
 
 
 class Shards:
@@ -55,12 +55,13 @@ class Shards:
 
 
 def sharded_step(
-    model: Forward,
+    model: TransformerModel,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     batch: tuple[Tensor, Tensor],
     update: Update,
     place: Place,
+    nats: Nats = nats_of_all,
 ) -> float:
     """Do what `training_step` does with a model in shards: each process computes the part of its number.
 
@@ -69,9 +70,8 @@ def sharded_step(
     part = place.world.rank
     idx, targets = (tensor.tensor_split(place.parts)[part] for tensor in batch)  # (B', T) each
     with dropout(update, part, place), place.autocast():
-        logits = model(idx)  # (B', T, V)
-        loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum") / batch[1].numel()
-    loss.backward()
+        loss = nats(model, idx, targets) / batch[1].numel()
+    loss.backward()  # type: ignore[no-untyped-call]
     with torch.no_grad():
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         gradients = [weight.grad.to_local() for weight in weights]
@@ -85,7 +85,7 @@ def sharded_step(
     return loss.item()
 
 
-def _shard(transformer: nn.Module, place: Place) -> None:
+def _shard(transformer: TransformerModel, place: Place) -> None:
     """Leave a shard of each weight at this process, on the place's device.
 
     Blocks are gathered one by one, in the place's dtype, and all else as long as a pass takes.

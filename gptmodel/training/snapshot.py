@@ -18,6 +18,7 @@ from gptmodel.files import atomic_writer
 
 MAGIC = b"gptmodel snapshot 1\n"
 KEPT = 2
+SNAPSHOTS = "snapshot-*.pt"
 
 
 class SnapshotStore:
@@ -29,11 +30,15 @@ class SnapshotStore:
     def save(self, iteration: int, state: dict[str, Any]) -> None:
         """Write a snapshot, whole or not at all, and drop all but the newest two."""
         head, content = snapshot_bytes(state)
-        with atomic_writer(self.folder / f"snapshot-{iteration:010d}.pt") as stream:
+        with atomic_writer(self.path(iteration)) as stream:
             stream.write(head)
             stream.write(content)
         for path in [*self._newest_first()[KEPT:], *self.folder.glob(".snapshot-*.tmp")]:  # the latter of killed saves
             path.unlink(missing_ok=True)
+
+    def path(self, iteration: int) -> Path:
+        """Return where the snapshot after so many iterations is, if it is kept."""
+        return self.folder / f"snapshot-{iteration:010d}.pt"
 
     def load_newest(self, fits: Callable[[dict[str, Any]], bool] = lambda _: True) -> dict[str, Any] | None:
         """Return the newest snapshot that is whole and for which `fits` is true, or None."""
@@ -56,7 +61,7 @@ class SnapshotStore:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _newest_first(self) -> list[Path]:
-        return sorted(self.folder.glob("snapshot-*.pt"), reverse=True)
+        return sorted(self.folder.glob(SNAPSHOTS), reverse=True)
 
 
 def snapshot_bytes(state: dict[str, Any]) -> tuple[bytes, memoryview]:

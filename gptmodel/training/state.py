@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from gptmodel.errors import TrainingError
-from gptmodel.evaluation.history import LARGEST, Evaluation
+from gptmodel.evaluation.history import LARGEST, Evaluation, kept_row
 from gptmodel.language_model import LanguageModel
 from gptmodel.optim.base import Optimizer
 
-PARTS = ("model", "scaler", "iteration", "seconds")  # of a state, which have the same types and shapes throughout
+PARTS = ("model", "best", "scaler", "iteration", "seconds")  # which have the same types and shapes throughout
 
 
 @dataclass(kw_only=True)
@@ -25,11 +25,31 @@ class TrainingState:
     iteration: int = 0  # updates done
     seconds: float = 0.0
     history: list[Evaluation] = field(default_factory=list)
+    best: dict[str, Tensor] | None = None
+    """The weights of the lowest val loss so far, in main memory, where a training keeps the best; else None."""
+
+    def keep_best(self) -> None:
+        """Keep the weights of the lowest val loss from now on, beside those that are trained."""
+        weights = self.model.transformer.state_dict()
+        self.best = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
+
+    def take_up(self, row: Evaluation, model: LanguageModel) -> None:
+        """Add the row of an evaluation, and keep the weights of the model that was evaluated if they are the best."""
+        self.history.append(row)
+        if self.best is not None and kept_row(self.history, "best") is row:
+            for name, tensor in model.transformer.state_dict().items():
+                self.best[name].copy_(tensor)
+
+    def end_with_best(self) -> None:
+        """Give the model the best weights, if they are kept: the training is over."""
+        if self.best is not None:
+            self.model.transformer.load_state_dict(self.best)
 
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and plain values only."""
         return {
             "model": dict(self.model.transformer.state_dict()),
+            "best": self.best,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "iteration": self.iteration,
@@ -56,6 +76,7 @@ class TrainingState:
         if not self.fits(state):
             raise TrainingError("a snapshot in runs/ does not belong to this training; remove its folder to start anew")
         self.model.transformer.load_state_dict(state["model"])
+        self.best = state["best"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.iteration = state["iteration"]

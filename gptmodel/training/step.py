@@ -37,10 +37,17 @@ from gptmodel.compute.tree import TreeSum
 from gptmodel.config import Params
 from gptmodel.errors import CommonError
 from gptmodel.nn.dropout import dropping_by
+from gptmodel.nn.transformer import TransformerModel
 from gptmodel.optim.factory import learning_rate_at
 
-Forward = Callable[[Tensor], Tensor]
-"""A model, or what computes in its place: idx (B, T) -> logits (B, T, V)."""
+Nats = Callable[[TransformerModel, Tensor, Tensor], Tensor]
+"""A model's loss: model, idx (B, T) and targets (B, T) -> the nats of all targets together, ()."""
+
+
+def nats_of_all(model: TransformerModel, idx: Tensor, targets: Tensor) -> Tensor:
+    """Return the nats of all targets together; what `compiled` returns computes the same."""
+    logits = model(idx)  # (B, T, V)
+    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +72,13 @@ class Update:
 
 
 def training_step(
-    model: Forward,
+    model: TransformerModel,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     batch: tuple[Tensor, Tensor],
     update: Update,
     place: Place,
+    nats: Nats = nats_of_all,
 ) -> float:
     """Run forward and backward on idx and targets (B, T) and update the weights; return the loss in nats.
 
@@ -87,8 +95,7 @@ def training_step(
         for number in own[worker::workers]:
             idx, targets = pieces[number]  # (B', T) each
             with dropout(update, number, place), place.autocast():
-                logits = model(idx)  # (B', T, V)
-                loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum") / tokens
+                loss = nats(model, idx, targets) / tokens
             sums.put(number - own.start, [*torch.autograd.grad(scaler.scale(loss), weights), loss.detach()])
 
     place.crew.together([partial(work, worker) for worker in range(workers)])

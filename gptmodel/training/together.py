@@ -1,28 +1,29 @@
 """What the processes of a training have to have alike: inputs, settings and machine at its start, and weights later."""
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gptmodel.compute.place import Place
 from gptmodel.compute.ranks import World
-from gptmodel.config import Params
 from gptmodel.files import fingerprint
 from gptmodel.project.inputs import code_digest
-from gptmodel.training.snapshot import SnapshotStore, read_snapshot, snapshot_bytes
+from gptmodel.training.decisive import Decisive
+from gptmodel.training.sharded import Shards
+from gptmodel.training.snapshot import read_snapshot, snapshot_bytes
 from gptmodel.training.state import TrainingState
 
 PULL = "has another data/prepared than the first; run `dvc pull data/prepared` there, or share the folder"
 
 
-def check_inputs(data: dict[str, str], params: Params, place: Place) -> None:
-    """Raise CommonError where a process of this training has other inputs than the first; `data` are digests."""
-    settings = {"model": params.model.model_dump(mode="json"), "train": params.train.model_dump(mode="json")}
+def check_inputs(decisive: Decisive) -> None:
+    """Raise CommonError where a process of this training has other inputs than the first."""
+    place, settings = decisive.place, {"model": decisive.params.model.model_dump(mode="json"), "train": decisive.train}
     place.world.same(
         {
-            PULL: fingerprint(data),
+            PULL: fingerprint(decisive.data.digests()),
             "has other settings of model or train than the first; bring its params.yaml and -S in line": fingerprint(
                 settings
             ),
@@ -43,16 +44,20 @@ def check_weights(world: World, state: TrainingState) -> None:
         world.same({words: _digest(state)})
 
 
-def newest_snapshot(world: World, store: SnapshotStore, state: TrainingState, longest: int) -> dict[str, Any] | None:
-    """Return the state that all processes go on from, of at most `longest` iterations: the first one's, or None."""
+def state_to_write(world: World, state: TrainingState, shards: Shards | None) -> TrainingState | None:
+    """Return the whole state, None but at the first process; CommonError where another has computed other weights."""
+    if shards is not None:
+        return shards.gathered()
+    check_weights(world, state)
+    return state if world.is_first else None
 
-    def fits(snapshot: dict[str, Any]) -> bool:
-        return state.fits(snapshot) and snapshot["iteration"] <= longest
 
-    snapshot = store.load_newest(fits) if world.is_first else None
+def first_ones(world: World, load: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
+    """Return the state that all processes go on from: what the first one loads, or None."""
+    state = load() if world.is_first else None
     if world.size == 1:
-        return snapshot
-    content = world.from_first(None if snapshot is None else b"".join(snapshot_bytes(snapshot)))
+        return state
+    content = world.from_first(None if state is None else b"".join(snapshot_bytes(state)))
     return None if content is None else read_snapshot(content)
 
 

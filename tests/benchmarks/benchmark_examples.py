@@ -12,6 +12,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "threads": 2,
         "rounds": 3,
         "iterations": 5,
+        "clock": "wall",
         "sizes": {
             "tutorial": {
                 "sizes": "4 layers of 64",
@@ -79,11 +80,12 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "text": {"name": "input.txt", "bytes": 1000, "sha256": 64 * "a"},
         "rounds": 3,
         "iterations": 1000,
+        "threads": 2,
         "programs": {
-            name: {"whole": SPREAD, "training": SPREAD, "val_loss": SPREAD}
+            name: {"whole": SPREAD, "processor": SPREAD, "training": SPREAD, "val_loss": SPREAD}
             for name in ("the lecture's script", "`dvc repro`")
         },
-        "times_as_fast": {"whole": SPREAD, "training": SPREAD},
+        "times_as_fast": {"whole": SPREAD, "processor": SPREAD, "training": SPREAD},
     },
     "resume": {
         "kills": 3,

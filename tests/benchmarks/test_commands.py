@@ -223,10 +223,11 @@ def test_lecture_as_whole_programs(tmp_path: Path) -> None:
     text = tmp_path / "input.txt"
     text.write_text("To be, or not to be, that is the question.\n" * 300)
     words = ["--text", str(text), "--rounds", "1", "--iterations", "2", "--eval-iters", "1", "--tokens", "5"]
-    results = measured(lecture, words)
+    results = measured(lecture, [*words, "--threads", "1"])
     assert shape(results) == shape(EXAMPLES["lecture"])
     for figures in results["programs"].values():
         assert 0 < figures["training"]["median"] < figures["whole"]["median"]
+        assert figures["processor"]["median"] > 0
         assert 0 < figures["val_loss"]["median"] < 10
 
 

@@ -53,6 +53,15 @@ def test_two_machines_are_told_apart(tmp_path: Path) -> None:
     assert [text.count(f", machine {number}.") for number in (1, 2, 3)] == [2, 1, 0]
 
 
+def test_each_table_of_a_section_comes_after_the_machine_that_it_was_measured_on(tmp_path: Path) -> None:
+    machine = file_of("train")["machine"]
+    written(tmp_path, "train")
+    written(tmp_path, "train", "train-other", machine={**machine, "instructions": "fewer"})
+    lines = [line for line in document(tmp_path).splitlines() if line.startswith(("Measured by", "| plain loop"))]
+    assert [line.rpartition(", ")[2] for line in lines[::2]] == ["machine 1.", "machine 2."]
+    assert [line.split()[1] for line in lines[1::2]] == ["plain", "plain"]
+
+
 def test_losses_of_several_files_are_one_table(tmp_path: Path) -> None:
     written(tmp_path, "loss", "loss-a")
     written(tmp_path, "loss", "loss-b")

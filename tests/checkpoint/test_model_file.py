@@ -23,6 +23,8 @@ from gptmodel.tokenizers.byte import ByteTokenizer
 from gptmodel.tokenizers.char import CharTokenizer
 
 LETTERS = CharTokenizer("abcdefghij\n")
+TIED = {"tie_embeddings": True, "decoder_bias": False}
+LATER = {"decoder_bias", "qkv_bias", "tie_embeddings"}
 COUNTING = {"kneser_ney": 3, "kneser_ney_share": 0.3}
 PROVENANCE = {"data": {"train.bin": "12ab"}, "platform": {"threads": "1"}, "train": {"seed": 7, "beta1": 0.9}}
 
@@ -69,7 +71,9 @@ def refusal(path: Path) -> str:
 
 @pytest.mark.parametrize("tokenizer", [LETTERS, CharTokenizer("é\u2028\x00 ☃"), ByteTokenizer()], ids=lambda t: t.kind)
 @pytest.mark.parametrize(
-    "changes", [{}, {"norm": "pre", "position": "rotary", "ngram_orders": [2, 3]}, COUNTING], ids=str
+    "changes",
+    [{}, {"norm": "pre", "position": "rotary", "ngram_orders": [2, 3]}, COUNTING, {**TIED, "qkv_bias": True}],
+    ids=str,
 )
 def test_a_checkpoint_gives_back_the_model_and_all_that_belongs_to_it(
     tmp_path: Path, tokenizer: Tokenizer, changes: dict[str, Any]
@@ -84,6 +88,7 @@ def test_a_checkpoint_gives_back_the_model_and_all_that_belongs_to_it(
     assert (loaded.counts is None) == (not changes.get("kneser_ney"))
     assert loaded.tokenizer.to_json() == tokenizer.to_json()
     assert loaded.provenance == PROVENANCE
+    assert (loaded.transformer.decoder.weight is loaded.transformer.encoder.weight) == ("tie_embeddings" in changes)
     idx = batch(vocab_size=tokenizer.vocab_size)
     assert torch.equal(loaded.predict(idx), model.predict(idx))
 
@@ -96,6 +101,14 @@ def test_equal_models_give_equal_bytes_under_any_name_from_either_form(tmp_path:
     save_model(tmp_path / "again.pth", trained, dict(reversed(PROVENANCE.items())))
     assert (tmp_path / "again.pth").read_bytes() == one
     assert write_model(tmp_path / "other.pth", norm="pre").read_bytes() != one
+
+
+def test_a_tied_matrix_is_in_the_file_once(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "model.pth", **TIED)
+    assert "decoder.weight" not in content_of(path)["weights"]
+    assert write_model(tmp_path / "reference.pth", fused=False, **TIED).read_bytes() == path.read_bytes()
+    rewritten(path, lambda c: c["weights"].update({"decoder.weight": c["weights"]["encoder.weight"] + 0}), digest=True)
+    assert "its weights do not match its config" in refusal(path)
 
 
 def test_loading_leaves_the_default_generator_alone(path: Path) -> None:
@@ -125,9 +138,10 @@ def test_a_checkpoint_is_plain_tensors_and_text(path: Path) -> None:
 
 def test_a_file_from_before_a_switch_has_the_model_as_it_was(path: Path) -> None:
     idx, before = batch(), load_model(path).predict(batch())
-    config = {key: value for key, value in json.loads(content_of(path)["config"]).items() if key != "decoder_bias"}
+    config = {key: value for key, value in json.loads(content_of(path)["config"]).items() if key not in LATER}
     rewritten(path, lambda content: content.update(config=json.dumps(config)), digest=True)
-    assert load_model(path).params.decoder_bias
+    params = load_model(path).params
+    assert (params.decoder_bias, params.qkv_bias, params.tie_embeddings) == (True, False, False)
     assert torch.equal(load_model(path).predict(idx), before)
 
 

@@ -108,8 +108,13 @@ def test_a_cache_of_somebody_else_is_refused(cache: Path, whose: str) -> None:
     assert "belongs to another user" in refusal()
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("named", [False, True], ids=["our cache", "one that the user named"])
+@pytest.mark.parametrize(
+    "named",
+    [
+        pytest.param(False, id="our cache", marks=pytest.mark.thorough),
+        pytest.param(True, id="one that the user named", marks=pytest.mark.slow),
+    ],
+)
 def test_nothing_compiled_goes_through_the_temporary_folder(tmp_path: Path, named: bool) -> None:
     """In a process of its own, which has not imported torch's compiler yet; the folder is watched as it is opened."""
     code = (

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from tokenizer_helpers import prepare_params as params
 
-from gptmodel.config import PrepareParams
 from gptmodel.data import corpus, text_file
 from gptmodel.data.corpus import PrepareReport, check_splits, prepare
 from gptmodel.data.prepared import load_prepared, load_test
 from gptmodel.data.tokens import open_tokens
 from gptmodel.errors import DataError
+from gptmodel.prepare_params import PrepareParams
 from gptmodel.tokenizers.base import Ids
+from gptmodel.tokenizers.bpe import BpeTokenizer
 from gptmodel.tokenizers.byte import ByteTokenizer
 from gptmodel.tokenizers.char import CharTokenizer
 from gptmodel.tokenizers.kinds import KINDS, load_tokenizer
@@ -285,7 +286,7 @@ def then(function: Callable[..., Any], change: Callable[[], object]) -> Callable
     return wrapper
 
 
-@pytest.mark.parametrize("kind", [CharTokenizer, ByteTokenizer])
+@pytest.mark.parametrize("kind", [CharTokenizer, ByteTokenizer, BpeTokenizer])
 @pytest.mark.parametrize("when", ["before it is fitted", "before it is encoded"])
 @pytest.mark.parametrize("later", LATER)
 def test_a_text_changed_between_the_passes_is_refused(
@@ -308,11 +309,11 @@ def test_a_tokenizer_learnt_while_the_text_was_another_is_refused(
     """The passes before and after see the same bytes: what was learnt in between shows nowhere else."""
     path = tmp_path / "input.txt"
     path.write_bytes(b"hello world")
-    fit = CharTokenizer.fit
+    fit = BpeTokenizer.fit
     monkeypatch.setattr(corpus, "survey", then(corpus.survey, lambda: path.write_bytes(b"hello world, too")))
-    monkeypatch.setattr(CharTokenizer, "fit", then(fit, lambda: path.write_bytes(b"hello world")))
+    monkeypatch.setattr(BpeTokenizer, "fit", then(fit, lambda: path.write_bytes(b"hello world")))
     with pytest.raises(DataError, match=r"input\.txt: changed while"):
-        prepare(path, tmp_path / "out", params("char", 0.5))
+        prepare(path, tmp_path / "out", params("bpe", 0.5))
     assert not (tmp_path / "out").exists()
 
 
@@ -354,7 +355,7 @@ def peak():
         return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-from gptmodel.config import PrepareParams
+from gptmodel.prepare_params import PrepareParams
 from gptmodel.data.corpus import prepare
 assert "torch" not in sys.modules
 size = 1000 if sys.argv[3] == "bpe" else None

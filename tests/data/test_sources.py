@@ -65,7 +65,7 @@ def test_a_local_file_is_copied_and_recorded(source: Path, target: Path) -> None
     assert target.read_bytes() == source.read_bytes()
     assert (report.sha256, report.bytes, report.written) == (sha256(source.read_bytes()), 2_200_000, True)
     assert read_json(target.with_name(".fetched.json")) == {"sha256": report.sha256, "source": str(source)}
-    assert names(target) == {"input.txt", ".fetched.json", "fetch.source", "prepare.val_source"}
+    assert names(target) == {"input.txt", ".fetched.json", "fetch.source", "prepare.val_source", "train.init_from"}
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
@@ -104,7 +104,7 @@ def test_the_text_of_the_source_is_left_alone(source: Path, target: Path, no_dow
     assert not fetch("https://example.invalid/x", sha256(source.read_bytes()), target).written
     assert not fetch(str(target), None, target).written
     assert target.stat().st_mtime == 1
-    assert names(target) == {"input.txt", "fetch.source", "prepare.val_source"}
+    assert names(target) == {"input.txt", "fetch.source", "prepare.val_source", "train.init_from"}
 
 
 @pytest.mark.parametrize("name", ["shakespeare", "https://example.invalid/x", "local"])
@@ -167,7 +167,7 @@ def test_own_only_looks_at_the_text(target: Path) -> None:
     target.write_bytes(b"my own text")
     report = fetch("own", None, target)
     assert (report.sha256, report.bytes, report.written) == (sha256(b"my own text"), 11, False)
-    assert names(target) == {"input.txt", "fetch.source", "prepare.val_source"}
+    assert names(target) == {"input.txt", "fetch.source", "prepare.val_source", "train.init_from"}
 
 
 def closed_port() -> int:
@@ -353,7 +353,7 @@ def test_a_packed_file_at_a_url_is_unpacked_and_downloaded_once(target: Path, tm
     elsewhere = tmp_path / "tmp" / "experiment" / "data" / "input.txt"
     assert fetch(url, right, elsewhere, tmp_path).written
     assert elsewhere.read_bytes() == target.read_bytes()
-    assert names(target) == {"input.txt", ".fetched.json", "fetch.source", "prepare.val_source"}
+    assert names(target) == {"input.txt", ".fetched.json", "fetch.source", "prepare.val_source", "train.init_from"}
 
 
 def test_what_a_packed_download_holds_that_is_no_utf8_is_to_be_converted_by_hand(target: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 import subprocess
-import zlib
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from gptmodel.data import text_file
 from gptmodel.data.text_file import Text, cut, splits, survey
 from gptmodel.errors import DataError
 from gptmodel.tokenizers.base import Unit
@@ -26,8 +27,8 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "input.txt"
 
 
-def digests(content: bytes) -> tuple[str, int]:
-    return hashlib.sha256(content).hexdigest(), zlib.crc32(content)
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def pieces(content: bytes, length: int) -> Iterator[bytes]:
@@ -60,7 +61,7 @@ def test_a_survey_counts_characters_for_every_tokenizer(path: Path, unit: Unit) 
     content = MARK + "é漢🙂abc".encode()
     path.write_bytes(content)
     text = survey(path, unit)
-    assert text == Text(path, "character", 3, len(content), 6, *digests(content))
+    assert text == Text(path, "character", 3, len(content), 6, digest(content), "abcé漢🙂")
     assert b"".join(text.chunks()) == content[3:]
     with splits(text, 2) as (train, val):
         assert [b"".join(train).decode(), b"".join(val).decode()] == ["é漢", "🙂abc"]
@@ -70,7 +71,9 @@ def test_a_survey_for_bytes_counts_them_where_a_file_is_not_utf8(path: Path) -> 
     content = MARK + "é漢".encode() + b"\xff"
     path.write_bytes(content)
     text = survey(path, "byte")
-    assert text == Text(path, "byte", 0, len(content), 9, *digests(content))
+    assert text == Text(
+        path, "byte", 0, len(content), 9, digest(content), "".join(sorted(set(content.decode("latin-1"))))
+    )
     with splits(text, 4) as (train, val):
         assert [b"".join(train), b"".join(val)] == [content[:4], content[4:]]
 
@@ -192,6 +195,31 @@ def test_bytes_are_taken_as_they_are(path: Path, encoding: str) -> None:
     content = "é and more".encode(encoding)
     path.write_bytes(content)
     assert survey(path, "byte").units == len(content)
+
+
+@pytest.mark.parametrize(("read_bytes", "chunk_bytes"), [(4, 3), (5, 1), (7, 7), (1 << 22, 1 << 18)])
+def test_a_file_is_read_whole_however_much_at_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch, read_bytes: int, chunk_bytes: int
+) -> None:
+    monkeypatch.setattr(text_file, "READ_BYTES", read_bytes)
+    monkeypatch.setattr(text_file, "CHUNK_BYTES", chunk_bytes)
+    content = MARK + "é漢🙂 and more".encode()
+    path.write_bytes(content)
+    text = survey(path, "character")
+    assert text == Text(path, "character", 3, len(content), 12, digest(content), "".join(sorted(set("é漢🙂 and more"))))
+    chunks = list(text.chunks())
+    assert b"".join(chunks) == content[3:]
+    assert 0 < max(map(len, chunks)) <= chunk_bytes
+
+
+def test_a_pass_that_nobody_ends_leaves_no_thread(path: Path) -> None:
+    path.write_bytes(b"hello world")
+    before = threading.active_count()
+    chunks = survey(path, "byte").chunks()
+    assert next(chunks) == b"hello world"
+    assert threading.active_count() == before + 1
+    del chunks
+    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize("read", ["nothing", "the train split", "all"])

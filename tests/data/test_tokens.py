@@ -1,8 +1,12 @@
+import errno
+import os
+from concurrent.futures import wait
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gptmodel.data import tokens
 from gptmodel.data.tokens import HEADER_BYTES, TokenWriter, open_tokens
 from gptmodel.errors import DataError
 
@@ -121,6 +125,33 @@ def test_an_error_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
         writer.append(np.array([4, 200], dtype=np.uint8))
     assert path.read_bytes() == original
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3])
+def test_an_error_of_the_disk_that_comes_beside_the_work_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    """The system tells it once, to whoever asks first; the last one asks for what the work left."""
+    calls, fsync = iter(range(1, 99)), os.fsync
+
+    def fails(descriptor: int) -> None:
+        if next(calls) == failing:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(descriptor)
+
+    def write_slowly() -> None:
+        with TokenWriter(tmp_path / "train.bin", 65, DIGEST) as writer:
+            for _ in range(2):
+                writer.append(np.arange(9, dtype=np.uint8))
+                assert writer._sync is not None
+                wait([writer._sync])
+
+    monkeypatch.setattr(tokens, "SYNC_BYTES", 4)
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(OSError, match=r"train\.bin") as caught:
+        write_slowly()
+    assert caught.value.errno == errno.EIO
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("wrong", [65, 256, -1])

@@ -36,7 +36,7 @@ def test_an_environment_may_have_a_prompt(tmp_path: Path, prompt: str) -> None:
     assert problems(tmp_path / "a folder", ".venv was") == []
 
 
-@pytest.mark.parametrize("setting", ["fetch.source", "prepare.val_source"])
+@pytest.mark.parametrize("setting", ["fetch.source", "prepare.val_source", "train.init_from"])
 def test_a_text_that_is_gone_is_a_problem(tmp_path: Path, setting: str) -> None:
     link, text = tmp_path / "project" / "data" / setting, tmp_path / "my.txt"
     link.parent.mkdir(parents=True)

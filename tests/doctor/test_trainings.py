@@ -10,6 +10,7 @@ from filelock import FileLock
 from gptmodel.doctor.disk import disk
 from gptmodel.doctor.trainings import free, trainings
 from gptmodel.errors import GptModelError
+from gptmodel.project.layout import STUDY_MARK
 
 RECENT, DAY, MONTH, LIVING = ("a" * 16, "b" * 16, "c" * 16, "d" * 16)
 
@@ -76,9 +77,21 @@ def test_they_are_given_up_by_name_but_never_a_living_one(root: Path) -> None:
 @pytest.mark.parametrize("what", ["tracking", "", "..", "30", "30 days", "e" * 16, "-1d", "*"])
 def test_nothing_else_is_given_up(root: Path, what: str) -> None:
     before = sorted((root / "runs").rglob("*"))
-    with pytest.raises(GptModelError, match="neither the name of a training in runs/, as `gptmodel doctor` lists them"):
+    with pytest.raises(GptModelError, match="neither the name of a training in runs/ or of a study, as"):
         list(free(root, what))
     assert sorted((root / "runs").rglob("*")) == before
+
+
+def test_what_a_study_keeps_is_no_leftover_and_given_up_by_its_name(root: Path) -> None:
+    for name in (DAY, LIVING):
+        (root / "runs" / name / STUDY_MARK).write_text("sizes", encoding="utf-8")
+    with FileLock(root / "runs" / f"{LIVING}.lock"):
+        (kept,) = [finding for finding in trainings(root) if "sizes" in finding.text]
+        assert kept.status == "ok"
+        assert kept.text.startswith("runs/ keeps 1 training of the study sizes (1 kB): its best trial, and those that")
+        assert kept.text.endswith("`gptmodel doctor --free sizes` removes them")
+        assert [line.partition(":")[0] for line in free(root, "sizes")] == [f"runs/{DAY}", f"runs/{LIVING}"]
+    assert left(root) - {f"{LIVING}.lock"} == {RECENT, MONTH, LIVING, "tracking"}
 
 
 def test_trainings_without_a_snapshot_are_counted(root: Path) -> None:
@@ -116,3 +129,15 @@ def test_what_the_disk_holds_is_told_and_noted_when_it_is_much(root: Path, monke
         assert f"`{command}" in finding.text
     (root / ".git").mkdir()
     assert any("`dvc gc --all-commits --all-experiments` removes what no commit" in each.text for each in disk(root))
+
+
+def test_the_ends_of_trainings_are_told_and_no_leftover(root: Path) -> None:
+    assert not any("ends" in text for text in texts(root))
+    folder = root / "runs" / "ends" / RECENT
+    folder.mkdir(parents=True)
+    (folder / "snapshot-0000000100.pt").write_bytes(b"x" * 2000)
+    hint = "a raised train.max_iters goes on from there; `gptmodel doctor --free ends` removes them"
+    assert [text for text in texts(root) if "ends" in text] == [f"runs/ends has the end of a training (2 kB): {hint}"]
+    assert list(free(root, "ends")) == ["runs/ends: removed (2 kB); longer trainings would start anew"]
+    assert left(root) >= {RECENT, DAY, MONTH, LIVING}
+    assert "ends" not in left(root)

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gptmodel.config import PrepareParams
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import PreparedData, load_prepared
 from gptmodel.evaluation.memorisation import GRAMS, memorisation
+from gptmodel.prepare_params import PrepareParams
 
 TRAIN = "the quick brown fox jumps over the lazy dog; "
 VAL = "zebras the quick brown zebras and a lazy dog sleep by the old stone zebra wall at dusk and dawn, they do. "

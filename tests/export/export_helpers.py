@@ -15,12 +15,19 @@ from gptmodel.tokenizers.char import CharTokenizer
 CHARACTERS = "abcdé€ \n\t😀z"
 PRE: dict[str, Any] = {"norm": "pre", "decoder_bias": False}
 ROTARY: dict[str, Any] = {**PRE, "position": "rotary"}
+TIED: dict[str, Any] = {"qkv_bias": True, "tie_embeddings": True, "scale_embedding": False}
+GPT2: dict[str, Any] = {**PRE, **TIED, "activation": "gelu_tanh"}
 STOCK: dict[str, tuple[str, dict[str, Any]]] = {
     "learned": ("GPT2LMHeadModel", {**PRE, "activation": "gelu", "scale_embedding": False}),
+    "GPT-2 itself": ("GPT2LMHeadModel", GPT2),
     "no positions": ("GPT2LMHeadModel", {**PRE, "position": "none", "activation": "relu2"}),
     "rotary": ("GPTNeoXForCausalLM", {**ROTARY, "activation": "gelu"}),
+    "rotary, biases": ("GPTNeoXForCausalLM", {**ROTARY, **TIED, "activation": "gelu_tanh"}),
     "rmsnorm": ("ArceeForCausalLM", {**ROTARY, "norm_type": "rmsnorm", "activation": "relu2"}),
+    "rmsnorm, biases": ("ArceeForCausalLM", {**ROTARY, **TIED, "norm_type": "rmsnorm", "activation": "gelu_tanh"}),
     "post-norm": ("OPTForCausalLM", {"decoder_bias": False}),
+    "post-norm, biases": ("OPTForCausalLM", {**TIED, "decoder_bias": False, "activation": "gelu_tanh"}),
+    "one matrix, scaled": ("OPTForCausalLM", {"decoder_bias": False, "tie_embeddings": True}),
     "the tutorial": ("OPTForCausalLM", {"position": "none", "n_embd": 16}),
     "a bias that fits": ("GPTNeoXForCausalLM", {**ROTARY, "n_embd": 16, "decoder_bias": True}),
 }

@@ -22,7 +22,9 @@ LLAMA = {**ROTARY, "activation": "relu2"}
 EVERYTHING: dict[str, Any] = {  # that a graph can have
     **ROTARY,
     "norm_type": "rmsnorm",
-    "activation": "relu2",
+    "activation": "gelu_tanh",
+    "qkv_bias": True,
+    "tie_embeddings": True,
     "qk_norm": True,
     "logit_softcap": 3.0,
     "ngram_orders": [2, 3],
@@ -50,9 +52,11 @@ def test_a_graph_computes_the_same_for_texts_of_any_number_and_length(case: dict
     assert b"transformer.py" not in content
 
 
-@pytest.mark.parametrize("tokenizer", [None, ByteTokenizer()], ids=["char", "byte"])
-def test_llama_cpp_computes_the_same(tokenizer: ByteTokenizer | None, tmp_path: Path) -> None:
-    model = small_language_model(tokenizer, **LLAMA)
+@pytest.mark.parametrize(
+    ("tokenizer", "changes"), [(None, {}), (ByteTokenizer(), {"qkv_bias": True, "tie_embeddings": True})]
+)
+def test_llama_cpp_computes_the_same(tokenizer: ByteTokenizer | None, changes: dict[str, Any], tmp_path: Path) -> None:
+    model = small_language_model(tokenizer, **LLAMA, **changes)
     for name in ("one", "other"):
         certificate = exported(gguf_file.FORM, model, tmp_path / name)
         assert certificate.largest_difference < 1e-5

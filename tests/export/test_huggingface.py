@@ -88,6 +88,15 @@ def bias_dropped(_params: Any, state: dict[str, Any]) -> dict[str, Any]:
     return {name: tensor for name, tensor in state.items() if name != "decoder.bias"}
 
 
+def without_biases(model: ModelWeights, layer: int, part: str) -> Any:
+    heads = AS_IS["_heads"](model, layer, part)
+    return {**heads, "bias": torch.zeros_like(heads["bias"])}
+
+
+def biases_not_in_halves(model: ModelWeights, layer: int, part: str) -> Any:
+    return {**AS_IS["_rotating"](model, layer, part), "bias": AS_IS["_heads"](model, layer, part)["bias"]}
+
+
 def late_positions(model: ModelWeights) -> Any:
     return AS_IS["positions"].fget(model).roll(1, dims=0)
 
@@ -97,12 +106,16 @@ MUTANTS: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
     "pairs not put into halves, rmsnorm": ("rmsnorm", weights("_rotating", AS_IS["_heads"])),
     "values put into halves too": (
         "rmsnorm",
-        weights("_heads", lambda m, n, part: AS_IS["_heads"](m, n, part).flip(1)),
+        weights("_heads", lambda m, n, part: {k: v.flip(1) for k, v in AS_IS["_heads"](m, n, part).items()}),
     ),
-    "query, key and value not by heads": (
-        "rotary",
-        weights("by_heads", lambda m, n: torch.cat((m.query(n), m.key(n), m.value(n)))),
-    ),
+    "query, key and value not by heads": ("rotary", weights("by_heads", AS_IS["in_turn"])),
+    "biases left out": ("GPT-2 itself", weights("_heads", without_biases)),
+    "biases left out, rotary": ("rotary, biases", weights("_heads", without_biases)),
+    "biases left out, rmsnorm": ("rmsnorm, biases", weights("_heads", without_biases)),
+    "biases left out, post-norm": ("post-norm, biases", weights("_heads", without_biases)),
+    "biases of pairs not put into halves": ("rmsnorm, biases", weights("_rotating", biases_not_in_halves)),
+    "the scale in both uses of the matrix": ("one matrix, scaled", weights("decoder", AS_IS["embedding"])),
+    "the exact GELU": ("GPT-2 itself", config("GPT2LMHeadModel", activation_function="gelu")),
     "query and key exchanged": ("learned", weights("query", AS_IS["key"])),
     "a matrix not turned": ("learned", lambda patch: patch.setattr(classes, "_turned", square_not_turned)),
     "the scale left out": ("post-norm", weights("embedding", property(lambda m: m._state["encoder.weight"]))),

@@ -48,7 +48,9 @@ def test_a_model_has_its_class_and_its_sizes_in_the_config(case: str) -> None:
     result = stock(n_layer=3, **changes)
     assert (result.class_name, result.config["architectures"]) == (name, [name])
     assert {8, 3, 11} <= {value for value in result.config.values() if type(value) is int}
-    assert result.config["tie_word_embeddings"] is False
+    tied = bool(changes.get("tie_embeddings")) and not changes.get("scale_embedding", True)
+    assert result.config["tie_word_embeddings"] is tied
+    assert ({"lm_head.weight", "embed_out.weight"} & result.weights.keys() == set()) is tied
     assert {result.config[f"{token}_token_id"] for token in ("bos", "eos", "pad")} == {None}
     assert all(tensor.is_contiguous() for tensor in result.weights.values())
 

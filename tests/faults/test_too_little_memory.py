@@ -1,5 +1,7 @@
 """Too little memory: refused before it is allocated where that can be known, else one line and the state is kept."""
 
+import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -7,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from attempts import ROOT
+from http_text import BrokenOff, server
 from projects import JOURNAL_ONLY, Project, new_project
 
 BIG = ["-S", "train.batch_size=64", "-S", "model.n_embd=64", "-S", "model.block_size=64"]
@@ -81,6 +84,27 @@ def test_memory_that_runs_out_is_one_line_in_every_command(
     assert attempt.error.splitlines()[-1].startswith("error: out of memory")
     assert not (project.folder / "metrics" / "evaluate.json").exists()
     assert not (project.folder / "elsewhere").exists()
+
+
+def test_a_text_larger_than_the_memory_is_fetched_and_prepared(tmp_path: Path) -> None:
+    """From a server that breaks off, with a third of the text's size to take beside what the command has begun with."""
+    content = ("".join(map(chr, range(32, 127))) + "é漢\n").encode() * 1_500_000  # 150 MB
+    source, more = BrokenOff(content, [60_000_000], tag='"v1"'), 50_000_000
+    project = new_project(tmp_path / "project")
+    (project.folder / "data" / "input.txt").unlink()
+    with server(source.answer, source.head) as url:
+        settings = {"source": url, "sha256": hashlib.sha256(content).hexdigest()}
+        fetch = ["fetch", *(word for key, value in settings.items() for word in ("-S", f"fetch.{key}={value}"))]
+        injuries = {"limit_memory_inside": {"place": "gptmodel.data.sources:fetch_text", "call": 1, "more": more}}
+        assert "it goes on behind the" in project.run(*fetch, injuries=injuries).error
+        project.succeed(*fetch, injuries=injuries)
+    assert source.asked[1] is not None
+    injuries = {"limit_memory_inside": {"place": "gptmodel.data.corpus:prepare", "call": 1, "more": more}}
+    for kind, tokens in (("char", len(content.decode())), ("byte", len(content))):
+        project.succeed("prepare", "-S", f"prepare.tokenizer={kind}", injuries=injuries)
+        report = json.loads((project.folder / "metrics" / "prepare.json").read_text(encoding="utf-8"))
+        assert report["text_sha256"] == settings["sha256"]
+        assert report["train_tokens"] + report["val_tokens"] == tokens
 
 
 LIMITED = """

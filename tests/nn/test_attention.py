@@ -1,6 +1,8 @@
 """The tutorial's attention against arithmetic in numpy, float64, one position at a time."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,15 +16,18 @@ from gptmodel.nn.fused import FusedMultiHeadAttention
 FORMS = [MultiHeadAttention, FusedMultiHeadAttention]
 
 
-def head_by_hand(x: np.ndarray, key: np.ndarray, query: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """softmax(q k / sqrt(hs)) v over the past, for x (T, C) and weights (hs, C)."""
+def head_by_hand(
+    x: np.ndarray, key: np.ndarray, query: np.ndarray, value: np.ndarray, biases: Sequence[Any] = (0.0, 0.0, 0.0)
+) -> np.ndarray:
+    """softmax(q k / sqrt(hs)) v over the past, for x (T, C), weights (hs, C), and biases (hs,) in the same order."""
     out = []
     for t in range(len(x)):
         past = x[: t + 1]
-        scores = np.array([(query @ x[t]) @ (key @ earlier) for earlier in past]) / math.sqrt(len(key))
+        q, k = query @ x[t] + biases[1], [key @ earlier + biases[0] for earlier in past]
+        scores = np.array([q @ one for one in k]) / math.sqrt(len(key))
         weights = np.exp(scores - scores.max())
         weights /= weights.sum()
-        out.append(sum(w * (value @ earlier) for w, earlier in zip(weights, past, strict=True)))
+        out.append(sum(w * (value @ earlier + biases[2]) for w, earlier in zip(weights, past, strict=True)))
     return np.array(out)
 
 
@@ -30,15 +35,18 @@ def inputs(B: int, T: int, C: int, seed: int = 1) -> Tensor:
     return torch.randn(B, T, C, generator=generator(seed), dtype=torch.float64)
 
 
+@pytest.mark.parametrize("qkv_bias", [False, True])
 @pytest.mark.parametrize("T", [1, 3, 5])
-def test_a_head_is_scaled_dot_product_attention_over_the_past(T: int) -> None:
-    head = scramble(Head(3, n_embd=6, block_size=5)).double()
+def test_a_head_is_scaled_dot_product_attention_over_the_past(T: int, qkv_bias: bool) -> None:
+    head = scramble(Head(3, n_embd=6, block_size=5, switches=with_switches(qkv_bias=qkv_bias))).double()
     x = inputs(2, T, 6)
     out = head(x).detach().numpy()  # (B, T, hs)
     assert out.shape == (2, T, 3)
-    weights = [linear.weight.detach().numpy() for linear in (head.key, head.query, head.value)]
+    linears = (head.key, head.query, head.value)
+    weights = [linear.weight.detach().numpy() for linear in linears]
+    biases = [linear.bias.detach().numpy() if qkv_bias else 0.0 for linear in linears]
     for row, result in zip(x.numpy(), out, strict=True):
-        np.testing.assert_allclose(result, head_by_hand(row, *weights), rtol=1e-12)
+        np.testing.assert_allclose(result, head_by_hand(row, *weights, biases), rtol=1e-12)
 
 
 def test_the_mask_is_a_lower_triangle_that_no_checkpoint_holds() -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import re
 
 import pytest
 import torch
@@ -18,6 +19,8 @@ CASES = [
     {"position": "rotary", "norm": "pre", "n_head": 1},
     {"position": "none", "n_head": 4, "ngram_orders": [2], "activation": "gelu", "decoder_bias": False},
     {"position": "rotary", "norm": "pre", "norm_type": "rmsnorm", "qk_norm": True, "logit_softcap": 4.0},
+    {"qkv_bias": True, "activation": "gelu_tanh", "tie_embeddings": True, "decoder_bias": False},
+    {"qkv_bias": True, "position": "rotary", "qk_norm": True, "tie_embeddings": True, "ngram_orders": [2]},
 ]
 TOLERANCE = {torch.float64: {"rtol": 1e-9, "atol": 1e-12}, torch.float32: {"rtol": 1e-5, "atol": 2e-6}}
 cases = pytest.mark.parametrize("case", CASES, ids=str)
@@ -94,6 +97,13 @@ def test_the_comparison_sees_one_changed_weight(part: str, dtype: torch.dtype) -
         assert_same(reference, fused, batch(2, 8))
 
 
+def test_the_comparison_sees_one_changed_bias() -> None:
+    reference, fused = twins(CASES[-1], torch.float64)
+    reference.state_dict()["blocks.1.sa.heads.1.query.bias"][1] += 5e-2
+    with pytest.raises(AssertionError):
+        assert_same(reference, fused, batch(2, 8))
+
+
 @cases
 def test_the_comparison_sees_exchanged_heads(case: dict[str, object]) -> None:
     reference, fused = twins({**case, "n_head": 2}, torch.float64)
@@ -139,12 +149,16 @@ def test_a_state_dict_holds_parameters_only(case: dict[str, object], fused: bool
     assert sum(tensor.numel() for tensor in state.values()) == sum(p.numel() for p in model.parameters())
 
 
+@pytest.mark.parametrize(
+    "name", ["blocks.1.sa.heads.0.query.weight", "blocks.1.sa.heads.0.query.bias", "encoder.weight"]
+)
 @pytest.mark.parametrize("fused", [False, True])
-def test_a_head_that_is_missing_is_named(fused: bool) -> None:
-    state = dict(small_model(fused=not fused).state_dict())
-    del state["blocks.1.sa.heads.0.query.weight"]
-    with pytest.raises(RuntimeError, match=r"blocks\.1\.sa\."):
-        small_model(fused=fused).load_state_dict(state)
+def test_what_is_missing_is_named(fused: bool, name: str) -> None:
+    switches = {"qkv_bias": True, "tie_embeddings": True}
+    state = dict(small_model(fused=not fused, **switches).state_dict())
+    del state[name]
+    with pytest.raises(RuntimeError, match=re.escape(name.partition("heads")[0])):
+        small_model(fused=fused, **switches).load_state_dict(state)
 
 
 def test_loading_leaves_the_given_state_dict_as_it_is() -> None:

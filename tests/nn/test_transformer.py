@@ -180,6 +180,22 @@ def test_normalised_queries_and_keys_make_attention_blind_to_their_size() -> Non
         assert torch.allclose(model(idx), before, rtol=1e-4, atol=1e-5) is qk_norm
 
 
+@pytest.mark.parametrize("scale_embedding", [True, False])
+def test_a_tied_matrix_embeds_and_decodes_and_its_gradient_is_that_of_both(scale_embedding: bool) -> None:
+    """Beside a model with two matrices, which hold the same numbers. The scale is the embedding's alone."""
+    tied = scramble(small_model(tie_embeddings=True, scale_embedding=scale_embedding)).double()
+    assert sum(p.numel() for p in small_model().parameters()) - sum(p.numel() for p in tied.parameters()) == VOCAB * 8
+    untied = small_model(scale_embedding=scale_embedding).double()
+    untied.load_state_dict({**tied.state_dict(), "decoder.weight": tied.encoder.weight.detach()})
+    logits, expected = tied(batch()), untied(batch())
+    torch.testing.assert_close(logits, expected, rtol=1e-12, atol=0)
+    for result in (logits, expected):
+        nn.functional.cross_entropy(result.flatten(0, 1), batch().roll(-1, 1).flatten()).backward()
+    parts = [matrix.grad for matrix in (untied.encoder.weight, untied.decoder.weight)]
+    assert all(part.abs().max() > 1e-3 for part in parts)
+    torch.testing.assert_close(tied.encoder.weight.grad, parts[0] + parts[1], rtol=1e-9, atol=1e-12)
+
+
 def test_n_grams_are_dropped_by_whole_tokens_in_training_only() -> None:
     model = scramble(small_model(ngram_orders=[2, 3], ngram_dropout=0.25))
     assert model.ngrams is not None

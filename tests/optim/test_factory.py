@@ -1,6 +1,7 @@
 """The learning rate by a table worked by hand, the updates by arithmetic in numpy, and who is decayed."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,17 +78,18 @@ def test_ten_updates_are_those_of_the_formula(optimizer: str) -> None:
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
 @pytest.mark.parametrize("fused", [False, True])
-@pytest.mark.parametrize("norm", ["post", "pre"])
+@pytest.mark.parametrize("changes", [{}, {"norm": "pre"}, {"qkv_bias": True, "tie_embeddings": True}], ids=str)
 def test_every_parameter_is_updated_once_and_linear_matrices_alone_decay(
-    optimizer: str, fused: bool, norm: str
+    optimizer: str, fused: bool, changes: dict[str, Any]
 ) -> None:
-    model = small_model(norm=norm, ngram_orders=[2, 3], fused=fused)
+    model = small_model(ngram_orders=[2, 3], fused=fused, **changes)
     params = train_params(optimizer=optimizer, weight_decay=0.3, muon_lr=0.1, muon_momentum=0.9)
     groups = build_optimizer(model, params).param_groups
     ids = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(ids) == sorted(id(parameter) for parameter in model.parameters())
     decayed = {id(parameter) for group in groups if group.get("weight_decay") == 0.3 for parameter in group["params"]}
-    assert decayed == {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)}
+    matrices = {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)}
+    assert decayed == matrices - {id(model.encoder.weight)}  # a tied decoder is an embedding table
     assert {group.get("weight_decay", 0.0) for group in groups} == {0.3, 0.0}
 
 

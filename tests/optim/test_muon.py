@@ -98,7 +98,7 @@ def test_both_forms_of_attention_are_updated_alike() -> None:
     """The fused weight is cut into the heads that the reference has, each orthogonalised by itself."""
     states = []
     for fused in (False, True):
-        model = small_model(fused=fused).double()
+        model = small_model(fused=fused, qkv_bias=True, tie_embeddings=True).double()
         optimizer = build_optimizer(model, train_params(**MUON))
         for t in range(3):
             optimizer.zero_grad()

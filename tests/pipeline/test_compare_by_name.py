@@ -10,7 +10,7 @@ def test_a_revision_an_experiment_and_a_run_are_found_by_name(project: Project) 
     project.dvc("exp", "save", "--name", "saved")
     (run,) = project.mlflow_runs()
     names = ["HEAD", "saved", run.info.run_name, run.info.run_id, "models/model.pth"]
-    result = project.run("python", "-m", "stages.cli", "compare", *names)
+    result = project.gptmodel("compare", *names)
     lines = result.stdout.splitlines()
     losses = dict(line.removesuffix(" bits per byte").rsplit(maxsplit=1) for line in lines[: len(names)])
     assert [name.rstrip() for name in losses] == names
@@ -22,12 +22,12 @@ def test_a_model_that_is_not_in_the_cache_and_a_name_of_two_runs(project: Projec
     project.commit()
     client, (run,) = project.client(), project.mlflow_runs()
     client.create_run(run.info.experiment_id, run_name=run.info.run_name)
-    compare = ["python", "-m", "stages.cli", "compare", "models/model.pth"]
-    twice = project.run(*compare, run.info.run_name, status=2)
+    compare = ["compare", "models/model.pth"]
+    twice = project.gptmodel(*compare, run.info.run_name, status=2)
     assert f"{run.info.run_name}: 2 runs in MLflow have this name; give the id of one: " in twice.stderr
     assert run.info.run_id in twice.stderr
     shutil.rmtree(project.root / ".dvc" / "cache" / "files")
-    gone = project.run(*compare, "HEAD", status=2)
+    gone = project.gptmodel(*compare, "HEAD", status=2)
     assert "HEAD: the models/model.pth of its dvc.lock is not in DVC's cache" in gone.stderr
-    unknown = project.run(*compare, "0" * 32, status=2)
+    unknown = project.gptmodel(*compare, "0" * 32, status=2)
     assert "has no such run" in unknown.stderr

@@ -50,7 +50,7 @@ def test_a_stopped_training_saves_its_state_and_says_so(project: Project, finish
         assert run.info.status == "KILLED"
         runs.add(run.info.run_id)
         assert not (project.root / "models/model.pth").exists()
-    assert "continued from iteration" in project.stage("train").stderr
+    assert "continued from iteration" in project.gptmodel("train").stderr
     runs.add(project.mlflow_runs()[0].info.run_id)
     assert len(runs) == 1
     undisturbed(project, finished)
@@ -73,7 +73,7 @@ def test_the_same_training_twice_at_once_is_refused(project: Project) -> None:
     project.configure(SNAPSHOTS)
     project.dvc("repro", "prepare")
     process = project.train_until_snapshot("python", "-m", "stages.train", "-S", "train.max_iters=1000000")
-    second = project.stage("train", "-S", "train.max_iters=1000000", status=2)
+    second = project.gptmodel("train", "-S", "train.max_iters=1000000", status=2)
     assert "under way in another process" in second.stderr
     assert "Traceback" not in second.stderr
     process.terminate()

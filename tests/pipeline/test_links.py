@@ -17,10 +17,10 @@ def test_no_stage_writes_into_dvcs_cache(project: Project, kind: str) -> None:
     cached = [path for path in cache.rglob("*") if path.is_file() and path.suffix != ".dir"]
     assert len(cached) >= 7  # three prepared files, a model, its run, two pictures, samples
     other = ("-S", "prepare.train_fraction=0.8")
-    project.stage("prepare", *other)
-    project.stage("train", "-S", "train.seed=3")
-    project.stage("evaluate", "-S", "evaluate.overfit_gap=0.2")
-    project.run("python", "-m", "stages.sample", "-S", "sample.seed=3", DVC_STAGE="sample")  # by hand it only prints
+    project.gptmodel("prepare", *other)
+    project.gptmodel("train", "-S", "train.seed=3", "-S", "runtime.mlflow=false")
+    project.gptmodel("evaluate", "-S", "evaluate.overfit_gap=0.2", "-S", "runtime.mlflow=false")
+    project.gptmodel("sample", "-S", "sample.seed=3", DVC_STAGE="sample")  # by hand it only prints
     for path in cached:
         digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
         assert digest == path.parent.name + path.name.removesuffix(".dir"), path

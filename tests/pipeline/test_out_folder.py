@@ -13,6 +13,7 @@ WRITES = {
         "data/.fetched.json",
         "data/fetch.source",
         "data/prepare.val_source",
+        "data/train.init_from",
         "metrics/fetch.json",
     },
     "prepare": {
@@ -41,7 +42,7 @@ def written(folder: Path) -> set[str]:
 @pytest.mark.parametrize("stage", ["fetch", "prepare"])
 def test_out_takes_all_that_a_data_stage_writes(project: Project, stage: str) -> None:
     before = project.tree()
-    project.stage(stage, "--out", "elsewhere")
+    project.gptmodel(stage, "--out", "elsewhere")
     assert project.tree(ignore={"elsewhere"}) == before
     assert written(project.root / "elsewhere") == WRITES[stage]
 
@@ -49,11 +50,11 @@ def test_out_takes_all_that_a_data_stage_writes(project: Project, stage: str) ->
 @pytest.mark.slow
 def test_out_takes_all_that_a_model_stage_writes_and_later_stages_find_it(project: Project, tmp_path: Path) -> None:
     before, out = project.tree(), tmp_path / "elsewhere"
-    project.stage("train", "--out", str(out), "-S", "train.seed=9")
+    project.gptmodel("train", "--out", str(out), "-S", "train.seed=9")
     expected = WRITES["train"]
     assert {name for name in written(out) if not name.endswith(".lock")} == expected
     for stage in ("evaluate", "sample"):
-        project.stage(stage, "--out", str(out), "--model", str(out / "models/model.pth"))
+        project.gptmodel(stage, "--out", str(out), "--model", str(out / "models/model.pth"))
         expected = expected | WRITES[stage]
         assert {name for name in written(out) if not name.endswith(".lock")} == expected
     assert project.tree() == before
@@ -68,7 +69,7 @@ def test_a_params_file_of_ones_own(project: Project, tmp_path: Path) -> None:
     values["train"]["max_iters"] = 5
     values["train"]["eval_interval"] = 5
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
-    project.stage("train", "--params", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "out"))
+    project.gptmodel("train", "--params", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "out"))
     rows = (tmp_path / "out/metrics/history.csv").read_text(encoding="utf-8").splitlines()
     assert [row.partition(",")[0] for row in rows] == ["iteration", "0", "5"]
 

@@ -16,7 +16,7 @@ def overwritten(project: Project) -> Project:
 
 def test_commands_leave_it_alone(overwritten: Project) -> None:
     own = overwritten.sha256("data/input.txt")
-    refused = overwritten.stage("fetch", status=2)
+    refused = overwritten.gptmodel("fetch", status=2)
     assert refused.stderr.startswith(REFUSAL)
     assert refused.stderr.count("\n") == 1
     for command in (("repro",), ("repro", "--force", "fetch"), ("checkout", "--force"), ("pull",), ("commit", "-f")):

@@ -67,7 +67,7 @@ def test_a_fresh_clone_makes_the_same_bytes(finished: Project, fresh: Project) -
 def test_watching_a_run_does_not_change_its_bytes(finished: Project, project: Project) -> None:
     shutil.rmtree(project.root / "models")
     settings = ["runtime.mlflow=false", "runtime.snapshot_seconds=0.001", "runtime.progress=none"]
-    project.stage("train", *(word for setting in settings for word in ("-S", setting)))
+    project.gptmodel("train", *(word for setting in settings for word in ("-S", setting)))
     assert project.sha256("models/model.pth") == finished.sha256("models/model.pth")
 
 

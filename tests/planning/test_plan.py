@@ -104,7 +104,8 @@ def test_the_sizes_are_those_of_the_files_of_a_real_run(tmp_path: Path, sections
     assert plan.model == pytest.approx((tmp_path / "model.pth").stat().st_size, rel=0.001)
     assert plan.snapshots == pytest.approx(sum(path.stat().st_size for path in snapshots), rel=0.03)
     assert len(snapshots) == 2
-    assert plan.kept == 2 * (plan.model + plan.prepared)  # without MLflow
+    assert plan.end == pytest.approx(snapshots[-1].stat().st_size, rel=0.03)
+    assert plan.kept == plan.end + 2 * (plan.model + plan.prepared)  # without MLflow
 
 
 def test_a_plan_neither_writes_nor_disturbs_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,11 @@ import pytest
 from model_helpers import small_params
 from tokenizer_helpers import prepare_settings
 
-from gptmodel.config import PrepareParams
 from gptmodel.data.corpus import PrepareReport, prepare
 from gptmodel.errors import DataError
 from gptmodel.fetch_params import FetchParams
 from gptmodel.planning.text import SHAKESPEARE_BYTES, PlannedText, find_text
+from gptmodel.prepare_params import PrepareParams
 from gptmodel.tokenizers.kinds import KINDS
 
 TEXT = "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich.\n" * 9

@@ -1,5 +1,7 @@
 """A stage's inputs are hashed at its start and its end."""
 
+import hashlib
+import os
 import shutil
 from pathlib import Path
 
@@ -77,3 +79,54 @@ def test_params_that_are_gone_or_half_saved_at_the_end_are_one_line(project: Pat
     with pytest.raises(ConfigError, match=r"^params\.yaml: cannot be read any more") as raised:
         inputs.check()
     assert "\n" not in str(raised.value)
+
+
+TEXT = Path("data/input.txt")
+BEFORE, AFTER = b"to be, or not to be", b"to be, or not to bE"
+
+
+@pytest.fixture
+def text(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The text of a project, which was written long ago."""
+    (project / TEXT).write_bytes(BEFORE)
+    monkeypatch.setattr("gptmodel.project.inputs.SETTLED_NS", 0)
+    return project / TEXT
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_a_text_that_the_stage_measured_is_not_read_once_more(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = Inputs("prepare", Path("params.yaml"), measured=TEXT)
+    assert str(TEXT) not in inputs.files
+    inputs.check("not asked for")
+    monkeypatch.setattr("gptmodel.project.inputs.SETTLED_NS", 1 << 62)  # as if it had been written a moment ago
+    inputs = Inputs("prepare", Path("params.yaml"), measured=TEXT)
+    inputs.check(sha256(BEFORE))
+    with pytest.raises(DataError, match=r"^data/input\.txt: changed while prepare ran; run it again$"):
+        inputs.check(sha256(AFTER))
+
+
+@pytest.mark.parametrize("how", ["in place, its time put back", "by another file", "removed"])
+def test_a_measured_text_that_changed_is_named_whatever_its_times_say(text: Path, how: str) -> None:
+    status = text.stat()
+    inputs = Inputs("prepare", Path("params.yaml"), measured=TEXT)
+    other = text.with_name("other")
+    other.write_bytes(AFTER)
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    if how == "in place, its time put back":
+        text.write_bytes(AFTER)
+        os.utime(text, ns=(status.st_atime_ns, status.st_mtime_ns))
+    elif how == "by another file":
+        other.replace(text)
+    else:
+        text.unlink()
+    with pytest.raises(DataError, match=r"^data/input\.txt: changed while prepare ran; run it again$"):
+        inputs.check(sha256(BEFORE))
+
+
+def test_a_measured_text_that_is_only_touched_is_the_same(text: Path) -> None:
+    inputs = Inputs("prepare", Path("params.yaml"), measured=TEXT)
+    os.utime(text)
+    inputs.check(sha256(BEFORE))

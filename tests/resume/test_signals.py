@@ -76,7 +76,7 @@ def test_the_second_signal_ends_at_once(project: Project, tmp_path: Path, number
     start = time.monotonic()
     attempt.signal(number)
     assert attempt.wait() == STATUS[number]
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 5
 
 
 def test_a_terminal_that_closes_may_say_so_twice(project: Project, tmp_path: Path) -> None:

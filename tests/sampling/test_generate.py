@@ -94,6 +94,7 @@ SWITCHES: list[dict[str, Any]] = [
     {"norm": "pre", "norm_type": "rmsnorm", "position": "rotary", "qk_norm": True, "activation": "relu2"},
     {"position": "rotary", "ngram_orders": [2, 3], "logit_softcap": 8.0},
     {"position": "none", "ngram_orders": [5], "n_layer": 3},
+    {"norm": "pre", "activation": "gelu_tanh", "qkv_bias": True, "tie_embeddings": True, "decoder_bias": False},
     {"block_size": 1},
     {"block_size": 5},
 ]

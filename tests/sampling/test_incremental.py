@@ -35,6 +35,7 @@ COMBINED = [
     {"position": "rotary", "ngram_orders": [2, 3], "ngram_dropout": 0.3, "logit_softcap": 3.0, "dropout": 0.2},
     {"position": "none", "ngram_orders": [4, 2], "qk_norm": True, "norm": "pre", "n_layer": 3},
     {"kneser_ney": 4, "kneser_ney_share": 0.5, "ngram_orders": [2], "logit_softcap": 3.0},
+    {"qkv_bias": True, "qk_norm": True, "position": "rotary", "activation": "gelu_tanh", "tie_embeddings": True},
 ]
 
 
@@ -138,12 +139,13 @@ def test_two_caches_of_one_model_do_not_meet() -> None:
             torch.testing.assert_close(logits, plain(model, ids)[:, t], rtol=0, atol=1e-5)
 
 
-def test_weights_are_the_models_own_and_get_no_gradient() -> None:
+def test_nothing_gets_a_gradient_and_a_model_that_was_trained_on_has_a_reader_of_its_own() -> None:
     model = reader(COMBINED[1] | {"ngram_orders": [2]})
     before = model.next_logits(batch(), model.new_cache(3))
     with torch.no_grad():
         for parameter in model._model.parameters():
             parameter.mul_(1.1)
+    model = IncrementalModel(model._language_model)
     cache = model.new_cache(3)
     after = model.next_logits(batch(), cache)
     torch.testing.assert_close(after, plain(model, batch())[:, -1], rtol=0, atol=1e-5)

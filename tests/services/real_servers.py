@@ -103,10 +103,14 @@ class Postgres:
 
     def create(self, database: str) -> None:
         """Create an empty database."""
+        self.told(f"CREATE DATABASE {database}")
+
+    def told(self, command: str) -> None:
+        """Run a command that has no answer."""
         import psycopg
 
         with psycopg.connect(self.address("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {database}")  # type: ignore[call-overload]
+            connection.execute(command)  # type: ignore[call-overload]
 
     def asked(self, database: str, question: str) -> list[Any]:
         """Return the rows that a question has as its answer."""

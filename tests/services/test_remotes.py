@@ -134,7 +134,7 @@ def test_a_text_of_ones_own_stays_at_home(
     mend += project.sha256("data/input.txt")
     refused = f"error: data/input.txt: no such file, and fetch.source is own; {mend}\n"
     assert refused in other.dvc("repro", status=255)
-    assert other.stage("fetch", status=2).stderr == refused
+    assert other.gptmodel("fetch", status=2).stderr == refused
     assert f"data/input.txt is not here, and dvc.lock was written with it (fetch.source is own): {mend}" in typed(
         other, "gptmodel doctor"
     )

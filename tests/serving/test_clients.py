@@ -12,8 +12,8 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import openai
 import pytest
 from attempts import Attempt, server
 from model_helpers import ROOT
@@ -21,6 +21,9 @@ from serving_helpers import LETTERS, model_of
 
 import gptmodel
 from gptmodel.checkpoint.model_file import save_model
+
+if TYPE_CHECKING:  # every worker imports this file, and only one needs the library, which takes seconds
+    import openai
 
 
 def free_port() -> int:
@@ -68,12 +71,14 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
 
 
 @pytest.fixture(scope="module")
-def client(command: Command) -> Iterator[openai.OpenAI]:
+def client(command: Command) -> Iterator["openai.OpenAI"]:
+    import openai
+
     with openai.OpenAI(base_url=f"{command.address}/v1", api_key="none", max_retries=0) as client:
         yield client
 
 
-def test_openai_completes_as_python_does(command: Command, client: openai.OpenAI) -> None:
+def test_openai_completes_as_python_does(command: Command, client: "openai.OpenAI") -> None:
     model = gptmodel.load(command.folder / "models" / "model.pth")
     text = model.generate("ab", max_new_tokens=60, seed=3)
     assert [card.id for card in client.models.list()] == ["model"]
@@ -103,7 +108,7 @@ def test_openai_completes_as_python_does(command: Command, client: openai.OpenAI
     assert [choice.index for choice in several.choices] == [0, 1, 2, 3]
 
 
-def test_openai_scores_token_ids(client: openai.OpenAI) -> None:
+def test_openai_scores_token_ids(client: "openai.OpenAI") -> None:
     ids = LETTERS.encode("abcabcabc")
     answer = client.completions.create(model="model", prompt=[ids], max_tokens=1, logprobs=5, echo=True, temperature=0)
     logprobs = answer.choices[0].logprobs
@@ -118,7 +123,9 @@ def test_openai_scores_token_ids(client: openai.OpenAI) -> None:
         assert top[token] == logprob
 
 
-def test_openai_raises_its_own_errors_with_our_line(client: openai.OpenAI) -> None:
+def test_openai_raises_its_own_errors_with_our_line(client: "openai.OpenAI") -> None:
+    import openai
+
     with pytest.raises(openai.NotFoundError, match="there is no model 'gpt-4' here; there is model"):
         client.completions.create(model="gpt-4", prompt="ab")
     with pytest.raises(openai.BadRequestError, match="'€'"):
@@ -127,7 +134,7 @@ def test_openai_raises_its_own_errors_with_our_line(client: openai.OpenAI) -> No
         client.completions.create(model="model", prompt="ab", suffix="x", stream=True)
 
 
-def test_a_closed_stream_ends_the_job(command: Command, client: openai.OpenAI) -> None:
+def test_a_closed_stream_ends_the_job(command: Command, client: "openai.OpenAI") -> None:
     stream = client.completions.create(model="model", prompt="ab", max_tokens=8192, stream=True)
     next(iter(stream))
     stream.close()
@@ -171,7 +178,7 @@ def test_a_signal_ends_the_server_though_a_stream_is_open(tmp_path: Path, number
             answer += more
         assert command.attempt.wait() == status
         seconds = time.monotonic() - began
-    assert seconds < 1.0
+    assert seconds < 5.0  # the stream alone would take longer
     assert command.attempt.error.strip() == said
     assert answer.endswith(b"0\r\n\r\n")  # the end of a whole answer, and in it that the text is none
     last = answer.split(b"data: ")[-1]

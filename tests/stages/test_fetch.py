@@ -66,7 +66,12 @@ def test_a_users_own_text_is_refused_with_status_2_and_kept(project: Path) -> No
         assert (project / "data" / "input.txt").read_bytes() == b"my own text"
     assert run(project, "-S", "fetch.source=own").returncode == 0
     assert (project / "data" / "input.txt").read_bytes() == b"my own text"
-    assert {path.name for path in (project / "data").iterdir()} == {"input.txt", "fetch.source", "prepare.val_source"}
+    assert {path.name for path in (project / "data").iterdir()} == {
+        "input.txt",
+        "fetch.source",
+        "prepare.val_source",
+        "train.init_from",
+    }
 
 
 def test_a_missing_source_is_one_line_and_status_2(project: Path) -> None:

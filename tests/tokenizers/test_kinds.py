@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizer_helpers import vocab_size
 
-from gptmodel.config import PrepareParams
 from gptmodel.errors import DataError
 from gptmodel.files import json_bytes
+from gptmodel.prepare_params import PrepareParams
 from gptmodel.tokenizers.base import Tokenizer
 from gptmodel.tokenizers.byte import ByteTokenizer
 from gptmodel.tokenizers.char import CharTokenizer

@@ -139,7 +139,7 @@ def test_a_server_that_refuses_costs_seconds_and_nothing_else(root: Path) -> Non
     key = new_key()
     closing, seconds, problem = train(root, key, 0, 20, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert closing < 12
-    assert seconds < 15
+    assert seconds < 30  # of which it waits less than 12
     assert "Connection refused" in problem
     assert f"runs/tracking/{key}" in problem
     sync(root)

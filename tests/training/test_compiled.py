@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from model_helpers import VOCAB, batch, scramble, small_model, small_params
+from model_helpers import batch, scramble, small_model, small_params
 
 from gptmodel.compute.compiler import find_compiler
 from gptmodel.compute.place import Place
@@ -16,6 +16,7 @@ from gptmodel.errors import ConfigError
 from gptmodel.training.compiled import compiled
 from gptmodel.training.loop import Hooks, fit
 from gptmodel.training.run import TrainingRun
+from gptmodel.training.step import nats_of_all
 
 CPU = torch.device("cpu")
 ALL_SWITCHES = {
@@ -23,8 +24,10 @@ ALL_SWITCHES = {
     "norm_type": "rmsnorm",
     "position": "rotary",
     "activation": "relu2",
+    "qkv_bias": True,
     "qk_norm": True,
     "logit_softcap": 5.0,
+    "tie_embeddings": True,
     "decoder_bias": False,
     "ngram_orders": [2],
     "ngram_dropout": 0.3,
@@ -69,6 +72,8 @@ def trained(folder: Path, data: PreparedData, stopped: Callable[[], bool] = lamb
     params = small_params(train={"compile": True, "parts": 2, **train})
     with TrainingRun.open(folder / "runs", data, params) as run:
         assert run.place.not_compiled == ""
+        assert run.place.fingerprint["compiler"]
+        assert run.place.crew.size == 1  # the threads are those of the compiled code
         if not fit(run.state, run.splits, params, run.place, hooks(run, stopped)):
             return b""
         run.finish(folder / "model.pth", folder / "train.json", folder / "history.csv")
@@ -77,6 +82,7 @@ def trained(folder: Path, data: PreparedData, stopped: Callable[[], bool] = lamb
 
 def test_without_being_asked_nothing_is_compiled() -> None:
     assert find_compiler(small_params(), CPU) == ("", "")
+    assert "compiler" not in Place.of(small_params(), "train").fingerprint
 
 
 def test_dropout_is_refused() -> None:
@@ -90,20 +96,15 @@ def test_dropout_is_refused() -> None:
 @pytest.mark.thorough
 @pytest.mark.usefixtures("_fresh_compiler")
 @pytest.mark.parametrize("switches", [{}, ALL_SWITCHES], ids=["tutorial", "all switches"])
-def test_logits_and_gradients_are_those_of_the_model(switches: dict[str, Any]) -> None:
+def test_loss_and_gradients_are_those_of_the_model(switches: dict[str, Any]) -> None:
     model = scramble(small_model(**{**switches, "ngram_dropout": 0.0} if switches else {}), std=0.2).train()
-    idx = batch()
-    forward = compiled(model, 3, Place.on(CPU))
-    compiled_logits, logits = forward(idx), model(idx)  # (B, T, V)
-    assert compiled_logits.shape == (3, 8, VOCAB)
-    torch.testing.assert_close(compiled_logits, logits, rtol=1e-5, atol=1e-5)
-    weights = list(model.parameters())
-    compiled_gradients, gradients = (
-        torch.autograd.grad(out.square().sum(), weights) for out in (compiled_logits, logits)
-    )
-    for name, a, b in zip(dict(model.named_parameters()), compiled_gradients, gradients, strict=True):
+    nats, pair, weights = compiled(model, 3, Place.on(CPU)), (batch(seed=1), batch(seed=2)), list(model.parameters())
+    losses = [function(model, *pair) for function in (nats, nats_of_all)]
+    torch.testing.assert_close(*losses, rtol=1e-5, atol=1e-5)
+    gradients = [torch.autograd.grad(loss, weights) for loss in losses]
+    for (name, _), a, b in zip(model.named_parameters(), *gradients, strict=True):
         torch.testing.assert_close(a.to_dense(), b.to_dense(), rtol=1e-4, atol=1e-4, msg=name)
-    assert not torch.equal(compiled_logits, logits)  # so it was other code that computed
+    assert not all(torch.equal(a.to_dense(), b.to_dense()) for a, b in zip(*gradients, strict=True))  # by other code
 
 
 @pytest.mark.usefixtures("_fresh_compiler")
@@ -111,33 +112,21 @@ def test_logits_and_gradients_are_those_of_the_model(switches: dict[str, Any]) -
     "dtype",
     [pytest.param("float32", marks=pytest.mark.thorough), pytest.param("bfloat16", marks=pytest.mark.slow)],
 )
-def test_bytes_are_the_same_compiled_anew_or_resumed(tmp_path: Path, data: PreparedData, dtype: str) -> None:
+def test_bytes_are_the_same_compiled_anew_and_resumed(tmp_path: Path, data: PreparedData, dtype: str) -> None:
+    """A training in one go, and one whose code is compiled again, which stops in the middle and goes on."""
     from torch._inductor.utils import fresh_cache
 
     models = []
-    for name in ("first", "second"):
+    for name, stops in (("whole", [[False] * 99]), ("stopped", [[False] * 4 + [True], [False] * 99])):
         torch.compiler.reset()
         cache = tmp_path / f"compiled-{name}"
         cache.mkdir()
         with fresh_cache(dir=str(cache), delete=False):
-            models.append(trained(tmp_path / name, data, dtype=dtype))
+            *unfinished, model = [trained(tmp_path / name, data, iter(stop).__next__, dtype=dtype) for stop in stops]
         assert list(cache.rglob("*.so"))  # made now, and not found
-    torch.compiler.reset()
-    stops = iter([False] * 4 + [True])
-    assert trained(tmp_path / "third", data, lambda: next(stops), dtype=dtype) == b""
-    models.append(trained(tmp_path / "third", data, dtype=dtype))
-    assert models[0] == models[1] == models[2]
-
-
-@pytest.mark.thorough
-@pytest.mark.usefixtures("_fresh_compiler")
-def test_the_compiler_is_part_of_the_platform(tmp_path: Path, data: PreparedData) -> None:
-    with TrainingRun.open(tmp_path / "runs", data, small_params(train={"compile": True})) as run:
-        assert run.place.not_compiled == ""
-        assert run.place.fingerprint["compiler"]
-        assert run.place.crew.size == 1
-    with TrainingRun.open(tmp_path / "runs", data, small_params()) as run:
-        assert "compiler" not in run.place.fingerprint
+        assert unfinished == [b""] * (len(stops) - 1)
+        models.append(model)
+    assert models[0] == models[1]
 
 
 @pytest.mark.thorough

@@ -12,7 +12,7 @@ from gptmodel.data.batches import Splits, ids_on, training_batch
 from gptmodel.errors import TrainingError
 from gptmodel.training.queued import AHEAD, Queued
 from gptmodel.training.state import TrainingState
-from gptmodel.training.step import Update, training_step
+from gptmodel.training.step import Update, nats_of_all, training_step
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "adamw": {"train": {"optimizer": "adamw"}},
@@ -27,7 +27,8 @@ each_setting = pytest.mark.parametrize("sections", SETTINGS.values(), ids=SETTIN
 
 def queued(state: TrainingState, place: Place = CPU, **sections: dict[str, Any]) -> Queued:
     tokens = torch.from_numpy(TRAIN_DATA.astype("int64"))
-    return Queued(state.model.transformer.train(), state, tokens, plain_run(**sections).params, place)
+    state.model.transformer.train()
+    return Queued(nats_of_all, state, tokens, plain_run(**sections).params, place)
 
 
 def weights(state: TrainingState) -> list[torch.Tensor]:

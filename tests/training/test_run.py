@@ -15,7 +15,7 @@ from gptmodel.config import Params
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import PreparedData, load_prepared
 from gptmodel.errors import ConfigError, TrainingError
-from gptmodel.training import run as run_module
+from gptmodel.training import run_lock
 from gptmodel.training.run import TrainingRun
 from gptmodel.training.run_lock import locked
 
@@ -89,7 +89,7 @@ def test_the_lock_goes_with_the_run_however_it_ends(tmp_path: Path, data: Prepar
 
 def _take_turns(folder: Path, turns: int) -> None:
     """Hold the lock so many times, and write down each time that somebody else was inside."""
-    taken, run_module.A_MOMENT = 0, 0.0  # whoever waits tries at every moment
+    taken, run_lock.A_MOMENT = 0, 0.0  # whoever waits tries at every moment
     while taken < turns:
         try:
             with locked(folder / "a.lock"):

@@ -84,6 +84,7 @@ def test_a_loss_that_is_not_finite_updates_nothing(sharded: Told) -> None:
         ({"model": {"ngram_orders": [2]}}, 2, "has no tables of n-grams"),
         ({"model": {"kneser_ney": 2, "kneser_ney_share": 0.3}}, 2, "has no counts of n-grams"),
         ({"train": {"optimizer": "muon", "muon_lr": 0.02, "muon_momentum": 0.95}}, 2, "has no muon"),
+        ({"train": {"keep": "best"}}, 2, "keeps the last weights"),
         ({"train": {"compile": True}}, 2, "is not compiled"),
         ({"train": {"dtype": "float16", "device": "cuda"}}, 2, "has no float16"),
     ],

@@ -43,8 +43,10 @@ MUON = {"muon_lr": 0.1, "muon_momentum": 0.9}
 @pytest.mark.parametrize("killed_at", [1, 3, 4, 5])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
 def test_a_resumed_run_is_the_straight_run(tmp_path: Path, optimizer: str, killed_at: int) -> None:
+    counting = {"kneser_ney": 3, "kneser_ney_share": 0.3}
+    gpt2 = {"qkv_bias": True, "tie_embeddings": True, "decoder_bias": False}
     sections: dict[str, Any] = {
-        "model": {"dropout": 0.2, "ngram_orders": [2], "kneser_ney": 3, "kneser_ney_share": 0.3, "decoder_bias": False},
+        "model": {"dropout": 0.2, "ngram_orders": [2], **counting, **gpt2},
         "train": {"optimizer": optimizer, **MUON, "lr_schedule": "cosine", "warmup_iters": 2, "grad_clip": 0.5},
     }
     straight = trained(**sections)
