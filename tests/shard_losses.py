@@ -29,6 +29,7 @@ from gptmodel.training.together import first_ones  # noqa: E402
 PROCESSES, ITERATIONS = 2, 20
 TRAIN = {"parts": PROCESSES, "max_iters": ITERATIONS, "eval_interval": 5}
 MODERN = {"norm": "pre", "norm_type": "rmsnorm", "position": "rotary", "qk_norm": True, "activation": "relu2"}
+MODERN |= {"tie_embeddings": True, "decoder_bias": False, "qkv_bias": True}
 SETTINGS: dict[str, dict[str, Any]] = {
     "adamw": {"train": {"grad_clip": 0.1}},
     "sgd": {"train": {"grad_clip": 1.5, "optimizer": "sgd", "learning_rate": 0.3}},  # half of the norms are above it
