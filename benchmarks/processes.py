@@ -22,9 +22,6 @@ from benchmarks.paths import ROOT
 
 WAYS = {"two threads": (1, 2), "two processes": (2, 1), "one thread": (1, 1)}
 """How many processes, and how many threads in each."""
-AGENT = (
-    "import sys; from gptmodel.compute.agent import run_agent; sys.exit(run_agent(int(sys.argv[1]), 0, sys.argv[2:]))"
-)
 
 
 def options() -> argparse.ArgumentParser:
@@ -40,9 +37,8 @@ def measured(processes: int, threads: int, sizes: str, iterations: int) -> dict[
     """Return what `benchmarks.probes.step_by_ranks` measured."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "measured.json"
-        words = ["-m", "benchmarks.probes.step_by_ranks", sizes, str(threads), str(iterations), str(file)]
-        started = [sys.executable, *words] if processes == 1 else [sys.executable, "-c", AGENT, str(processes)]
-        subprocess.run(started if processes == 1 else [*started, sys.executable, *words], cwd=ROOT, check=True)
+        words = [str(processes), sizes, str(threads), str(iterations), str(file)]
+        subprocess.run([sys.executable, "-m", "benchmarks.probes.ranks", *words], cwd=ROOT, check=True)
         result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return result
 

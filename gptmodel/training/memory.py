@@ -40,7 +40,7 @@ def place_in_memory(params: Params, vocab_size: int, train_tokens: int, place: P
     if place.beside and needed > memory_limit().bytes:
         place, needed = replace(place, beside=False), estimate(beside=False)
     if place.device.type == "cpu":
-        check_memory(needed, memory_limit())
+        check_memory(needed * place.world.local_size, memory_limit())  # each process of this machine needs as much
     return place, needed
 
 

@@ -1,7 +1,7 @@
 """A plan is what the run then does: its counts and sizes nearly to the byte, its times by the loop's arithmetic."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,13 @@ from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import load_prepared
 from gptmodel.errors import ConfigError, TrainingError
 from gptmodel.evaluation.loss import split_loss
-from gptmodel.nn.transformer import TransformerModel
 from gptmodel.planning.measure import LEAST, Measured, measure
 from gptmodel.planning.plan import PLOTS_SECONDS, evaluated_tokens, evaluation_count, make_plan
 from gptmodel.planning.text import PlannedText, find_text
 from gptmodel.tokenizers.byte import ByteTokenizer
 from gptmodel.training.loop import Hooks, fit
 from gptmodel.training.run import TrainingRun
+from gptmodel.training.step import Nats, nats_of_all
 
 MUON = {"muon_lr": 0.02, "muon_momentum": 0.95}
 MEASURED = Measured(
@@ -234,11 +234,11 @@ def test_what_a_plan_compiled_is_in_the_cache_when_the_training_comes(monkeypatc
     calls: list[str] = []
     real, waited = time.perf_counter, 0.0
 
-    def compile_once(model: TransformerModel, *_: object) -> Callable[[torch.Tensor], torch.Tensor]:
+    def compile_once(*_: object) -> Nats:
         nonlocal waited
         waited += 1.0 if calls else 1000.0
         calls.append("model")
-        return lambda idx: model.logits(model.embed(idx))
+        return nats_of_all
 
     monkeypatch.setattr("time.perf_counter", lambda: real() + waited)
     for place in ("planning.measure", "compute.place"):
