@@ -137,7 +137,7 @@ ITEMS = (
         "The training loop",
         "`max_iters` iterations, with an evaluation of both splits every `eval_interval`.",
         "gptmodel/training/loop.py",
-        ("fit", "_Course.run"),
+        ("fit", "_Pauses.lead_on"),
         "tests/training/test_loop.py::test_each_iteration_trains_on_its_batch_at_its_learning_rate",
         "`train.lr_schedule` and `train.warmup_iters` let the learning rate change.",
     ),

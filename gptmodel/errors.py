@@ -41,6 +41,10 @@ class CommonError(TrainingError):
     """All processes of a training raise it, at the same iteration; the first of them tells it."""
 
 
+PEER_LOST = 3
+"""Exit status by which a process of a training tells the one that started it that it lost another; that ends with 2."""
+
+
 class PeerError(GptModelError):
     """Another process of a training does not answer any more; what was wrong is told by that one."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.exceptions import TyperException
 
-from gptmodel.errors import CommonError, GptModelError, Interrupted, is_out_of_memory
+from gptmodel.errors import PEER_LOST, CommonError, GptModelError, Interrupted, PeerError, is_out_of_memory
 from stages.rank import rank
 from stages.stopping import ending_signals, terminate
 from stages.streams import lost_output, open_streams, write
@@ -80,7 +80,8 @@ def main(app: Callable[..., Any]) -> None:
             note(f"warning: stdout: {lost.strerror}: not all output could be printed; everything else was done")
         sys.exit(status)
     except GptModelError as error:
-        _fail("" if rank() and isinstance(error, CommonError) else str(error), 2)
+        status = PEER_LOST if isinstance(error, PeerError) else 2
+        _fail("" if rank() and isinstance(error, CommonError) else str(error), status)
     except TyperException as error:
         hint = "; see --help" if error.exit_code == 2 else ""
         _fail(error.format_message().rstrip(".").replace("Input should be", "it has to be") + hint, 2)
@@ -123,7 +124,7 @@ def _fail(message: str, status: int) -> None:
     """End the process, with a line unless the message is empty."""
     if message:
         who = f"rank {rank()}: " if rank() else ""
-        write(sys.stderr, f"{who}{'error: ' if status == 2 else ''}{' '.join(message.split())}\n")
+        write(sys.stderr, f"{who}{'error: ' if status in (2, PEER_LOST) else ''}{' '.join(message.split())}\n")
     for signum in ending_signals():  # one that comes while the process ends would be shown with a traceback
         signal.signal(signum, signal.SIG_DFL)
     sys.exit(status)

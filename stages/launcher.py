@@ -9,6 +9,7 @@ from gptmodel.errors import ConfigError, GptModelError, Interrupted
 from stages.stopping import StopSignals
 
 A_MOMENT = 0.2  # seconds
+LAUNCHED = "GPTMODEL_LAUNCHED"  # set for what a launcher starts
 
 
 def launcher_words(launcher: str) -> list[str]:
@@ -28,7 +29,7 @@ def launch(command: list[str]) -> None:
     """Run a launcher such as torchrun, and pass a signal on to it."""
     with StopSignals() as stop:
         try:
-            process = subprocess.Popen(command, start_new_session=True)
+            process = subprocess.Popen(command, start_new_session=True, env={**os.environ, LAUNCHED: "1"})
         except OSError as error:
             raise ConfigError(f"runtime.launcher: {command[0]}: {error.strerror}; install it, or correct it") from None
         told = False
@@ -40,7 +41,7 @@ def launch(command: list[str]) -> None:
                 process.wait(A_MOMENT)
             except subprocess.TimeoutExpired:
                 continue
-        if stop.received is not None:
+        if stop.received is not None and process.returncode:
             raise Interrupted(stop.received, "the processes were told to stop; run the same command to go on")
     if process.returncode:
         raise GptModelError(f"runtime.launcher: {shlex.join(command[:1])} ended with status {process.returncode}")

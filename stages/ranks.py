@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from stages.launcher import launch, launcher_words
+from gptmodel.errors import ConfigError
+from stages.launcher import LAUNCHED, launch, launcher_words
 
 if TYPE_CHECKING:
     from gptmodel.config import Params
@@ -15,9 +16,15 @@ if TYPE_CHECKING:
 
 
 def are_to_start(params: "Params") -> bool:
-    """Whether the training is for several processes, and this is none of them."""
-    several = params.runtime.processes > 1 or params.runtime.launcher is not None
-    return several and "TORCHELASTIC_RUN_ID" not in os.environ
+    """Whether the training is for several processes, and this is none of them.
+
+    Raises ConfigError in a process that a launcher started without torchrun: it would start itself again.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return False
+    if LAUNCHED in os.environ:
+        raise ConfigError("runtime.launcher: has to end with torchrun and its options, which it did not start")
+    return params.runtime.processes > 1 or params.runtime.launcher is not None
 
 
 def run_ranks(params: "Params", data: "PreparedData", words: list[str]) -> None:
@@ -36,7 +43,12 @@ def run_ranks(params: "Params", data: "PreparedData", words: list[str]) -> None:
 
     splits = len(data.train.ids), len(data.val.ids)
     find_place(params, data.tokenizer.vocab_size, splits, World(0, runtime.processes, runtime.processes))
-    if status := run_agent(runtime.processes, runtime.restarts, [sys.executable, "-m", "stages.train", *words]):
+    if status := run_agent(
+        runtime.processes,
+        runtime.restarts,
+        runtime.rank_timeout,
+        [sys.executable, "-m", "stages.train", *words],
+    ):
         raise typer.Exit(status)
 
 

@@ -10,4 +10,4 @@ if __name__ == "__main__":
     if number == 1:
         main(*words)
     else:
-        sys.exit(run_agent(number, 0, [sys.executable, "-m", "benchmarks.probes.step_by_ranks", *words]))
+        sys.exit(run_agent(number, 0, 60, [sys.executable, "-m", "benchmarks.probes.step_by_ranks", *words]))

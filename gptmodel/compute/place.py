@@ -65,6 +65,9 @@ class Place:
         if stage != "train":  # one text, grown token by token, leaves a crew nothing to share out
             threads: int = getattr(params, stage).threads
             return cls(device=device, threads=threads, crew=_crew(threads, device, torch_threads=stage == "sample"))
+        if device.type == "cuda" and world.local_size > torch.cuda.device_count():
+            cards = f"this machine has {torch.cuda.device_count()} GPUs"
+            raise ConfigError(f"runtime.processes = {world.local_size}: {cards}; start one process for each, or fewer")
         dtype = pick_dtype(params.train.dtype, device)
         if params.train.shard:
             check_shards(params, dtype, world)

@@ -1,8 +1,9 @@
 """Processes that train one model together: who they are, and what they tell each other by torch.distributed.
 
-torchrun starts them, or `stages.train` by the same means. Each holds all weights and makes all updates; they share out
-the parts of a batch and the batches of an evaluation. What they add up is added in the order of the ranks, up the tree
-of `gptmodel.compute.tree`: so the bytes are those of one process that computes all parts.
+torchrun starts them, or `stages.train` by the same means. Each holds all weights and makes all updates, unless they are
+in shards (`gptmodel.training.sharded`); they share out the parts of a batch and the batches of an evaluation. What they
+add up is added in the order of the ranks, up the tree of `gptmodel.compute.tree`: so the bytes are those of one process
+that computes all parts.
 """
 
 import ctypes

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from gptmodel.compute.place import Place
 from gptmodel.compute.ranks import World
 from gptmodel.config import Params, TrainParams
-from gptmodel.data.batches import Ids, Splits, training_batch
+from gptmodel.data.batches import Splits, training_batch
 from gptmodel.errors import CommonError
 from gptmodel.evaluation.history import Evaluation, patience_left
 from gptmodel.evaluation.loss import estimate_loss
@@ -25,7 +25,7 @@ from gptmodel.training.memory import memory_errors
 from gptmodel.training.queued import queue_of
 from gptmodel.training.sharded import sharded_step
 from gptmodel.training.state import TrainingState
-from gptmodel.training.step import Nats, Update, nats_of_all, training_step
+from gptmodel.training.step import Update, nats_of_all, training_step
 
 
 class Observer(Protocol):
@@ -60,22 +60,33 @@ def fit(state: TrainingState, data: Splits, params: Params, place: Place, hooks:
     how often the run is watched, saved or resumed cannot change a weight. A state that a longer training would have
     been in as well is saved at the end too, without the evaluation that only the last iteration makes due.
     """
+    train, model, T = params.train, state.model.transformer.train(), params.model.block_size
+    step = sharded_step if place.sharded else training_step
     with (
         memory_errors(lambda: f"at iteration {state.iteration}"),
         torch.random.fork_rng(devices=[place.device] if place.device.type == "cuda" else []),
         evaluator(state.model, place, partial(_tell, state, hooks)) as evaluations,
     ):
-        data, model = data.on(place.device), state.model.transformer.train()
-        nats = compiled(model, params.train.batch_size, place) if place.compiler else nats_of_all
+        data = data.on(place.device)
+        nats = compiled(model, train.batch_size, place) if place.compiler else nats_of_all
         queue = queue_of(nats, state, data.train, params, place)
-        iterate = queue.do if queue is not None else partial(_iterate, nats, state, data.train, params, place)
         wait = queue.loss if queue is not None else lambda: None  # raises what went wrong so far
-        return _Course(state, data, params, hooks, evaluations, place.world, iterate, wait).run()
+        pauses = _Pauses(state, data, params, hooks, evaluations, place.world, wait)
+        while pauses.lead_on():
+            if queue is not None:
+                loss = queue.do(state.iteration)
+            else:
+                batch = training_batch(data.train, train.seed, state.iteration, train.batch_size, T, place.device)
+                update = Update.at(state.iteration, params)
+                loss = partial(float, step(model, state.optimizer, state.scaler, batch, update, place, nats))
+            state.iteration += 1
+            hooks.observer.on_iteration(state.iteration, loss)
+        return pauses.over
 
 
 @dataclass
-class _Course:
-    """The course of a training from its state to its end, or to a stop."""
+class _Pauses:
+    """What is done between two iterations: evaluations and snapshots that are due, and the end."""
 
     state: TrainingState
     data: Splits
@@ -83,37 +94,32 @@ class _Course:
     hooks: Hooks
     evaluations: Evaluator
     world: World
-    iterate: Callable[[int], Callable[[], float]]
     wait: Callable[[], object]
+    over: bool = False
+    """Whether the training has come to its end."""
 
     def __post_init__(self) -> None:
         self.started, self.last_save = time.perf_counter() - self.state.seconds, time.monotonic()
 
-    def run(self) -> bool:
-        """Train on, and return whether the training is over."""
+    def lead_on(self) -> bool:
+        """Evaluate if due, save if due or asked to stop, and return whether there is one more iteration."""
         state, train = self.state, self.params.train
-        while True:
-            if state.iteration % train.eval_interval == 0:
-                self.evaluate()
-            done = state.iteration >= train.max_iters
-            due = time.monotonic() - self.last_save >= self.params.runtime.snapshot_seconds
-            stopped, due = self.world.agree(stop=not done and self.hooks.stopped(), save=due and not done)
-            saving = done or stopped or due
-            self.collect(wait=saving or patience_left(state.history, train.patience) == 1)  # it may be the end
-            over = done or patience_left(state.history, train.patience) == 0
-            if can_be_longer(train) if over else saving:
-                self.wait()
-                _save(state, self.hooks)
-                self.last_save = time.monotonic()
-            if over or stopped:
-                break
-            loss = self.iterate(state.iteration)
-            state.iteration += 1
-            self.hooks.observer.on_iteration(state.iteration, loss)
-        if over:
+        if state.iteration % train.eval_interval == 0:
+            self.evaluate()
+        done = state.iteration >= train.max_iters
+        due = time.monotonic() - self.last_save >= self.params.runtime.snapshot_seconds
+        stopped, due = self.world.agree(stop=not done and self.hooks.stopped(), save=due and not done)
+        saving = done or stopped or due
+        self.collect(wait=saving or patience_left(state.history, train.patience) == 1)  # it may be the end
+        self.over = done or patience_left(state.history, train.patience) == 0
+        if can_be_longer(train) if self.over else saving:
+            self.wait()
+            _save(state, self.hooks)
+            self.last_save = time.monotonic()
+        if self.over:
             self.evaluate()
             self.collect(wait=True)
-        return over
+        return not (self.over or stopped)
 
     def evaluate(self) -> None:
         """Begin to evaluate the model as it is now, unless that was done."""
@@ -132,17 +138,6 @@ class _Course:
 def can_be_longer(train: TrainParams) -> bool:
     """Whether a training with more iterations does the same in those that this one has."""
     return train.lr_schedule == "constant"
-
-
-def _iterate(
-    nats: Nats, state: TrainingState, tokens: Ids, params: Params, place: Place, iteration: int
-) -> Callable[[], float]:
-    """Do an iteration, counted from 0, and return what knows its loss."""
-    train, block_size = params.train, params.model.block_size
-    batch = training_batch(tokens, train.seed, iteration, train.batch_size, block_size, place.device)
-    update = Update.at(iteration, params)
-    model, step = state.model.transformer, sharded_step if place.sharded else training_step
-    return partial(float, step(model, state.optimizer, state.scaler, batch, update, place, nats))
 
 
 def _tell(state: TrainingState, hooks: Hooks, row: Evaluation, model: LanguageModel) -> None:

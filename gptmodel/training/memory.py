@@ -98,10 +98,11 @@ def estimate_gpu_bytes(
     code keeps about half of what single calls do.
     """
     numbers, half = _count(model, train, vocab_size), dtype != torch.float32
-    sequences = -(-train.batch_size // train.parts) if train.shard else train.batch_size
+    sequences = -(-train.batch_size // train.parts)  # one part is computed after the other
     tokens, C = sequences * model.block_size, model.n_embd
     in_half = numbers.weights if half and not train.shard else 0
-    weights = 4 * _resident(model, train, vocab_size, numbers) + 2 * in_half
+    waiting = 0 if train.shard else train.parts.bit_length() - 1  # gradients, for those of other parts
+    weights = 4 * (_resident(model, train, vocab_size, numbers) + waiting * numbers.weights) + 2 * in_half
     of_layer, of_logits = (22, 6) if train.compile else (36, 10)  # bytes of a token, for each of C and V
     kept = model.n_layer * (of_layer * (1 if half else 2) + (4 if model.dropout else 0)) * C + of_logits * vocab_size
     id_bytes = 1 if vocab_size <= 1 << 8 else 4 if vocab_size <= 1 << 16 else 8  # as `batches.ids_on` has them

@@ -98,7 +98,10 @@ def training_step(
                 loss = nats(model, idx, targets) / tokens
             sums.put(number - own.start, [*torch.autograd.grad(scaler.scale(loss), weights), loss.detach()])
 
-    place.crew.together([partial(work, worker) for worker in range(workers)])
+    if workers == 1:
+        work(0)
+    else:
+        place.crew.together([partial(work, worker) for worker in range(workers)])
     *gradients, mean = place.world.summed(sums.total())
     loss = mean.item()
     if not math.isfinite(loss):

@@ -58,7 +58,7 @@ def first_ones(world: World, load: Callable[[], dict[str, Any] | None]) -> dict[
     if world.size == 1:
         return state
     content = world.from_first(None if state is None else b"".join(snapshot_bytes(state)))
-    return None if content is None else read_snapshot(content)
+    return state if world.is_first or content is None else read_snapshot(content)
 
 
 def _digest(state: TrainingState) -> str:

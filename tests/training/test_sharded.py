@@ -22,7 +22,7 @@ from gptmodel.evaluation.loss import estimate_loss
 from gptmodel.training.loop import fit
 from gptmodel.training.memory import BASE_BYTES, estimate_bytes, estimate_gpu_bytes
 
-AGENT = "import sys; from gptmodel.compute.agent import run_agent; sys.exit(run_agent(2, 0, sys.argv[1:]))"
+AGENT = "import sys; from gptmodel.compute.agent import run_agent; sys.exit(run_agent(2, 0, 60, sys.argv[1:]))"
 ROUNDING = {"bfloat16": 0.03}
 
 

@@ -15,9 +15,11 @@ from gptmodel.compute.ranks import ALONE_WORLD, World
 from gptmodel.errors import ConfigError
 
 pytestmark = pytest.mark.thorough
-AGENT = (
-    "import sys; from gptmodel.compute.agent import run_agent; sys.exit(run_agent(int(sys.argv[1]), 0, sys.argv[2:]))"
-)
+AGENT = """
+import sys
+from gptmodel.compute.agent import run_agent
+sys.exit(run_agent(int(sys.argv[1]), 0, 60, sys.argv[2:]))
+"""
 Told = Callable[[int], dict[str, Any]]
 
 
