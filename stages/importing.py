@@ -15,7 +15,9 @@ OUT = Path("models/imported.pth")
 
 
 def import_model(folder: FolderArgument, out: FileOption = OUT) -> None:
-    """Make a model file of a GPT-2 that transformers saved; it runs no code of the folder (docs/EXPORT.md)."""
+    """Make a model file of a GPT-2 that transformers saved.
+
+    No code in the folder is run (docs/EXPORT.md)."""
     from gptmodel.pretrained.folder import import_folder
 
     note("importing takes up to a minute ...")

@@ -83,7 +83,9 @@ def _log_start(tracker: Tracker, run: "TrainingRun", params: "Params") -> None:
 def log_training(tracker: Tracker, result: "TrainResult", layout: Layout) -> None:
     """Track what training made, and write run.json, by which evaluate and sample find the run again."""
     final = {"final/seconds": result.seconds, "final/tokens_per_second": result.tokens_per_second}
-    final |= {"final/iterations": result.iterations, "final/kept_iteration": result.kept_iteration}
+    final["final/iterations"] = result.iterations
+    if result.kept_iteration is not None:
+        final["final/kept_iteration"] = result.kept_iteration
     tracker.log_metrics(final, step=result.iterations)
     tracker.set_tags({"model.md5": digest(layout.model, "md5")})
     tracker.log_artifact(layout.model, "model")

@@ -48,9 +48,10 @@ def _room(measured: "Measured", plan: "Plan", root: Path) -> Iterator[Row]:
     there = "of the device" if on_gpu else f"; {limit.words} {size(limit.bytes)}"
     yield "memory", size(measured.memory), f"at the peak of train{' ' if on_gpu else ''}{there}"
     free = shutil.disk_usage(root).free
-    end = f"the state that a longer training goes on from {size(plan.end)}, " if plan.end else ""
-    parts = f"model.pth {size(plan.model)}, data/prepared {size(plan.prepared)}, {end}and DVC's and MLflow's copies"
+    parts = f"model.pth {size(plan.model)}, data/prepared {size(plan.prepared)}, and DVC's and MLflow's copies"
     yield "disk", size(plan.kept), f"{parts}; {size(free)} are free"
+    if plan.end:
+        yield "of it runs/ends", size(plan.end), "the end of the training, from where a longer one goes on"
     if plan.snapshots:
         yield "disk while it trains", size(plan.snapshots), "snapshots, to go on after a kill"
     if plan.kept + plan.snapshots > free:

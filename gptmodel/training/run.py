@@ -55,10 +55,10 @@ class TrainResult:
     tokens: int
     seconds: float
     tokens_per_second: float
-    kept_iteration: int  # after which the weights in model.pth were evaluated: the last, or with the lowest val loss
-    train_loss: float  # nats per token, of these weights
+    train_loss: float  # nats per token, of the weights in model.pth
     val_loss: float
     parameters: int
+    kept_iteration: int | None = None  # with train.keep = best, after which these were evaluated; else not in the file
 
 
 class TrainingRun:
@@ -192,12 +192,12 @@ class TrainingRun:
             tokens=tokens,
             seconds=round(state.seconds, 3),
             tokens_per_second=round(tokens / max(state.seconds, 1e-9), 1),
-            kept_iteration=kept.iteration,
             train_loss=kept.train_loss,
             val_loss=kept.val_loss,
             parameters=self.parameters,
+            kept_iteration=kept.iteration if self.params.train.keep == "best" else None,
         )
-        write_json(metrics, asdict(result))
+        write_json(metrics, {key: value for key, value in asdict(result).items() if value is not None})
         atomic_write(history, history_csv(state.history).encode())
         return result
 

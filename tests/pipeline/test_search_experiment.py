@@ -25,7 +25,7 @@ def test_the_best_becomes_an_experiment_without_training_again(project: Project,
     assert {"gptmodel.study": "tiny", "dvc.exp.name": "winner"}.items() <= run.data.tags.items()
     assert {"val_loss", "final/seconds", "eval/val_loss"} <= run.data.metrics.keys()
     assert [step for step, _ in project.points(run, "val_loss")] == [0, 40, 80, 120, 160, 200]
-    project.stage("train", *best, "--out", str(tmp_path / "fresh"))
+    project.gptmodel("train", *best, "--out", str(tmp_path / "fresh"))
     assert (tmp_path / "fresh" / "models" / "model.pth").read_bytes() == (
         project.root / "models/model.pth"
     ).read_bytes()

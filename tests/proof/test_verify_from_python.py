@@ -71,7 +71,7 @@ def test_a_fault_is_a_row_and_no_exception(project: Path) -> None:
 def test_who_iterates_hears_of_a_rebuild_before_it_is_done(project: Path) -> None:
     """Before each: the row of its inputs, and behind fetch those of its outs."""
     lines = python(project, FOLLOW).splitlines()
-    assert lines == ["fetch 2 False", "prepare 8 False", "True"]
+    assert lines == ["fetch 2 False", "prepare 9 False", "True"]
 
 
 def test_a_wrong_revision_is_an_error_to_catch(project: Path) -> None:
