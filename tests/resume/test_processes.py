@@ -226,6 +226,13 @@ def test_a_launcher_that_fails_or_is_not_there_gets_a_line(project: Project) -> 
         assert (status, line in said.splitlines()[-1]) == (2, True), said
 
 
+def test_a_launcher_that_is_not_torchrun_does_not_start_itself_again(project: Project) -> None:
+    with started(project.folder, "-S", f"runtime.launcher={sys.executable}") as process:
+        status, said = ended(process)
+    assert status == 2
+    assert said.count("error: runtime.launcher: has to end with torchrun and its options, which it did not start") == 1
+
+
 @pytest.mark.slow
 def test_thirty_kills_of_random_processes(project: Project, by_one: Project) -> None:
     chooser, kills = random.Random(20261127), 0
