@@ -36,7 +36,13 @@ NEEDED = {
     "train.optimizer=muon": ["train.muon_lr=0.02", "train.muon_momentum=0.95"],
 }
 """Without these settings a change would not train, or not as it is used."""
-NUMBERS = ["model.dropout=0.1", "model.logit_softcap=15", "model.ngram_orders=[2, 3]", "train.grad_clip=1"]
+NUMBERS = [
+    "model.dropout=0.1",
+    "model.attention_dropout=0.1",
+    "model.logit_softcap=15",
+    "model.ngram_orders=[2, 3]",
+    "train.grad_clip=1",
+]
 """What is off by default and has no other words to choose from, at its usual size."""
 
 

@@ -87,7 +87,7 @@ ITEMS = (
         ("Head",),
         "tests/nn/test_attention.py::test_a_head_is_scaled_dot_product_attention_over_the_past",
         "`model.position: rotary` turns queries and keys, `model.qk_norm: true` normalises them; "
-        "`model.qkv_bias: true`.",
+        "`model.qkv_bias: true`; `model.attention_dropout`.",
     ),
     Item(
         "Several heads",
@@ -131,7 +131,8 @@ ITEMS = (
         "gptmodel/training/step.py",
         ("nats_of_all", "training_step"),
         "tests/training/test_step.py::test_the_update_is_the_gradient_of_the_mean_loss_and_the_loss_is_that_before_the_update",
-        "`train.optimizer: adamw` (a default here; `sgd` is the tutorial's) or `muon`; `train.grad_clip`.",
+        "`train.optimizer: adamw` (a default here; `sgd` is the tutorial's) or `muon`; `train.grad_clip`; "
+        "`train.teacher_order`.",
     ),
     Item(
         "The training loop",

@@ -40,6 +40,9 @@ class Switches(Section):
     activation: Literal["relu", "gelu", "gelu_tanh", "relu2"] = key("relu", "gelu_tanh = GPT-2's, relu2 = ReLU squared")
     qkv_bias: bool = key(False, "add biases to queries, keys and values, as GPT-2 does")
     qk_norm: bool = key(False, "normalise queries and keys")
+    attention_dropout: float | None = key(
+        None, "share of attention weights set to zero in training; null = dropout", ge=0.0, lt=1.0
+    )
     zero_init: bool = key(False, "start each block as the identity")
     logit_softcap: float = key(0.0, "limit logits smoothly to this size; 15 is usual, 0 = off", ge=0.0)
     scale_embedding: bool = key(True, "multiply the token embedding by sqrt(n_embd)")
@@ -49,6 +52,10 @@ class Switches(Section):
         [], "lengths of the n-grams with hashed input embeddings, such as [2, 3]; [] = none", strict=False
     )
     ngram_dropout: float = key(0.0, "share of tokens that train without their n-grams", ge=0.0, lt=1.0)
+
+    def dropout_of_attention(self, dropout: float) -> float:
+        """Return the share of attention weights that is dropped, where `dropout` is that of activations."""
+        return dropout if self.attention_dropout is None else self.attention_dropout
 
 
 TUTORIAL = Switches.model_validate(Switches.defaults() | {"position": "none"})
@@ -111,6 +118,10 @@ class TrainParams(Section):
     beta2: float | None = key(
         0.999, "decay rate of AdamW's average of squared gradients; 0.999 is usual", ge=0.0, lt=1.0
     )
+    teacher_order: int = key(
+        0, "longest n-grams whose counts in each half of the text teach the other; 6 is usual, 0 = off", ge=0, le=16
+    )
+    teacher_share: float = key(0.0, "weight of what they predict, beside the text; 0.3 is usual", ge=0.0, lt=1.0)
     init_from: str | None = key(
         None, "model.pth whose weights to start from, of the same tokenizer and sizes; null = random", min_length=1
     )
@@ -135,6 +146,8 @@ class TrainParams(Section):
         faults = [f"train.{name} is null: optimizer {self.optimizer} needs it" for name in missing]
         if missing:
             faults[-1] += f"; usual are {' '.join(map(_usual, missing))}"
+        if self.teacher_order and not self.teacher_share:
+            faults.append(f"train.teacher_share = 0: leaves no weight for train.teacher_order = {self.teacher_order}")
         if self.init_from is not None and "://" in self.init_from:
             faults.append("train.init_from: has to be a path; download that model, and name the file")
         if self.min_lr > self.learning_rate:

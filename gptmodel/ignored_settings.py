@@ -28,6 +28,8 @@ def ignored_settings(params: Params) -> list[str]:
         lines.append(f"train.ngram_floor = {train.ngram_floor} is ignored: train.optimizer is sgd")
     if params.model.kneser_ney_share and not params.model.kneser_ney:
         lines.append(f"model.kneser_ney_share = {params.model.kneser_ney_share} is ignored: model.kneser_ney is 0")
+    if train.teacher_share and not train.teacher_order:
+        lines.append(f"train.teacher_share = {train.teacher_share} is ignored: train.teacher_order is 0")
     if train.lr_schedule == "constant" and train.min_lr:
         lines.append(f"train.min_lr = {train.min_lr} is ignored: train.lr_schedule is constant")
     lines += _of_runtime(params)

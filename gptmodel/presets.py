@@ -89,6 +89,8 @@ LAPTOP = Preset(
         "parts": 2,
     },
 )
+WIDER = {**LAPTOP.model, "block_size": 256, "n_embd": 192, "n_head": 6, "n_layer": 4, "dropout": 0.1}
+"""The sizes of `network` and `best`."""
 PRESETS = {
     "tutorial": Preset(
         "The tutorial to the letter: no positions, plain SGD. Its final loss is still near that of counting pairs.",
@@ -118,12 +120,29 @@ PRESETS = {
         },
     ),
     "laptop": LAPTOP,
+    "network": Preset(
+        "Four layers of 192 without counts in the model: they only teach it. In bfloat16, and compiled. Trains in about "
+        "five minutes on two cores that have instructions for bfloat16 (docs/LOG.md).",
+        parameters=78_501_006,
+        megabytes=314,
+        model={**WIDER, "attention_dropout": 0.0, "kneser_ney": 0, "kneser_ney_share": 0.0},
+        train={
+            **LAPTOP.train,
+            "batch_size": 8,
+            "max_iters": 1450,
+            "eval_interval": 145,
+            "teacher_order": 6,
+            "teacher_share": 0.3,
+            "compile": True,
+            "dtype": "bfloat16",
+        },
+    ),
     "best": Preset(
         "Four layers of 192 with Muon, dropout, tables of n-grams and counts mixed into predictions. Reaches the "
         "lowest loss, in a quarter of an hour on two cores (docs/LOG.md).",
         parameters=78_501_006,
         megabytes=352,
-        model={**LAPTOP.model, "block_size": 256, "n_embd": 192, "n_head": 6, "n_layer": 4, "dropout": 0.1},
+        model=WIDER,
         train={**LAPTOP.train, "batch_size": 8, "max_iters": 2500, "eval_interval": 100, "eval_iters": 10},
     ),
 }

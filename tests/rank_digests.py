@@ -32,6 +32,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "n-grams": {"model": {"ngram_orders": [2, 3]}},
     "n-grams by sgd": {"model": {"ngram_orders": [2]}, "train": {"optimizer": "sgd"}},
     "dropout": {"model": {"dropout": 0.3, "ngram_orders": [2], "ngram_dropout": 0.5}},
+    "teacher": {"train": {"teacher_order": 3, "teacher_share": 0.4}},
     "bfloat16": {"train": {"dtype": "bfloat16"}},
 }
 

@@ -520,6 +520,12 @@ VOCABULARIES = {
         prepared_anew(TEXT * 9, *BPE),
         ("-S", "model.kneser_ney=9", "-S", "model.kneser_ney_share=0.3"),
     ),
+    "a teacher's n-grams too long for a vocabulary": Case(
+        "train",
+        "train.teacher_order = 9: can be at most 7 with a vocabulary of 280",
+        prepared_anew(TEXT * 9, *BPE),
+        ("-S", "train.teacher_order=9", "-S", "train.teacher_share=0.3"),
+    ),
     "a block longer than the tokens": Case(
         "train",
         "tokens, but model.block_size = 400 needs 401; use a smaller model.block_size",

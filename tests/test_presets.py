@@ -177,7 +177,7 @@ def _of(values: dict[str, dict[str, Any]], name: str) -> Any:
 @pytest.mark.parametrize(
     ("name", "line", "message"),
     [
-        ("lap", None, "lap: no such preset; there are tutorial, nanogpt, laptop, best"),
+        ("lap", None, "lap: no such preset; there are tutorial, nanogpt, laptop, network, best"),
         ("laptop", "model: 5", "model = 5"),
         ("laptop", "sample: {}", "sample.top_p: missing"),
         ("laptop", None, "no such params file"),

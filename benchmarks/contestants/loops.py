@@ -111,7 +111,7 @@ def ours(
     runtime = params.runtime.model_copy(update={"threads": threads})
     place = Place.of(params.model_copy(update={"runtime": runtime}), "train", world or World())
     model = our_model(params)
-    nats = compiled(model, sizes.batch_size, place) if place.compiler else nats_of_all
+    nats = compiled(model, params.train, place) if place.compiler else nats_of_all
     optimizer = build_optimizer(model, params.train, place.crew)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     data, trained = tokens(), 0

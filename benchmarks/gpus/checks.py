@@ -45,6 +45,7 @@ OPTIMIZERS = {
     "muon": ["train.optimizer=muon", "train.muon_lr=0.02", "train.muon_momentum=0.95"],
     "n-gram tables": ["model.ngram_orders=[2,3]"],
     "dropout": ["model.dropout=0.2"],
+    "teacher": ["train.teacher_order=3", "train.teacher_share=0.3"],
     "long blocks, dropout": ["model.block_size=128", "model.dropout=0.2"],
     "compiled": ["train.compile=true"],
     "compiled, dropout": ["train.compile=true", "model.dropout=0.2"],

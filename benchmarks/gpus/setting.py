@@ -89,7 +89,7 @@ def new_state(params: Params, ids: np.ndarray, place: Place, vocab_size: int = 2
 def queue(params: Params, ids: np.ndarray, place: Place, vocab_size: int = 256) -> tuple[TrainingState, Queued]:
     """Return a training and who does its iterations, without a loop around them: on a CPU they are queued too."""
     state = new_state(params, ids, place, vocab_size)
-    nats = compiled(state.model.transformer.train(), params.train.batch_size, place) if place.compiler else nats_of_all
+    nats = compiled(state.model.transformer.train(), params.train, place) if place.compiler else nats_of_all
     return state, Queued(nats, state, torch.from_numpy(ids).to(place.device), params, place)
 
 

@@ -29,7 +29,7 @@ TABLE_BYTES = 256 << 20
 """What a model may compute at first from its config alone, unless its weights are larger still."""
 FORMAT = "gptmodel 1"
 KEYS = {"format", "weights", "config", "tokenizer", "provenance", "digest"}
-ADDED = {"decoder_bias": True, "qkv_bias": False, "tie_embeddings": False}
+ADDED = {"decoder_bias": True, "qkv_bias": False, "tie_embeddings": False, "attention_dropout": None}
 """Switches that older files lack, each as it is without the switch."""
 COUNTS = ("kneser_ney.grams", "kneser_ney.counts")
 """Entries beside the weights that are whole numbers, as many as the training text has distinct n-grams."""

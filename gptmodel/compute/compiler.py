@@ -39,15 +39,11 @@ def find_compiler(params: Params, device: torch.device) -> tuple[str, str]:
 
     The former is what the compiler that torch finds, a C++ compiler or Triton on a GPU, says of itself, and a digest of
     torch's settings of it, which variables of the environment may change. Both are empty where nothing is to be
-    compiled. The compiler is tried out on a function of one operation. Raises ConfigError for dropout on a CPU, whose
-    random numbers come from a generator of its own there, and where `use_private_cache` does.
+    compiled. The compiler is tried out on a function of one operation. Raises ConfigError where `use_private_cache`
+    does.
     """
     if not params.train.compile:
         return "", ""
-    if params.model.dropout and device.type == "cpu":
-        raise ConfigError(
-            f"train.compile = true: needs model.dropout = 0, but it is {params.model.dropout}; change one of them"
-        )
     if device.type not in OPTIONS:
         return "", f"torch does not compile for {device.type}"
     for setting, reason in WITHOUT.items():

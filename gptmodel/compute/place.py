@@ -58,8 +58,7 @@ class Place:
     def of(cls, params: Params, stage: Literal["train", "evaluate", "sample"], world: World = ALONE_WORLD) -> "Place":
         """Return where a stage of these settings computes, and prepare this process for it.
 
-        Raises ConfigError for a device that is not there, for dropout that would have to be compiled, and for parts
-        that the processes cannot share out.
+        Raises ConfigError for a device that is not there, and for parts that the processes cannot share out.
         """
         device = pick_device(getattr(params, stage).device, f"{stage}.device")
         if stage != "train":  # one text, grown token by token, leaves a crew nothing to share out

@@ -50,7 +50,8 @@ def _gpt2_config(params: ModelParams) -> dict[str, Any]:
         "n_inner": 4 * params.n_embd,
         "activation_function": ACTIVATIONS[params.activation],
         "layer_norm_epsilon": LAYERNORM_EPS,
-        **dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), params.dropout),
+        **dict.fromkeys(("embd_pdrop", "resid_pdrop"), params.dropout),
+        "attn_pdrop": params.dropout_of_attention(params.dropout),
     }
 
 
@@ -93,7 +94,7 @@ def _gpt_neox_config(params: ModelParams) -> dict[str, Any]:
         "use_parallel_residual": False,
         "rotary_pct": 1.0,  # which the class does not write itself, and whose default is a quarter
         "rotary_emb_base": ROTARY_BASE,
-        "attention_dropout": params.dropout,
+        "attention_dropout": params.dropout_of_attention(params.dropout),
         "hidden_dropout": params.dropout,
     }
 
@@ -128,7 +129,7 @@ def _arcee_config(params: ModelParams) -> dict[str, Any]:
         "rope_parameters": {"rope_type": "default", "rope_theta": ROTARY_BASE},
         "attention_bias": True,
         "mlp_bias": True,
-        "attention_dropout": params.dropout,
+        "attention_dropout": params.dropout_of_attention(params.dropout),
     }
 
 
@@ -159,7 +160,7 @@ def _opt_config(params: ModelParams) -> dict[str, Any]:
         "activation_function": ACTIVATIONS[params.activation],
         "do_layer_norm_before": False,
         "dropout": params.dropout,
-        "attention_dropout": params.dropout,
+        "attention_dropout": params.dropout_of_attention(params.dropout),
     }
 
 

@@ -37,7 +37,7 @@ class Head(nn.Module):
         self.register_buffer("tril", torch.tril(torch.ones(block_size, block_size)), persistent=False)
         self.rotary = Rotary(head_size, block_size) if switches.position == "rotary" else None
         self.qk_norm = switches.qk_norm
-        self.dropout = Dropout(dropout)
+        self.dropout = Dropout(switches.dropout_of_attention(dropout))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, T, C) to (B, T, hs)."""

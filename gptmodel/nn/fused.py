@@ -58,9 +58,10 @@ class FusedMultiHeadAttention(nn.Module):
         self.qkv = StackedLinear(n_embd, 3 * n_embd, head_size, bias=switches.qkv_bias)
         self.proj = nn.Linear(n_embd, n_embd)
         self.dropout = Dropout(dropout)
+        self.attention_dropout = Dropout(switches.dropout_of_attention(dropout))
         self.rotary = Rotary(head_size, block_size) if switches.position == "rotary" else None
         self.qk_norm = switches.qk_norm
-        masked = is_plain(block_size, dropout, torch.bfloat16)  # float32 needs it for fewer blocks
+        masked = is_plain(block_size, self.attention_dropout.p, torch.bfloat16)  # float32 needs it for fewer blocks
         future = torch.full((block_size, block_size), float("-inf")) if masked else None
         if future is not None and not future.is_meta:  # there only the size is asked for
             future.triu_(1)
@@ -72,11 +73,11 @@ class FusedMultiHeadAttention(nn.Module):
         """Map x (B, T, C) to (B, T, C)."""
         B, T, C = x.shape
         q, k, v = self._parts(self.qkv(x).view(B, T, 3, self.num_heads, self.head_size))  # (B, nh, T, hs) each
-        plain = x.device.type == "cpu" and is_plain(self.block_size, self.dropout.p, q.dtype)
+        plain = x.device.type == "cpu" and is_plain(self.block_size, self.attention_dropout.p, q.dtype)
         if self.future is not None and plain:
-            out = _plain_attention(q, k, v, self.future[:T, :T], self.dropout)
+            out = _plain_attention(q, k, v, self.future[:T, :T], self.attention_dropout)
         else:
-            dropout = self.dropout.p if self.training else 0.0
+            dropout = self.attention_dropout.p if self.training else 0.0
             out = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)  # (B, nh, T, hs)
         out = out.transpose(1, 2).reshape(B, T, C)  # (B, T, nh * hs)
         return self.dropout(self.proj(out))  # (B, T, C)
@@ -106,7 +107,7 @@ def can_attend(model: ModelParams, device: torch.device, dtype: torch.dtype) -> 
 
     In bfloat16 torch's kernel fails on a processor with AVX512 if torch was told to use less of it.
     """
-    if device.type != "cpu" or is_plain(model.block_size, model.dropout, dtype):
+    if device.type != "cpu" or is_plain(model.block_size, model.dropout_of_attention(model.dropout), dtype):
         return True
     part = torch.zeros(1, 1, SHORT_BLOCK_IN_HALF + 1, 8, dtype=dtype)  # (B, nh, T, hs)
     try:

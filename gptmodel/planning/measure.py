@@ -113,7 +113,7 @@ def measure(params: Params, text: PlannedText, seconds: float) -> Measured:
             memory=memory,
             beside=place.beside,
             threads=place.threads,
-            build_seconds=import_seconds + model_seconds + (compile_seconds + start_seconds if place.compiler else 0.0),
+            build_seconds=import_seconds + model_seconds + compile_seconds + start_seconds,
             iterations=len(iterations),
             iteration_seconds=median(iterations),
             spread=(float(np.quantile(iterations, 0.25)), float(np.quantile(iterations, 0.75))),
@@ -129,7 +129,7 @@ def measure(params: Params, text: PlannedText, seconds: float) -> Measured:
 
 def _fill_compilers_cache(model: LanguageModel, params: Params, place: Place) -> float:
     """Compile once, and return the seconds that a later training takes to try the compiler out from its cache."""
-    compiled(model.transformer, params.train.batch_size, place)
+    compiled(model.transformer, params.train, place)
     torch.compiler.reset()
     started = time.perf_counter()
     find_compiler(params, place.device)
@@ -153,7 +153,7 @@ def _iterations(
     started = time.perf_counter()
     fit(state, Splits(text.ids, text.ids), endless, replace(place, beside=False), hooks)
     times = clock.times()
-    return clock.ends[0] - started - median(times), times
+    return max(0.0, clock.ends[0] - started - median(times)), times
 
 
 def _passes(model: LanguageModel, text: PlannedText, place: Place, seconds: float) -> list[float]:

@@ -10,12 +10,14 @@ from torch.nn import functional as F
 
 from gptmodel.compute.compiler import OPTIONS, first_line, quiet
 from gptmodel.compute.place import Place
+from gptmodel.config import TrainParams
 from gptmodel.errors import CompileError, is_out_of_memory
+from gptmodel.nn.dropout import draw_of_thread, dropping_as
 from gptmodel.nn.transformer import TransformerModel
 from gptmodel.training.step import Nats
 
 
-def compiled(model: TransformerModel, batch_size: int, place: Place) -> Nats:
+def compiled(model: TransformerModel, train: TrainParams, place: Place) -> Nats:
     """Return the loss of the model in training mode, compiled now.
 
     Each part of a batch goes through it by itself. Raises CompileError when the compiler that was found fails. The
@@ -23,16 +25,25 @@ def compiled(model: TransformerModel, batch_size: int, place: Place) -> Nats:
     """
     from_embeddings = torch.compile(_nats, fullgraph=True, dynamic=False, options=OPTIONS[place.device.type])
 
-    def nats(model: TransformerModel, idx: Tensor, targets: Tensor) -> Tensor:
-        return from_embeddings(model, model.embed(idx), targets)
+    def pure(model: TransformerModel, x: Tensor, targets: Tensor, kept: list[Tensor]) -> Tensor:
+        with dropping_as(_all_kept):  # the compiler looks at what was there before: with another it compiles again
+            loss: Tensor = from_embeddings(model, x, targets, kept)
+        return loss
 
-    shape = (-(-batch_size // place.parts), model.params.block_size, model.params.n_embd)
+    def nats(model: TransformerModel, idx: Tensor, targets: Tensor) -> Tensor:
+        x = model.embed(idx)  # (B, T, C)
+        return pure(model, x, targets, [draw_of_thread()(*draw) for draw in draws])
+
+    shape = (-(-train.batch_size // place.parts), model.params.block_size, model.params.n_embd)
     x = torch.zeros(shape, device=place.device, requires_grad=True)  # (B, T, C)
     targets = torch.zeros(shape[:2], dtype=torch.int64, device=place.device)  # (B, T)
+    if train.teacher_order:
+        targets = F.one_hot(targets, model.vocab_size).float()  # (B, T, V)
     try:
         with quiet():
             with place.autocast():
-                loss = from_embeddings(model, x, targets)
+                draws = _draws(model, x) if place.device.type == "cpu" else []
+                loss = pure(model, x, targets, [_all_kept(*draw) for draw in draws])
             torch.autograd.grad(loss, x)
     except Exception as error:
         if is_out_of_memory(error):
@@ -41,6 +52,29 @@ def compiled(model: TransformerModel, batch_size: int, place: Place) -> Nats:
     return nats
 
 
-def _nats(model: TransformerModel, x: Tensor, targets: Tensor) -> Tensor:
-    """Return the nats of targets (B, T) together, of what goes into the first block, x (B, T, C)."""
-    return F.cross_entropy(model.logits(x).flatten(0, 1).float(), targets.flatten(), reduction="sum")
+def _draws(model: TransformerModel, x: Tensor) -> list[tuple[int, float]]:
+    """Return the arguments of what dropout draws on a CPU, from the first block to the logits of x (B, T, C)."""
+    draws = []
+
+    def noted(count: int, dropout: float) -> Tensor:
+        draws.append((count, dropout))
+        return _all_kept(count, dropout)
+
+    with torch.no_grad(), dropping_as(noted):
+        model.logits(x)
+    return draws
+
+
+def _all_kept(count: int, _dropout: float) -> Tensor:
+    return torch.ones(count, dtype=torch.bool)
+
+
+def _nats(model: TransformerModel, x: Tensor, targets: Tensor, kept: list[Tensor]) -> Tensor:
+    """Return the nats of all targets together, of what goes into the first block, x (B, T, C).
+
+    `kept` is what dropout would draw on a CPU, one after the other.
+    """
+    given = iter(kept)
+    with dropping_as(lambda _count, _dropout: next(given)):
+        logits = model.logits(x)  # (B, T, V)
+    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(0, 1), reduction="sum")

@@ -15,7 +15,7 @@ from gptmodel.errors import ConfigError
 from gptmodel.files import digest
 from gptmodel.tokenizers.base import Tokenizer
 
-FREE = {"dropout", "ngram_dropout", "zero_init", "kneser_ney", "kneser_ney_share"}
+FREE = {"dropout", "attention_dropout", "ngram_dropout", "zero_init", "kneser_ney", "kneser_ney_share"}
 """Settings of `model` that no trained weight depends on."""
 OTHERS = {
     "char": "it has a token for each character of the text it was made for; start from a model with byte or gpt2",

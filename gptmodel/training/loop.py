@@ -26,6 +26,7 @@ from gptmodel.training.queued import queue_of
 from gptmodel.training.sharded import sharded_step
 from gptmodel.training.state import TrainingState
 from gptmodel.training.step import Update, nats_of_all, training_step
+from gptmodel.training.teacher import Teacher
 
 
 class Observer(Protocol):
@@ -68,8 +69,9 @@ def fit(state: TrainingState, data: Splits, params: Params, place: Place, hooks:
         evaluator(state.model, place, partial(_tell, state, hooks)) as evaluations,
     ):
         data = data.on(place.device)
-        nats = compiled(model, train.batch_size, place) if place.compiler else nats_of_all
+        nats = compiled(model, train, place) if place.compiler else nats_of_all
         queue = queue_of(nats, state, data.train, params, place)
+        teacher = Teacher(train, model.vocab_size, data.train) if train.teacher_order else None
         wait = queue.loss if queue is not None else lambda: None  # raises what went wrong so far
         pauses = _Pauses(state, data, params, hooks, evaluations, place.world, wait)
         while pauses.lead_on():
@@ -77,6 +79,7 @@ def fit(state: TrainingState, data: Splits, params: Params, place: Place, hooks:
                 loss = queue.do(state.iteration)
             else:
                 batch = training_batch(data.train, train.seed, state.iteration, train.batch_size, T, place.device)
+                batch = teacher.taught(batch, state.iteration) if teacher is not None else batch
                 update = Update.at(state.iteration, params)
                 loss = partial(float, step(model, state.optimizer, state.scaler, batch, update, place, nats))
             state.iteration += 1

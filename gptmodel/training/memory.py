@@ -65,7 +65,7 @@ def estimate_bytes(
     then); the optimizer's work space; the best weights, if they are kept; the larger of a snapshot, and model.pth with
     the copy it is made of; and the counts of n-grams, if any. What one of these frees is in pieces that seldom serve
     for another, so they add up; but a snapshot goes into what logits left, where these are larger than the tables of
-    the vocabulary.
+    the vocabulary. The targets of a teacher count with the batch, its counts with those of n-grams.
     """
     numbers = _count(model, train, vocab_size)
     best = numbers.weights if train.keep == "best" else 0
@@ -77,13 +77,15 @@ def estimate_bytes(
     tokens = train.batch_size * model.block_size // train.parts  # of a part
     logits = int(LOGITS * tokens * vocab_size) * threads_at_work
     saving = max(0, saving - logits) if tokens > model.n_embd else saving
-    batch = _batch(model, train) * threads_at_work // train.parts + logits
+    # targets of a teacher are as large as the logits of a whole batch; twice as much is there while they are made
+    taught = 3 * train.batch_size * model.block_size * vocab_size if train.teacher_order else 0
+    batch = _batch(model, train) * threads_at_work // train.parts + logits + taught
     scored = _scored(model, vocab_size)
     working = numbers.weights + max(batch, scored) + threads * scored if beside else max(batch, scored)
     if not train.compile and not train.shard:  # these compute one part
         waiting = min(train.parts, threads_at_work + train.parts.bit_length() - 1) - 1
         resident += waiting * (numbers.weights - numbers.tables)
-    counts = COUNTED_BYTES * model.kneser_ney * train_tokens
+    counts = COUNTED_BYTES * (model.kneser_ney + train.teacher_order) * train_tokens
     base = BASE_BYTES + (COMPILER_BYTES if train.compile else 0)
     return base + 4 * (resident + working + numbers.scratch + saving) + counts
 
@@ -106,7 +108,9 @@ def estimate_gpu_bytes(
     of_layer, of_logits = (22, 6) if train.compile else (36, 10)  # bytes of a token, for each of C and V
     kept = model.n_layer * (of_layer * (1 if half else 2) + (4 if model.dropout else 0)) * C + of_logits * vocab_size
     id_bytes = 1 if vocab_size <= 1 << 8 else 4 if vocab_size <= 1 << 16 else 8  # as `batches.ids_on` has them
-    return weights + tokens * kept + id_bytes * train_tokens
+    # targets of a teacher, of the whole batch, and their products with the logits of a part
+    taught = 4 * (train.batch_size * model.block_size + tokens) * vocab_size if train.teacher_order else 0
+    return weights + tokens * kept + taught + id_bytes * train_tokens
 
 
 def _resident(model: ModelParams, train: TrainParams, vocab_size: int, numbers: _Numbers) -> int:
@@ -132,19 +136,20 @@ def _batch(model: ModelParams, train: TrainParams) -> int:
     tokens = train.batch_size * T
     weights = model.n_head * T  # of the attention, for each token
     numbers = tokens * (4 * C + 3 * C * len(model.ngram_orders))
-    if model.dropout:  # softmax, noise and product are kept; up to eight more are there while a layer goes backward
-        numbers += tokens * (model.n_layer * (24 * C + 3 * weights) + 8 * weights)
-    else:
-        dtype = torch.bfloat16 if train.dtype == "bfloat16" else torch.float32
-        numbers += tokens * model.n_layer * (20 * C + (weights if is_plain(T, 0.0, dtype) else 0))
-    return numbers
+    dropout = model.dropout_of_attention(model.dropout)
+    dtype = torch.bfloat16 if train.dtype == "bfloat16" else torch.float32
+    if dropout:  # softmax, noise and product are kept; up to eight more are there while a layer goes backward
+        numbers += tokens * weights * (3 * model.n_layer + 8)
+    elif is_plain(T, dropout, dtype):
+        numbers += tokens * weights * model.n_layer
+    return numbers + tokens * model.n_layer * (24 if model.dropout else 20) * C
 
 
 def _scored(model: ModelParams, vocab_size: int) -> int:
     """Return the numbers that a forward pass of an evaluation needs."""
     per_token = 12 * model.n_embd + (7 if model.kneser_ney else 3) * vocab_size
     if is_plain(
-        model.block_size, model.dropout, torch.float32
+        model.block_size, model.dropout_of_attention(model.dropout), torch.float32
     ):  # the weights of the attention, before and after the softmax
         per_token += 2 * model.n_head * model.block_size
     return max(tokens_at_once(vocab_size), model.block_size) * per_token
@@ -181,8 +186,8 @@ def memory_errors(when: Callable[[], str]) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise TrainingError(
-            f"out of memory {when()}: lower train.batch_size, model.block_size, model.n_layer, model.n_embd or "
-            "model.kneser_ney; the last snapshot is kept"
+            f"out of memory {when()}: lower train.batch_size, model.block_size, model.n_layer, model.n_embd, "
+            "model.kneser_ney or train.teacher_order; the last snapshot is kept"
         ) from error
 
 
@@ -191,5 +196,6 @@ def check_memory(needed: int, limit: MemoryLimit) -> None:
     if needed > limit.bytes:
         raise TrainingError(
             f"training would need about {size(needed)} of memory, and {limit.words} {size(limit.bytes)}: "
-            "lower train.batch_size, model.block_size, model.n_layer, model.n_embd or model.kneser_ney"
+            "lower train.batch_size, model.block_size, model.n_layer, model.n_embd, model.kneser_ney or "
+            "train.teacher_order"
         )

@@ -41,12 +41,12 @@ class _Status(NamedTuple):
 
 
 def queue_of(nats: Nats, state: TrainingState, tokens: Ids, params: Params, place: Place) -> "Queued | None":
-    """Return who does the iterations of a training on a GPU; None elsewhere, and for sparse gradients or shards.
+    """Return who does the iterations of a training on a GPU; None elsewhere, for sparse gradients, a teacher or shards.
 
-    How many rows of a table a batch looked up is a number to wait for.
+    How many rows of a table a batch looked up is a number to wait for, and counts are looked up in main memory.
     """
     sparse = any(isinstance(module, nn.Embedding) and module.sparse for module in state.model.transformer.modules())
-    if sparse or place.sharded or not isinstance(tokens, Tensor):
+    if sparse or params.train.teacher_order or place.sharded or not isinstance(tokens, Tensor):
         return None
     return Queued(nats, state, tokens, params, place)
 

@@ -89,7 +89,7 @@ class TrainingRun:
 
         The processes that this one was started with are joined; the first has the folder and its lock. Paths in
         settings start at `root`. Raises ConfigError for a device that is not there, a dtype it cannot attend in,
-        n-grams too long for the vocabulary, dropout that would be compiled or another model than this to start from,
+        n-grams too long for the vocabulary or another model than this to start from,
         DataError when a split is shorter than a block, TrainingError when memory would not do or another process has
         other inputs, and AlreadyRunning when the same run is under way.
         """
@@ -223,9 +223,11 @@ def find_place(
             "float32"
         )
     check_splits(*splits, params.model.block_size)
-    order, longest = params.model.kneser_ney, longest_order(vocab_size)
-    if order > longest:
-        raise ConfigError(f"model.kneser_ney = {order}: can be at most {longest} with a vocabulary of {vocab_size}")
+    longest = longest_order(vocab_size)
+    orders = {"model.kneser_ney": params.model.kneser_ney, "train.teacher_order": params.train.teacher_order}
+    for name, order in orders.items():
+        if order > longest:
+            raise ConfigError(f"{name} = {order}: can be at most {longest} with a vocabulary of {vocab_size}")
     return place_in_memory(params, vocab_size, splits[0], place)
 
 

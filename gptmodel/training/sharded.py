@@ -68,9 +68,9 @@ def sharded_step(
     The gradients are added by FSDP2, in an order of its own: the result is that of `training_step` within rounding.
     """
     part = place.world.rank
-    idx, targets = (tensor.tensor_split(place.parts)[part] for tensor in batch)  # (B', T) each
+    idx, targets = (tensor.tensor_split(place.parts)[part] for tensor in batch)  # (B', T), (B', T) or (B', T, V)
     with dropout(update, part, place), place.autocast():
-        loss = nats(model, idx, targets) / batch[1].numel()
+        loss = nats(model, idx, targets) / batch[0].numel()
     loss.backward()  # type: ignore[no-untyped-call]
     with torch.no_grad():
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]

@@ -41,13 +41,16 @@ from gptmodel.nn.transformer import TransformerModel
 from gptmodel.optim.factory import learning_rate_at
 
 Nats = Callable[[TransformerModel, Tensor, Tensor], Tensor]
-"""A model's loss: model, idx (B, T) and targets (B, T) -> the nats of all targets together, ()."""
+"""A model's loss: model, idx (B, T) and targets -> the nats of all targets together, ().
+
+Targets are token ids (B, T) or, of a teacher, probabilities of each token (B, T, V).
+"""
 
 
 def nats_of_all(model: TransformerModel, idx: Tensor, targets: Tensor) -> Tensor:
     """Return the nats of all targets together; what `compiled` returns computes the same."""
     logits = model(idx)  # (B, T, V)
-    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum")
+    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(0, 1), reduction="sum")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +65,8 @@ class Update:
     @classmethod
     def at(cls, iteration: int, params: Params) -> Self:
         """Return what the settings say of an iteration, counted from 0."""
-        drops = params.model.dropout > 0.0 or params.model.ngram_dropout > 0.0
+        model = params.model
+        drops = any((model.dropout, model.attention_dropout, model.ngram_dropout))
         return cls(
             iteration=iteration,
             learning_rate=learning_rate_at(iteration, params.train),
@@ -80,20 +84,20 @@ def training_step(
     place: Place,
     nats: Nats = nats_of_all,
 ) -> float:
-    """Run forward and backward on idx and targets (B, T) and update the weights; return the loss in nats.
+    """Run forward and backward on idx (B, T) and targets, and update the weights; return the loss in nats.
 
     Several processes are given the same batch, and do their share of its parts each. A loss or a gradient that is not
     finite raises TrainingError before anything is updated.
     """
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]  # faster than asking the model
-    tokens, own = batch[1].numel(), place.world.share(place.parts)
+    tokens, own = batch[0].numel(), place.world.share(place.parts)
     workers = min(place.crew.size, len(own))
     pieces = list(zip(*(tensor.tensor_split(place.parts) for tensor in batch), strict=True))
     sums = TreeSum(len(own), added)
 
     def work(worker: int) -> None:
         for number in own[worker::workers]:
-            idx, targets = pieces[number]  # (B', T) each
+            idx, targets = pieces[number]  # (B', T), (B', T) or (B', T, V)
             with dropout(update, number, place), place.autocast():
                 loss = nats(model, idx, targets) / tokens
             sums.put(number - own.start, [*torch.autograd.grad(scaler.scale(loss), weights), loss.detach()])

@@ -24,7 +24,7 @@ from gptmodel.tokenizers.char import CharTokenizer
 
 LETTERS = CharTokenizer("abcdefghij\n")
 TIED = {"tie_embeddings": True, "decoder_bias": False}
-LATER = {"decoder_bias", "qkv_bias", "tie_embeddings"}
+LATER = {"decoder_bias", "qkv_bias", "tie_embeddings", "attention_dropout"}
 COUNTING = {"kneser_ney": 3, "kneser_ney_share": 0.3}
 PROVENANCE = {"data": {"train.bin": "12ab"}, "platform": {"threads": "1"}, "train": {"seed": 7, "beta1": 0.9}}
 
@@ -142,6 +142,7 @@ def test_a_file_from_before_a_switch_has_the_model_as_it_was(path: Path) -> None
     rewritten(path, lambda content: content.update(config=json.dumps(config)), digest=True)
     params = load_model(path).params
     assert (params.decoder_bias, params.qkv_bias, params.tie_embeddings) == (True, False, False)
+    assert params.attention_dropout is None
     assert torch.equal(load_model(path).predict(idx), before)
 
 

@@ -6,10 +6,11 @@ import re
 
 import pytest
 import torch
-from model_helpers import VOCAB, batch, equal_states, scramble, small_model
+from model_helpers import VOCAB, batch, equal_states, generator, scramble, small_model
 from torch import Tensor
 from torch.nn import functional as F
 
+from gptmodel.nn.dropout import dropping_by
 from gptmodel.nn.fused import SHORT_BLOCK, SHORT_BLOCK_IN_HALF
 from gptmodel.nn.transformer import TransformerModel
 
@@ -59,6 +60,26 @@ def assert_same(one: TransformerModel, other: TransformerModel, idx: Tensor) -> 
 @pytest.mark.parametrize("T", [1, 5, 8])
 def test_logits_and_gradients_agree(case: dict[str, object], dtype: torch.dtype, T: int) -> None:
     assert_same(*twins(case, dtype), batch(2, T))
+
+
+@pytest.mark.parametrize("shares", [(0.0, 0.4), (0.4, 0.0), (0.2, None), (0.2, 0.4)], ids=str)
+def test_both_drop_as_many_weights_of_the_attention(shares: tuple[float, float | None]) -> None:
+    """Of values that are all 1, what is left tells how many were kept; `dropout` is only for what comes after."""
+    dropout, of_attention = shares
+    for model in twins({"dropout": dropout, "attention_dropout": of_attention, "n_layer": 1}, torch.float32):
+        attention, seen = model.blocks[0].sa, []
+        attention.proj.register_forward_pre_hook(lambda _module, inputs, seen=seen: seen.append(inputs[0]))
+        state = {name: torch.zeros_like(tensor) for name, tensor in attention.state_dict().items()}
+        for name, tensor in state.items():
+            if name.endswith("value.weight"):
+                tensor[:, 0] = 1.0
+        attention.load_state_dict(state)
+        x = torch.zeros(2000, 8, model.params.n_embd)  # (B, T, C)
+        x[..., 0] = 1.0
+        with dropping_by(generator(1)):
+            attention.train()(x)
+        dropped = (seen[0][:, 0] == 0.0).double().mean().item()  # the first position sees but itself
+        assert dropped == pytest.approx(dropout if of_attention is None else of_attention, abs=0.03)
 
 
 def calls_torchs_kernel(model: TransformerModel, idx: Tensor, dtype: torch.dtype) -> bool:

@@ -103,6 +103,15 @@ def test_two_processes_leave_what_one_leaves(project: Project, by_one: Project) 
     assert points(journal) == points(journal_of_one)
 
 
+def test_two_processes_end_early_with_the_best_weights_as_one_does(tmp_path: Path) -> None:
+    ends = {"max_iters": 60, "eval_interval": 3, "lr_schedule": "constant", "keep": "best", "patience": 5}
+    one, two = (new_project(tmp_path / name, train={"parts": 2, "learning_rate": 0.2, **ends}) for name in "12")
+    one.succeed("train", injuries=JOURNAL_ONLY)
+    assert "after 5 evaluations without a lower val loss" in trained(two.folder, *TWO)
+    assert two.outcome() == one.outcome()
+    assert 0 < two.outcome().metrics["kept_iteration"] < two.outcome().metrics["iterations"] < 60
+
+
 def test_a_killed_process_ends_the_training_with_a_line_and_the_next_one_goes_on(
     project: Project, by_one: Project
 ) -> None:

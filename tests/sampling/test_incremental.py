@@ -18,6 +18,7 @@ VALUES: dict[str, tuple[Any, ...]] = {  # of switches whose type does not list t
     "n_head": (1, 4),
     "n_layer": (1, 3),
     "dropout": (0.5,),
+    "attention_dropout": (0.5,),
     "logit_softcap": (0.0, 3.0),
     "ngram_orders": ([], [2], [2, 3], [8]),
     "ngram_dropout": (0.5,),

@@ -191,7 +191,7 @@ def test_presets_are_listed_with_their_sizes_and_one_is_used(gptmodel):
     assert "model.n_embd: 64 -> 128\n" in used.out
     assert used.out.splitlines()[-1].startswith("params.yaml: ")
     assert gptmodel("preset", "laptop").out == "params.yaml: has the model and the training of laptop already\n"
-    refused(gptmodel("preset", "lap"), "lap: no such preset; there are tutorial, nanogpt, laptop, best")
+    refused(gptmodel("preset", "lap"), "lap: no such preset; there are tutorial, nanogpt, laptop, network, best")
 
 
 def test_the_version_is_that_of_the_package(gptmodel):

@@ -31,7 +31,15 @@ def test_the_default_needs_little(params: Params) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"n_embd": 256}, {"n_layer": 40}, {"block_size": 512}, {"batch_size": 512}, {"kneser_ney": 9}]
+    "changes",
+    [
+        {"n_embd": 256},
+        {"n_layer": 40},
+        {"block_size": 512},
+        {"batch_size": 512},
+        {"kneser_ney": 9},
+        {"teacher_order": 9},
+    ],
 )
 def test_it_grows_with_each_size(params: Params, changes: dict[str, int]) -> None:
     assert estimate(params, **changes) > estimate(params) + (10 << 20)
@@ -111,6 +119,7 @@ print(run.memory, int(Path("/proc/self/status").read_text().split("VmHWM:")[1].s
 SHORT = ["parts=1", "max_iters=4", "eval_interval=4", "eval_iters=20"]
 MUON = ["train.optimizer=muon", "train.muon_lr=0.02", "train.muon_momentum=0.95"]
 NGRAMS = ["model.ngram_orders=[2,3,4]", "model.n_embd=128"]
+TAUGHT = ["train.teacher_order=6", "train.teacher_share=0.3"]
 DEEP = ["model.n_embd=384", "model.n_layer=12"]
 WIDE = ["model.n_embd=512", "model.n_layer=6"]
 HALF = ["model.n_embd=512", "model.n_layer=3"]
@@ -124,7 +133,7 @@ LONG = ["model.block_size=256", "model.n_embd=128"]
     [
         *(
             pytest.param(settings, marks=pytest.mark.thorough, id=" ".join(settings))
-            for settings in ([], [*HALF, *MUON], [*LONG, "model.dropout=0.1"], [*NGRAMS, *MUON])
+            for settings in ([], [*HALF, *MUON], [*LONG, "model.dropout=0.1"], [*NGRAMS, *MUON, *TAUGHT])
         ),
         *(
             pytest.param(settings, marks=pytest.mark.slow, id=" ".join(settings))

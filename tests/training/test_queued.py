@@ -10,7 +10,7 @@ from training_helpers import CPU, TRAIN_DATA, new_state, plain_run
 from gptmodel.compute.place import Place
 from gptmodel.data.batches import Splits, ids_on, training_batch
 from gptmodel.errors import TrainingError
-from gptmodel.training.queued import AHEAD, Queued
+from gptmodel.training.queued import AHEAD, Queued, queue_of
 from gptmodel.training.state import TrainingState
 from gptmodel.training.step import Update, nats_of_all, training_step
 
@@ -112,3 +112,18 @@ def test_batches_cut_from_ids_on_a_device_are_those_of_the_file() -> None:
     assert all(map(torch.equal, on_device, expected))
     assert ids_on(TRAIN_DATA, torch.device("cpu")) is TRAIN_DATA
     assert Splits(TRAIN_DATA, TRAIN_DATA).on(torch.device("cpu")).val is TRAIN_DATA
+
+
+@pytest.mark.parametrize(
+    ("sections", "is_queued"),
+    [
+        ({}, True),
+        ({"model": {"ngram_orders": [2]}}, False),
+        ({"train": {"teacher_order": 2, "teacher_share": 0.3}}, False),
+    ],
+    ids=["plain", "n-grams", "teacher"],
+)
+def test_who_has_to_wait_is_not_queued(sections: dict[str, dict[str, Any]], is_queued: bool) -> None:
+    state, tokens = new_state(**sections), torch.from_numpy(TRAIN_DATA.astype("int64"))
+    queue = queue_of(nats_of_all, state, tokens, plain_run(**sections).params, CPU)
+    assert (queue is not None) is is_queued

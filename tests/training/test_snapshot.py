@@ -45,9 +45,17 @@ MUON = {"muon_lr": 0.1, "muon_momentum": 0.9}
 def test_a_resumed_run_is_the_straight_run(tmp_path: Path, optimizer: str, killed_at: int) -> None:
     counting = {"kneser_ney": 3, "kneser_ney_share": 0.3}
     gpt2 = {"qkv_bias": True, "tie_embeddings": True, "decoder_bias": False}
+    taught = {"teacher_order": 3, "teacher_share": 0.3}
     sections: dict[str, Any] = {
         "model": {"dropout": 0.2, "ngram_orders": [2], **counting, **gpt2},
-        "train": {"optimizer": optimizer, **MUON, "lr_schedule": "cosine", "warmup_iters": 2, "grad_clip": 0.5},
+        "train": {
+            "optimizer": optimizer,
+            **MUON,
+            **taught,
+            "lr_schedule": "cosine",
+            "warmup_iters": 2,
+            "grad_clip": 0.5,
+        },
     }
     straight = trained(**sections)
     store, killed = SnapshotStore(tmp_path), new_state(**sections)
