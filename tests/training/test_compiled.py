@@ -93,6 +93,7 @@ def test_without_being_asked_nothing_is_compiled() -> None:
 @pytest.mark.parametrize(("switches", "order"), [({}, 0), (ALL_SWITCHES, 2)], ids=["tutorial", "all switches"])
 def test_loss_and_gradients_are_those_of_the_model(switches: dict[str, Any], order: int) -> None:
     """Within rounding, with the same random numbers."""
+    torch._dynamo.utils.counters.clear()
     model = scramble(small_model(**switches), std=0.2).train()
     train = small_params(train={"batch_size": 3, "teacher_order": order, "teacher_share": 0.3}).train
     targets = torch.softmax(torch.randn(3, 8, VOCAB, generator=generator(3)), -1) if order else batch(seed=2)
