@@ -121,8 +121,8 @@ PRESETS = {
     ),
     "laptop": LAPTOP,
     "network": Preset(
-        "Four layers of 192 without counts in the model: they only teach it. In bfloat16, and compiled. Trains in about "
-        "five minutes on two cores that have instructions for bfloat16 (docs/LOG.md).",
+        "Four layers of 192 without counts in the model: they only teach it. In bfloat16, and compiled. Trains in "
+        "about five minutes on two cores that have instructions for bfloat16 (docs/LOG.md).",
         parameters=78_501_006,
         megabytes=314,
         model={**WIDER, "attention_dropout": 0.0, "kneser_ney": 0, "kneser_ney_share": 0.0},

@@ -1,5 +1,6 @@
 """What holds for every test: one thread, no trace left in torch's global state, nothing written into the project."""
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,12 @@ LONGEST += ["test_mends.py", "test_deploy.py", "test_changed_source.py", "test_r
 LONGEST += ["test_fuzz.py", "test_malicious_files.py", "test_doctor.py", "test_links.py", "test_compare_by_name.py"]
 TOOLS = {"__pycache__", ".pytest_cache", ".hypothesis", ".ruff_cache", ".mypy_cache", ".coverage"}
 STRICT = {"training", "evaluation", "sampling"}  # in nn the modules are built one by one, and draw as torch does
+
+
+# `nohup`, and a script that runs this in the background, have all that is started ignore what tests send
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
