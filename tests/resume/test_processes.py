@@ -107,7 +107,7 @@ def test_two_processes_end_early_with_the_best_weights_as_one_does(tmp_path: Pat
     ends = {"max_iters": 60, "eval_interval": 3, "lr_schedule": "constant", "keep": "best", "patience": 5}
     one, two = (new_project(tmp_path / name, train={"parts": 2, "learning_rate": 0.2, **ends}) for name in "12")
     one.succeed("train", injuries=JOURNAL_ONLY)
-    assert "after 5 evaluations without a lower val loss" in trained(two.folder, *TWO)
+    trained(two.folder, *TWO)
     assert two.outcome() == one.outcome()
     assert 0 < two.outcome().metrics["kept_iteration"] < two.outcome().metrics["iterations"] < 60
 

@@ -102,9 +102,12 @@ def test_what_nohup_started_does_not_hear_of_it(project: Project, alone: Project
     assert project.outcome() == alone.outcome()
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize(
-    "reached", ["inductor_entry", "mm_out"], ids=["the compiler is tried", "the model is compiled"]
+    "reached",
+    [
+        pytest.param("inductor_entry", id="the compiler is tried", marks=pytest.mark.thorough),
+        pytest.param("mm_out", id="the model is compiled", marks=pytest.mark.slow),
+    ],
 )
 def test_ctrl_c_is_not_taken_for_a_fault_of_the_compiler(tmp_path: Path, reached: str) -> None:
     """Ctrl-C goes to the compiler too: here it hangs on the first file that has a word, and is killed."""

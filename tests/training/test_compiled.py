@@ -88,9 +88,14 @@ def test_without_being_asked_nothing_is_compiled() -> None:
     assert "compiler" not in Place.of(small_params(), "train").fingerprint
 
 
-@pytest.mark.thorough
 @pytest.mark.usefixtures("_fresh_compiler")
-@pytest.mark.parametrize(("switches", "order"), [({}, 0), (ALL_SWITCHES, 2)], ids=["tutorial", "all switches"])
+@pytest.mark.parametrize(
+    ("switches", "order"),
+    [
+        pytest.param({}, 0, id="tutorial", marks=pytest.mark.slow),
+        pytest.param(ALL_SWITCHES, 2, id="all switches", marks=pytest.mark.thorough),
+    ],
+)
 def test_loss_and_gradients_are_those_of_the_model(switches: dict[str, Any], order: int) -> None:
     """Within rounding, with the same random numbers."""
     torch._dynamo.utils.counters.clear()

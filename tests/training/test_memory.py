@@ -133,11 +133,14 @@ LONG = ["model.block_size=256", "model.n_embd=128"]
     [
         *(
             pytest.param(settings, marks=pytest.mark.thorough, id=" ".join(settings))
-            for settings in ([], [*HALF, *MUON], [*LONG, "model.dropout=0.1"], [*NGRAMS, *MUON, *TAUGHT])
+            for settings in ([], [*NGRAMS, *MUON, *TAUGHT])
         ),
         *(
             pytest.param(settings, marks=pytest.mark.slow, id=" ".join(settings))
-            for settings in (BATCH, WIDE, [*WIDE, *MUON], [*DEEP, *MUON], LONG, [*LONG, "train.dtype=bfloat16"], NGRAMS)
+            for settings in (
+                *(BATCH, WIDE, [*WIDE, *MUON], [*HALF, *MUON], [*DEEP, *MUON], NGRAMS),
+                *(LONG, [*LONG, "model.dropout=0.1"], [*LONG, "train.dtype=bfloat16"]),
+            )
         ),
         pytest.param([*NGRAMS, "train.optimizer=sgd"], marks=pytest.mark.slow, id="n-grams with sgd"),
     ],
