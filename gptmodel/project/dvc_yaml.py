@@ -7,9 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import MaxDepthExceededError
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.reader import ReaderError
+
+DEPTH = 100
+"""A params file and DVC's own are four levels deep. What Python's own limit takes differs by what ran before."""
 
 
 class _Constructor(SafeConstructor):
@@ -27,12 +31,13 @@ def parse(text: str) -> Any:
     """Return the one document of a YAML text as plain values; ValueError says in one line why there is none."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Constructor = _Constructor
+    yaml.max_depth = DEPTH
     try:
         return yaml.load(text)
+    except (MaxDepthExceededError, RecursionError):
+        raise ValueError("not valid YAML: it is nested too deeply") from None
     except MarkedYAMLError as error:
         raise ValueError(f"not valid YAML: {_located(error)}") from None
-    except RecursionError:
-        raise ValueError("not valid YAML: it is nested too deeply") from None
     except ReaderError as error:
         reason = f"character {error.position} (counted from 0) is U+{error.character:04X}, which no YAML may hold"
         raise ValueError(f"not valid YAML: {reason}") from None
