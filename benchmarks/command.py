@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.figures.results import Results, described
+from gptmodel.errors import GptModelError
 
 
 def new_parser(name: str, description: str | None) -> argparse.ArgumentParser:
@@ -31,10 +32,15 @@ def run(
     measure: Callable[[argparse.Namespace], Results],
     markdown: Callable[[Results], str],
 ) -> None:
-    """Measure what the command line asks for, write JSON, and print the tables."""
+    """Measure what the command line asks for, write JSON, and print the tables; bad input ends in one line."""
     arguments = parser.parse_args()
     started = time.perf_counter()
-    results = measure(arguments)
+    try:
+        results = measure(arguments)
+    except FileNotFoundError as error:
+        parser.error(f"{error.filename}: there is no such file")
+    except GptModelError as error:
+        parser.error(str(error))
     if arguments.json is not None:
         name = parser.prog.rpartition(".")[2]
         contents = described(name, sys.argv[1:], time.perf_counter() - started, results)

@@ -3,13 +3,15 @@
 What tokens of several bytes cost, and what they give. "Learning" and "encoding" are rates for the text as it is. Beside
 them stand those of libraries for a vocabulary of the same size: of rustbpe, which learns, and of tiktoken, which
 encodes, both with the whole text in memory, and of `tokenizers` where it is installed. Each tokenizer then trains the
-same params file for the same time: the iterations that fit into it are told by a short training before. Val is bits per
-byte of the whole val split, which is the same text for all, every token scored once.
+same params file for the same time, by the clock: it is stopped after the iteration in which the time is over, so that
+the params file needs a constant learning rate. Val is bits per byte of the whole val split, which is the same text for
+all, every token scored once.
 `python -m benchmarks.probes.processor_time benchmarks.tokenizers ...` counts seconds of the processor, for a machine
 that does other work.
 """
 
 import argparse
+import functools
 import hashlib
 import importlib.util
 import tempfile
@@ -25,14 +27,13 @@ from benchmarks.figures.tables import cell, conditions, spread, table
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import PreparedData, bits_per_byte, load_prepared, scored_bytes
 from gptmodel.data.text_file import CHUNK_BYTES
+from gptmodel.errors import ConfigError
 from gptmodel.params_file import load_params
 from gptmodel.tokenizers.bpe import PATTERN
 from gptmodel.tokenizers.kinds import KINDS
 
 if TYPE_CHECKING:
     from gptmodel.config import Params
-
-BEFORE = 20  # iterations of the short training
 
 
 def options() -> argparse.ArgumentParser:
@@ -148,20 +149,19 @@ def _rates_of_tokenizers(text: str, vocab_size: int) -> dict[str, float]:
 
 
 def _training(folder: Path, data: PreparedData, params: "Params", seed: int, seconds: float) -> Results:
-    """Train for about so many seconds, and score the val split."""
+    """Train for so many seconds, and score the val split."""
     from torch.nn import functional as F
 
     from gptmodel.evaluation.loss import split_loss
 
-    def with_iterations(count: int) -> "Params":
-        changes = {"max_iters": count, "eval_interval": count, "eval_iters": 1, "seed": seed}
-        changes["warmup_iters"] = min(params.train.warmup_iters, count - 1)
-        return params.model_copy(update={"train": params.train.model_copy(update=changes)})
-
+    if params.train.lr_schedule != "constant":
+        raise ConfigError(f"train.lr_schedule = '{params.train.lr_schedule}': the time is given here, so set constant")
+    changes = {"max_iters": 10**9, "eval_interval": 10**9, "eval_iters": 1, "seed": seed}
+    params = params.model_copy(update={"train": params.train.model_copy(update=changes)})
+    ends = functools.cache(lambda: time.perf_counter() + seconds)  # counted from the first iteration on
     silent = Lines(progress, evaluations=False)
-    with trained(folder / "before", data, with_iterations(BEFORE), silent) as before:
-        iterations = max(2, int(seconds * BEFORE / before.state.seconds))
-    with trained(folder / "runs", data, with_iterations(iterations), silent) as training:
+    with trained(folder / "runs", data, params, silent, lambda: time.perf_counter() >= ends()) as training:
+        iterations = training.state.iteration
         nats = split_loss(training.state.model, data.val.ids, F.cross_entropy, training.place).total
         val = bits_per_byte(nats, scored_bytes(data.val.ids, data.tokenizer))
         progress(f"  seed {seed}: {iterations} iterations in {training.state.seconds:.1f} s, val {val:.4f}")

@@ -31,14 +31,20 @@ class Lines:
         self.tell(line)
 
 
+def _never() -> bool:
+    return False
+
+
 @contextmanager
-def trained(runs: Path, data: "PreparedData", params: "Params", lines: Lines) -> Iterator["TrainingRun"]:
-    """Train to the end, and hand out the run while it is open; its snapshots are removed."""
+def trained(
+    runs: Path, data: "PreparedData", params: "Params", lines: Lines, stopped: Callable[[], bool] = _never
+) -> Iterator["TrainingRun"]:
+    """Train to the end, or until stopped, and hand out the run while it is open; its snapshots are removed."""
     from gptmodel.training.loop import Hooks, fit
     from gptmodel.training.run import TrainingRun
 
     with TrainingRun.open(runs, data, params) as training:
-        hooks = Hooks(observer=lines, save=training.save, stopped=lambda: False)
+        hooks = Hooks(observer=lines, save=training.save, stopped=stopped)
         fit(training.state, training.splits, params, training.place, hooks)
         training.forget()
         yield training

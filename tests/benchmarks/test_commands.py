@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -31,11 +32,13 @@ from benchmarks import (
     train,
 )
 from benchmarks import all as everything
+from benchmarks.command import run
 from benchmarks.contestants import samplers
 from benchmarks.contestants.sizes import SIZES
 from benchmarks.figures.losses import together
 from benchmarks.figures.sections import SECTIONS
 from gptmodel.config import Switches
+from gptmodel.errors import ConfigError
 
 NAMES = [section.name for section in SECTIONS]
 
@@ -92,6 +95,25 @@ def test_tokenizers(tmp_path: Path) -> None:
     results = measured(tokenizers, words)
     names = [(one["tokenizer"], one["vocab_size"]) for one in results["tokenizers"]]
     assert names == [("char", len(set(text.read_text()))), ("byte", 256), ("bpe", 270)]
+
+
+def test_the_time_of_a_tokenizer_is_given_by_no_schedule(tmp_path: Path) -> None:
+    preset, text = tmp_path / "small.yaml", tmp_path / "input.txt"
+    preset.write_text(yaml.safe_dump(small_values()))
+    text.write_text("to be, or not to be: that is the question\n" * 60)
+    words = ["--params", str(preset), "--text", str(text), "--kinds", "char", "--rounds", "1"]
+    words += ["-S", "train.lr_schedule=cosine", "train.min_lr=0.0"]
+    with pytest.raises(ConfigError, match="set constant"):
+        measured(tokenizers, words)
+
+
+def test_a_text_that_is_not_there_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tokenizers", "--text", "nowhere.txt"])
+    with pytest.raises(SystemExit, match="2"):
+        run(tokenizers.options(), tokenizers.measure, tokenizers.markdown)
+    assert capsys.readouterr().err.splitlines()[-1].endswith("error: nowhere.txt: there is no such file")
 
 
 def test_all_runs_each_but_the_long_trainings() -> None:
