@@ -11,6 +11,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+try:
+    import fcntl
+except ImportError:  # Windows, where nobody can remove a file that is open
+    fcntl = None  # type: ignore[assignment]
+
 CHUNK_BYTES = 1 << 20
 
 
@@ -27,6 +32,8 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
     temporary = Path(name)
     try:
         with naming(path), os.fdopen(descriptor, "w+b") as stream:
+            with suppress(OSError):  # a disk without such locks
+                _lock(descriptor)
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -93,10 +100,17 @@ def atomic_write(path: Path, content: bytes | memoryview) -> None:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what killed writers of `path` left beside it; for one who knows that no other process writes it now."""
+    """Remove what killed writers of `path` left beside it; what another process writes at this moment stays."""
     for leftover in path.parent.glob(f".{path.name}.*.tmp"):
-        with suppress(OSError):
+        with suppress(OSError), leftover.open("rb") as stream:
+            _lock(stream.fileno())
             leftover.unlink()
+
+
+def _lock(descriptor: int) -> None:
+    """Lock an open file until it is closed; OSError where another process has it."""
+    if fcntl is not None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def check_ends(path: Path) -> None:

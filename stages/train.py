@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,9 @@ from stages.command import main, new_app, note
 from stages.options import PARAMS_FILE, OutOption, ParamsOption, SettingsOption, is_trial, read_params, showing
 
 if TYPE_CHECKING:
-    from gptmodel.training.run import TrainingRun
+    from collections.abc import Callable
+
+    from gptmodel.training.run import TrainingRun, TrainResult
     from stages.stopping import StopSignals
 
 app = new_app()
@@ -30,6 +33,7 @@ def train(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = No
     from gptmodel.project.inputs import Inputs
     from gptmodel.training.loop import Hooks, fit
     from gptmodel.training.run import TrainingRun
+    from gptmodel.training.run_lock import locked
     from stages.progress import Reporter, tell_result
     from stages.ranks import are_to_start, as_words, run_ranks
     from stages.stopping import StopSignals
@@ -44,18 +48,17 @@ def train(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = No
     with StopSignals() as stop, TrainingRun.open(runs, data, params, project_root()) as run:
         _announce(run, stop)
         with training_tracker(run, params, mlflow=params.runtime.mlflow and not trial) as tracker:
-            # Under DVC, `dvc exp show` and `plots show` follow a training; by hand, the files stay those of the model.
-            live = partial(run.write_metrics, target.metrics("train"), target.history)
-            reporter = Reporter(tracker, params, run.state.iteration, live if "DVC_STAGE" in os.environ else None)
+            reporter = Reporter(tracker, params, run.state.iteration, _live(run, target))
             hooks = Hooks(observer=reporter, save=run.save, stopped=lambda: stop.received is not None)
             with reporter.display(), stop.blamed(CompileError):  # Ctrl-C ends a compiler at work too
                 finished = fit(run.state, run.splits, params, run.place, hooks)
             if not finished:  # another process may have had the signal
                 raise Interrupted(stop.received or signal.SIGTERM, run.stopped())
             inputs.check()
-            if (result := run.finish(target.model, target.metrics("train"), target.history)) is None:
-                return
-            log_training(tracker, result, target)
+            with locked(runs / "results.lock", wait=True) if run.place.world.is_first else nullcontext():
+                if (result := run.finish(target.model, target.metrics("train"), target.history)) is None:
+                    return
+                log_training(tracker, result, target)
         run.forget()
     tell_result(result, target.model, params.train)
 
@@ -66,6 +69,11 @@ def _announce(run: "TrainingRun", stop: "StopSignals") -> None:
     if run.place.not_compiled:
         stop.check()  # it may have been Ctrl-C that ended the compiler
         note(f"train.compile = true is ignored: {run.place.not_compiled}")
+
+
+def _live(run: "TrainingRun", target: Layout) -> "Callable[[], TrainResult] | None":
+    """Under DVC, `dvc exp show` and `plots show` follow a training; by hand, the files stay those of the model."""
+    return partial(run.write_metrics, target.metrics("train"), target.history) if "DVC_STAGE" in os.environ else None
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ THOROUGH = {"doctor", "export", "faults", "pipeline", "resume", "security", "ser
 THOROUGH |= {"test_another_platform.py", "test_mends.py", "test_verify.py", "test_verify_from_python.py"}
 THOROUGH |= {"test_command.py", "test_evaluate.py", "test_frames.py", "test_mlflow_tracker.py", "test_plan_command.py"}
 THOROUGH |= {"test_console.py", "test_output.py", "test_progress.py", "test_trials.py"}
+SLOW = {"test_another_platform.py", "test_code.py", "test_killed_experiment.py", "test_mends.py"}  # even for CI
+SLOW |= {"test_over_http.py", "test_places.py", "test_search_experiment.py", "test_training_on.py"}
 FAST = {"test_dependencies.py", "test_engine.py", "test_stock.py"}
 # The longest first (all but `make test` give whole files to the workers): at the end, none is busy alone for long.
 LONGEST = ["test_verify.py", "test_kills.py", "test_compiled.py", "test_remotes.py", "test_tracking_server.py"]
@@ -44,7 +46,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of whole folders and files, unless they are slow even for CI; put the longest files first."""
     for item in items:
         folder, file = item.path.parent.name, item.path.name
-        if {folder, file} & THOROUGH and file not in FAST and item.get_closest_marker("slow") is None:
+        if file in SLOW:
+            item.add_marker("slow")
+        elif {folder, file} & THOROUGH and file not in FAST and item.get_closest_marker("slow") is None:
             item.add_marker("thorough")
     place = {file: number for number, file in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.name, len(place)))

@@ -1,4 +1,4 @@
-"""The lock of a run, so that no two processes train the same model at the same time."""
+"""Locks: no two processes train the same model at once, and two trainings that end at once leave the files of one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,15 +13,15 @@ A_MOMENT = 0.3  # seconds, in which a lock that `gptmodel doctor` looks at is fr
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file while the block runs, and remove it then; AlreadyRunning while another process holds it.
+def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold a lock file while the block runs, and remove it then; wait for another process, or raise AlreadyRunning.
 
     Who opened the file before it was removed has no lock by it: filelock looks whether the file still has a name, and
     tries again.
     """
     lock = filelock.FileLock(path)
     try:
-        lock.acquire(timeout=A_MOMENT)
+        lock.acquire(timeout=-1 if wait else A_MOMENT)
     except filelock.Timeout:
         raise AlreadyRunning(
             f"the same training is already running in another process (its lock is {path}); "

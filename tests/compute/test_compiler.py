@@ -111,7 +111,7 @@ def test_a_cache_of_somebody_else_is_refused(cache: Path, whose: str) -> None:
 @pytest.mark.parametrize(
     "named",
     [
-        pytest.param(False, id="our cache", marks=pytest.mark.thorough),
+        pytest.param(False, id="our cache", marks=pytest.mark.slow),
         pytest.param(True, id="one that the user named", marks=pytest.mark.slow),
     ],
 )

@@ -7,6 +7,8 @@ import pytest
 from attempts import ROOT
 from projects import JOURNAL_ONLY, Project, new_project, points, sha256, write_text
 
+from gptmodel.files import digest
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
@@ -82,6 +84,28 @@ def test_two_trainings_at_once(project: Project, alone: Project, tmp_path: Path)
     assert project.outcome() == alone.outcome()
     assert len(project.journals) == 1
     assert points(project.journals[0]) == points(alone.journals[0])
+
+
+def test_two_trainings_that_end_at_once_leave_the_files_of_one(project: Project, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    moment = {"place": "stages.tracked:log_training", "call": 1, "mark": str(mark)}  # its model is written
+    first = project.start("train", injuries={**JOURNAL_ONLY, "wait_inside": moment})
+    while not mark.exists():
+        first.listen(0.01)
+    of_first, last = sha256(project.model), project.snapshots[-1].name
+    second = project.start("train", "-S", "train.seed=2", injuries=JOURNAL_ONLY)
+    while [path.name for path in project.snapshots].count(last) < 2 and second.status is None:
+        second.listen(0.01)
+    second.listen(1.0)
+    assert second.status is None
+    assert sha256(project.model) == of_first
+    mark.unlink()
+    assert (first.wait(), second.wait()) == (0, 0)
+    key = json.loads((project.folder / "models" / "run.json").read_text(encoding="utf-8"))["journal"]
+    (journal,) = (journal for journal in project.journals if journal.key == key)
+    tags = [event["values"] for event in journal.read()[0] if event["kind"] == "tags"]
+    assert {"model.md5": digest(project.model, "md5")} in tags
+    assert sha256(project.model) != of_first
 
 
 def test_a_clock_that_runs_backwards(project: Project, alone: Project) -> None:

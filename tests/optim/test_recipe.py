@@ -105,6 +105,7 @@ def run(checkout: Path, *arguments: str) -> str:
     return output + errors
 
 
+@pytest.mark.slow
 @pytest.mark.thorough
 def test_it_trains_is_planned_is_killed_and_goes_on(checkout: Path) -> None:
     assert "parameters" in run(checkout, "stages.plan")

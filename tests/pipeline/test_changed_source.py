@@ -45,6 +45,7 @@ def test_a_changed_file_is_fetched_again_and_one_that_is_gone_is_named(project: 
     assert (project.root / "data" / "fetch.source").samefile(away)
 
 
+@pytest.mark.slow
 def test_any_change_of_a_folder_of_a_pattern_and_of_the_val_text_is_seen(project: Project) -> None:
     """A file that is changed, added, taken away or renamed; and DVC does nothing to the folder behind the link."""
     texts, held_out = project.root.parent / "texts", project.root.parent / "held out.txt"

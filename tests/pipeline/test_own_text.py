@@ -14,6 +14,7 @@ def overwritten(project: Project) -> Project:
     return project
 
 
+@pytest.mark.slow
 def test_commands_leave_it_alone(overwritten: Project) -> None:
     own = overwritten.sha256("data/input.txt")
     refused = overwritten.gptmodel("fetch", status=2)

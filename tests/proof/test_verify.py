@@ -115,6 +115,7 @@ def test_code_changed_without_a_run_is_caught(project: Path) -> None:
     assert faults(result) == {("prepare", "gptmodel/tokenizers", "differs")}
 
 
+@pytest.mark.slow
 def test_a_metric_changed_by_hand_is_caught(project: Path) -> None:
     replace(project / "metrics" / "train.json", '"parameters": ', '"parameters": 1')
     commit(project)
@@ -220,6 +221,7 @@ def test_a_users_own_text_is_an_input(project: Path) -> None:
     assert (project / "data" / "input.txt").read_text() == "another text"
 
 
+@pytest.mark.slow
 def test_a_text_that_git_does_not_track_is_found(project: Path) -> None:
     (project / "elsewhere").mkdir()
     (project / "source.txt").rename(project / "elsewhere" / "source.txt")

@@ -60,7 +60,8 @@ def test_the_page_stays_small_whatever_is_sampled_and_evaluated() -> None:
     passage = {"tokens": ["a", "<"] * 128, "nats": [0.0, 9.0] * 128}
     memorisation = findings().memorisation | {"texts": [text] * 40}  # type: ignore[operator]
     passages = {"hardest": [passage] * 10, "easiest": [passage] * 10}
-    rows = [dataclasses.replace(findings().history[0], iteration=step) for step in range(5000)]
+    first = findings().history[0]
+    rows = [dataclasses.replace(first, iteration=step) for step in range(5000)]
     page = report(findings(memorisation=memorisation, passages=passages, history=rows))
     assert len(page.encode()) < 500_000
     assert f"{40 - MOST_SAMPLES} more in samples/samples.txt" in page

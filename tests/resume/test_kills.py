@@ -227,8 +227,9 @@ def test_eight_more_kills_with_half_of_a_file_written(tmp_path: Path, undisturbe
     assert victim.project.kills == 8
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("most", "iterations"), [(3, 1500), pytest.param(12, 3000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("most", "iterations"), [(3, 1500), (12, 3000)])
 def test_dvc_repro_killed_with_all_its_children(tmp_path: Path, most: int, iterations: int) -> None:
     """A project under git and DVC with a real MLflow store; the helper process that sends survives, as it should."""
     longer = {"train": {"max_iters": iterations, "eval_interval": 100}, "runtime": {"snapshot_seconds": 0.2}}

@@ -105,7 +105,7 @@ def test_what_nohup_started_does_not_hear_of_it(project: Project, alone: Project
 @pytest.mark.parametrize(
     "reached",
     [
-        pytest.param("inductor_entry", id="the compiler is tried", marks=pytest.mark.thorough),
+        pytest.param("inductor_entry", id="the compiler is tried", marks=pytest.mark.slow),
         pytest.param("mm_out", id="the model is compiled", marks=pytest.mark.slow),
     ],
 )

@@ -131,6 +131,7 @@ def test_it_lies_among_the_artifacts_and_holds_no_pickle(registered: tuple[Proje
     assert (folder / "data" / "model.pth").read_bytes() == project.model.read_bytes()
 
 
+@pytest.mark.slow
 def test_it_is_used_where_the_project_is_not(registered: tuple[Project, str], tmp_path: Path) -> None:
     project, _ = registered
     result = subprocess.run(

@@ -116,10 +116,11 @@ def test_loss_and_gradients_are_those_of_the_model(switches: dict[str, Any], ord
         assert not all(torch.equal(a.to_dense(), b.to_dense()) for a, b in zip(*gradients, strict=True))  # other code
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_fresh_compiler")
 @pytest.mark.parametrize(
     "dtype",
-    [pytest.param("float32", marks=pytest.mark.thorough), pytest.param("bfloat16", marks=pytest.mark.slow)],
+    ["float32", "bfloat16"],
 )
 def test_bytes_are_the_same_compiled_anew_and_resumed(tmp_path: Path, data: PreparedData, dtype: str) -> None:
     """A training in one go, and one whose code is compiled again, which stops in the middle and goes on."""

@@ -131,14 +131,11 @@ LONG = ["model.block_size=256", "model.n_embd=128"]
 @pytest.mark.parametrize(
     "settings",
     [
-        *(
-            pytest.param(settings, marks=pytest.mark.thorough, id=" ".join(settings))
-            for settings in ([], [*NGRAMS, *MUON, *TAUGHT])
-        ),
+        pytest.param([], marks=pytest.mark.thorough, id="as it is"),
         *(
             pytest.param(settings, marks=pytest.mark.slow, id=" ".join(settings))
             for settings in (
-                *(BATCH, WIDE, [*WIDE, *MUON], [*HALF, *MUON], [*DEEP, *MUON], NGRAMS),
+                *(BATCH, WIDE, [*WIDE, *MUON], [*HALF, *MUON], [*DEEP, *MUON], NGRAMS, [*NGRAMS, *MUON, *TAUGHT]),
                 *(LONG, [*LONG, "model.dropout=0.1"], [*LONG, "train.dtype=bfloat16"]),
             )
         ),
