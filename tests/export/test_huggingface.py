@@ -14,7 +14,7 @@ from gptmodel.errors import ExportError
 from gptmodel.export import classes, huggingface, stock
 from gptmodel.export.bundle import certified
 from gptmodel.export.certificate import Certificate
-from gptmodel.export.weights import ModelWeights
+from gptmodel.export.weights import ModelWeights, without_decoder_bias
 from gptmodel.tokenizers.base import Tokenizer
 from gptmodel.tokenizers.bpe import BpeTokenizer
 from gptmodel.tokenizers.byte import ByteTokenizer
@@ -39,6 +39,7 @@ def exported(folder: Path, case: str) -> Certificate:
 @pytest.mark.parametrize("case", STOCK)
 def test_what_is_read_back_computes_the_same(case: str, tmp_path: Path) -> None:
     certificate = exported(tmp_path, case)
+    assert certificate.compared == "logits"
     assert certificate.largest_difference < 1e-5
     assert certificate.greedy_tokens == certificate.greedy_tokens_same == 40
 
@@ -88,6 +89,10 @@ def bias_dropped(_params: Any, state: dict[str, Any]) -> dict[str, Any]:
     return {name: tensor for name, tensor in state.items() if name != "decoder.bias"}
 
 
+def bias_raised(params: Any, state: dict[str, Any]) -> dict[str, Any]:
+    return without_decoder_bias(params, {**state, "decoder.bias": state["decoder.bias"] + 0.01})
+
+
 def without_biases(model: ModelWeights, layer: int, part: str) -> Any:
     heads = AS_IS["_heads"](model, layer, part)
     return {**heads, "bias": torch.zeros_like(heads["bias"])}
@@ -126,6 +131,10 @@ MUTANTS: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
         weights("positions", property(lambda _: torch.ones(8, 8).tril())),
     ),
     "the bias dropped": ("the tutorial", lambda patch: patch.setattr(stock, "without_decoder_bias", bias_dropped)),
+    "a number added to all logits": (  # which changes no probability
+        "the tutorial",
+        lambda patch: patch.setattr(stock, "without_decoder_bias", bias_raised),
+    ),
     "a quarter of the head turned": ("rotary", config("GPTNeoXForCausalLM", rotary_pct=None)),
     "attention beside feed-forward": ("rotary", config("GPTNeoXForCausalLM", use_parallel_residual=True)),
     "another base of the angles": ("rmsnorm", config("ArceeForCausalLM", rope_parameters={"rope_theta": 500.0})),
