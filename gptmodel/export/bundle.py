@@ -22,7 +22,7 @@ FORMS = {
     "gguf": gguf_file.FORM,
 }
 LIMIT = 1e-4
-"""How far a logit may be from the model's own."""
+"""How far a log-probability may be from the model's own, and a logit as a share of the largest one."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,10 @@ def certified(model: LanguageModel, chosen: Form, folder: Path) -> Certificate:
     """Compare a model with what was written of it, as read back; ExportError unless they compute the same."""
     idx, start = greedy_texts(model)
     exported, first = chosen.logits(folder, idx)
-    certificate = Certificate.of(model.predict(idx).detach(), exported, first, start)
-    if not certificate.largest_difference <= LIMIT:  # which is false for NaN too
-        raise ExportError(f"as read back, {certificate.words()}: more than {LIMIT:.0e}, so nothing was written")
+    certificate = Certificate.of(chosen.compared, model.predict(idx).detach(), exported, first, start)
+    if not certificate.within(LIMIT):
+        limit = f"{LIMIT:.0e} of a log-probability, or of the largest logit"
+        raise ExportError(f"as read back, {certificate.words()}: more than {limit}, so nothing was written")
     text = model.tokenizer.decode(idx.flatten().tolist())
     if chosen.token_ids is not None and chosen.token_ids(folder, text) != model.tokenizer.encode(text):
         raise ExportError("as read back, the tokenizer gives other token ids, so nothing was written")

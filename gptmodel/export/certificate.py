@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gptmodel.compute.random import Stream, torch_generator
+from gptmodel.export.form import Compared
 from gptmodel.language_model import LanguageModel
 from gptmodel.sampling.incremental import IncrementalModel
 
@@ -15,25 +16,45 @@ TEXTS, SEED = 8, 1337
 
 @dataclass(frozen=True)
 class Certificate:
-    """How far the logits of an exported model are from the model's own, and how its greedy text goes."""
+    """How far what an exported model computes is from what the model itself does, and how its greedy text goes."""
 
+    compared: Compared
     largest_difference: float
     mean_difference: float
+    largest_log_probability_difference: float
+    largest_logit: float
     greedy_tokens: int
     greedy_tokens_same: int
 
     @classmethod
-    def of(cls, own: Tensor, exported: Tensor, first: int, start: int) -> "Certificate":
-        """Compare logits (B, T, V) with exported ones (B, n, V) that begin at position `first`, as log-probabilities.
+    def of(cls, compared: Compared, own: Tensor, exported: Tensor, first: int, start: int) -> "Certificate":
+        """Compare logits (B, T, V) with what the exported model has (B, n, V) from position `first` on.
 
         The texts are the model's own greedy ones from token `start` on: where both find the same token likeliest, the
         exported model goes on with the same text.
         """
-        own = own[:, first : first + exported.size(1)].log_softmax(-1)  # (B, n, V)
-        difference = (own - exported.log_softmax(-1)).abs()
+        own = own[:, first : first + exported.size(1)]  # (B, n, V)
+        of_probabilities = (own.log_softmax(-1) - exported.log_softmax(-1)).abs()
+        difference = (own - exported).abs() if compared == "logits" else of_probabilities
         same = own.argmax(-1) == exported.argmax(-1)  # (B, n)
         greedy = same[:, max(0, start - 1 - first) :]
-        return cls(difference.max().item(), difference.mean().item(), greedy.numel(), int(greedy.sum()))
+        return cls(
+            compared=compared,
+            largest_difference=difference.max().item(),
+            mean_difference=difference.mean().item(),
+            largest_log_probability_difference=of_probabilities.max().item(),
+            largest_logit=own.abs().max().item(),
+            greedy_tokens=greedy.numel(),
+            greedy_tokens_same=int(greedy.sum()),
+        )
+
+    def within(self, limit: float) -> bool:
+        """Tell whether no log-probability differs by more than `limit`, and no logit by more than that of the largest.
+
+        The logits of a position may have a large part in common, which takes of the digits that float32 has.
+        """
+        of_logits = self.largest_difference / max(1.0, self.largest_logit)
+        return of_logits <= limit and self.largest_log_probability_difference <= limit  # which is false for NaN
 
     def values(self) -> dict[str, Any]:
         """Return what certificate.json says of it."""
@@ -41,8 +62,11 @@ class Certificate:
 
     def words(self) -> str:
         """Return it in words."""
-        greedy = f"{self.greedy_tokens_same} of {self.greedy_tokens} greedy tokens are the same"
-        return f"logits differ by at most {self.largest_difference:.1e}, {greedy}"
+        words = f"{self.compared} differ by at most {self.largest_difference:.1e}"
+        if self.compared == "logits":
+            words += f" (the largest is {self.largest_logit:.1f}), log-probabilities by "
+            words += f"{self.largest_log_probability_difference:.1e}"
+        return f"{words}, {self.greedy_tokens_same} of {self.greedy_tokens} greedy tokens are the same"
 
 
 def greedy_texts(model: LanguageModel) -> tuple[Tensor, int]:

@@ -136,4 +136,4 @@ def _answer(folder: Path, context: int, texts: list[list[int]], first: int, text
 
 
 USE = 'import xllamacpp as x; p = x.CommonParams(); p.model.path = "{folder}/model.gguf"; server = x.Server(p)'
-FORM = Form(LIBRARIES, USE, write, logits, token_ids)
+FORM = Form(LIBRARIES, USE, write, logits, token_ids, "log-probabilities")

@@ -1,27 +1,30 @@
 """The folder for transformers, as its own Auto classes load it; and that a mistake in any step of the mapping shows."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from export_helpers import CHARACTERS, PRE, STOCK, needs, small_language_model
+from export_helpers import CHARACTERS, GPT2, PRE, ROTARY, STOCK, needs, small_language_model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mapping_mistakes import AS_IS, LEARNED, MISTAKES, PRE_NORM, ROTATING, WHOLE
 
+from gptmodel.config import ModelParams
 from gptmodel.errors import ExportError
 from gptmodel.export import classes, huggingface, stock
 from gptmodel.export.bundle import certified
 from gptmodel.export.certificate import Certificate
-from gptmodel.export.weights import ModelWeights
+from gptmodel.export.weights import ModelWeights, without_decoder_bias
 from gptmodel.tokenizers.base import Tokenizer
 from gptmodel.tokenizers.bpe import BpeTokenizer
 from gptmodel.tokenizers.byte import ByteTokenizer
 from gptmodel.tokenizers.char import CharTokenizer
 
 pytestmark = [pytest.mark.export, pytest.mark.usefixtures("_libraries")]
-AS_IS = {key: value for key, value in vars(ModelWeights).items() if not key.startswith("__")}
 
 
 @pytest.fixture(scope="module")
@@ -29,23 +32,24 @@ def _libraries() -> None:
     needs(*huggingface.LIBRARIES)
 
 
-def exported(folder: Path, case: str) -> Certificate:
+def exported(folder: Path, class_name: str, case: dict[str, Any]) -> Certificate:
     folder.mkdir(exist_ok=True)
-    model = small_language_model(**STOCK[case][1])
-    assert huggingface.write(model, folder) == STOCK[case][0]
+    model = small_language_model(**case)
+    assert huggingface.write(model, folder) == class_name
     return certified(model, huggingface.FORM, folder)
 
 
 @pytest.mark.parametrize("case", STOCK)
 def test_what_is_read_back_computes_the_same(case: str, tmp_path: Path) -> None:
-    certificate = exported(tmp_path, case)
+    certificate = exported(tmp_path, *STOCK[case])
+    assert certificate.compared == "logits"
     assert certificate.largest_difference < 1e-5
     assert certificate.greedy_tokens == certificate.greedy_tokens_same == 40
 
 
 def test_it_is_written_the_same_each_time(tmp_path: Path) -> None:
     for name in ("one", "other"):
-        exported(tmp_path / name, "learned")
+        exported(tmp_path / name, *STOCK["learned"])
     one, other = ({p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in ("one", "other"))
     assert one == other
     assert set(one) == {
@@ -62,21 +66,12 @@ def square_not_turned(parts: dict[str, Any]) -> dict[str, Any]:
     return {name: tensor.t() if len(set(tensor.shape)) == 2 else tensor for name, tensor in parts.items()}
 
 
-def config(name: str, **changes: Any) -> Callable[[pytest.MonkeyPatch], None]:
-    """Another value in the config that one class gets; None leaves the key out."""
+def bias_dropped(_params: Any, state: dict[str, Any]) -> dict[str, Any]:
+    return {name: tensor for name, tensor in state.items() if name != "decoder.bias"}
 
-    def mutate(patch: pytest.MonkeyPatch) -> None:
-        for key, chosen in classes.CLASSES.items():
-            if chosen.name == name:
-                make = chosen.config
-                mutant = classes.StockClass(
-                    chosen.name,
-                    lambda params, make=make: {k: v for k, v in (make(params) | changes).items() if v is not None},
-                    chosen.weights,
-                )
-                patch.setitem(classes.CLASSES, key, mutant)
 
-    return mutate
+def bias_raised(params: ModelParams, state: dict[str, Any]) -> dict[str, Any]:
+    return without_decoder_bias(params, {**state, "decoder.bias": state["decoder.bias"] + 0.01})
 
 
 def weights(name: str, other: Any) -> Callable[[pytest.MonkeyPatch], None]:
@@ -84,55 +79,89 @@ def weights(name: str, other: Any) -> Callable[[pytest.MonkeyPatch], None]:
     return lambda patch: patch.setattr(ModelWeights, name, other)
 
 
-def bias_dropped(_params: Any, state: dict[str, Any]) -> dict[str, Any]:
-    return {name: tensor for name, tensor in state.items() if name != "decoder.bias"}
+def config(class_name: str, **changes: Any) -> Callable[[pytest.MonkeyPatch], None]:
+    """Another value in the config that one class gets; None leaves the key out."""
+
+    def mutate(patch: pytest.MonkeyPatch) -> None:
+        for kind, chosen in classes.CLASSES.items():
+            if chosen.name == class_name:
+                patch.setitem(classes.CLASSES, kind, replace(chosen, config=partial(changed, chosen.config)))
+
+    def changed(make: Callable[[ModelParams], dict[str, Any]], params: ModelParams) -> dict[str, Any]:
+        return {key: value for key, value in (make(params) | changes).items() if value is not None}
+
+    return mutate
 
 
-def without_biases(model: ModelWeights, layer: int, part: str) -> Any:
-    heads = AS_IS["_heads"](model, layer, part)
-    return {**heads, "bias": torch.zeros_like(heads["bias"])}
-
-
-def biases_not_in_halves(model: ModelWeights, layer: int, part: str) -> Any:
-    return {**AS_IS["_rotating"](model, layer, part), "bias": AS_IS["_heads"](model, layer, part)["bias"]}
-
-
-def late_positions(model: ModelWeights) -> Any:
-    return AS_IS["positions"].fget(model).roll(1, dims=0)
-
-
-MUTANTS: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
-    "pairs not put into halves": ("rotary", weights("_rotating", AS_IS["_heads"])),
-    "pairs not put into halves, rmsnorm": ("rmsnorm", weights("_rotating", AS_IS["_heads"])),
-    "values put into halves too": (
-        "rmsnorm",
-        weights("_heads", lambda m, n, part: {k: v.flip(1) for k, v in AS_IS["_heads"](m, n, part).items()}),
+EACH: dict[str, tuple[dict[str, Any], dict[str, tuple[str, Any]]]] = {
+    "GPT2LMHeadModel": ({**PRE, "activation": "gelu"}, MISTAKES | PRE_NORM | LEARNED),
+    "GPTNeoXForCausalLM": ({**ROTARY, "activation": "gelu"}, MISTAKES | PRE_NORM | ROTATING),
+    "ArceeForCausalLM": ({**ROTARY, "norm_type": "rmsnorm", "activation": "relu2"}, MISTAKES | PRE_NORM | ROTATING),
+    "OPTForCausalLM": ({}, MISTAKES | LEARNED),
+}
+"""Of each class, a model and the mistakes in its weights."""
+WRONG: dict[str, list[dict[str, Any]]] = {
+    "GPT2LMHeadModel": [{"n_head": 1}, {"activation_function": "gelu_new"}, {"layer_norm_epsilon": 0.1}],
+    "GPTNeoXForCausalLM": [
+        {"num_attention_heads": 1},
+        {"hidden_act": "gelu_new"},
+        {"layer_norm_eps": 0.1},
+        {"use_parallel_residual": True},
+        {"rotary_pct": None},
+        {"rotary_emb_base": 500.0},
+    ],
+    "ArceeForCausalLM": [
+        {"num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": 8},
+        {"hidden_act": "gelu"},
+        {"rms_norm_eps": 0.1},
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}},
+        {"attention_bias": None},
+        {"mlp_bias": None},
+    ],
+    "OPTForCausalLM": [{"num_attention_heads": 1}, {"activation_function": "gelu"}, {"do_layer_norm_before": True}],
+}
+"""Of each class, what its config could say and the weights would still load."""
+MUTANTS: dict[str, tuple[dict[str, Any], Callable[[pytest.MonkeyPatch], None]]] = {
+    **{
+        f"{name}: {mistake}": ({**WHOLE, **case}, weights(*other))
+        for name, (case, mistakes) in EACH.items()
+        for mistake, other in mistakes.items()
+    },
+    **{
+        f"{name}: another {' and '.join(changes)}": ({**WHOLE, **EACH[name][0]}, config(name, **changes))
+        for name, wrong in WRONG.items()
+        for changes in wrong
+    },
+    "GPT2LMHeadModel: a matrix not turned": (
+        STOCK["learned"][1],
+        lambda patch: patch.setattr(classes, "_turned", square_not_turned),
     ),
-    "query, key and value not by heads": ("rotary", weights("by_heads", AS_IS["in_turn"])),
-    "biases left out": ("GPT-2 itself", weights("_heads", without_biases)),
-    "biases left out, rotary": ("rotary, biases", weights("_heads", without_biases)),
-    "biases left out, rmsnorm": ("rmsnorm, biases", weights("_heads", without_biases)),
-    "biases left out, post-norm": ("post-norm, biases", weights("_heads", without_biases)),
-    "biases of pairs not put into halves": ("rmsnorm, biases", weights("_rotating", biases_not_in_halves)),
-    "the scale in both uses of the matrix": ("one matrix, scaled", weights("decoder", AS_IS["embedding"])),
-    "the exact GELU": ("GPT-2 itself", config("GPT2LMHeadModel", activation_function="gelu")),
-    "query and key exchanged": ("learned", weights("query", AS_IS["key"])),
-    "a matrix not turned": ("learned", lambda patch: patch.setattr(classes, "_turned", square_not_turned)),
-    "the scale left out": ("post-norm", weights("embedding", property(lambda m: m._state["encoder.weight"]))),
-    "positions one late": ("learned", weights("positions", property(late_positions))),
-    "positions one late, behind OPT's offset": ("post-norm", weights("positions", property(late_positions))),
-    "positions where there are none": (
-        "no positions",
+    "GPT2LMHeadModel: the exact GELU": (GPT2, config("GPT2LMHeadModel", activation_function="gelu")),
+    "GPT2LMHeadModel: positions where there are none": (
+        STOCK["no positions"][1],
         weights("positions", property(lambda _: torch.ones(8, 8).tril())),
     ),
-    "the bias dropped": ("the tutorial", lambda patch: patch.setattr(stock, "without_decoder_bias", bias_dropped)),
-    "a quarter of the head turned": ("rotary", config("GPTNeoXForCausalLM", rotary_pct=None)),
-    "attention beside feed-forward": ("rotary", config("GPTNeoXForCausalLM", use_parallel_residual=True)),
-    "another base of the angles": ("rmsnorm", config("ArceeForCausalLM", rope_parameters={"rope_theta": 500.0})),
-    "another epsilon": ("rmsnorm", config("ArceeForCausalLM", rms_norm_eps=0.1)),
-    "GPT-2's own GELU": ("learned", config("GPT2LMHeadModel", activation_function="gelu_new")),
-    "norms before": ("post-norm", config("OPTForCausalLM", do_layer_norm_before=True)),
+    "GPTNeoXForCausalLM: query, key and value not by heads": (
+        STOCK["rotary"][1],
+        weights("by_heads", AS_IS["in_turn"]),
+    ),
+    "OPTForCausalLM: the scale in both uses of the matrix": (
+        STOCK["one matrix, scaled"][1],
+        weights("decoder", AS_IS["embedding"]),
+    ),
+    "OPTForCausalLM: the bias dropped": (
+        STOCK["the tutorial"][1],
+        lambda patch: patch.setattr(stock, "without_decoder_bias", bias_dropped),
+    ),
+    "OPTForCausalLM: a number added to all logits": (  # which changes no probability
+        STOCK["the tutorial"][1],
+        lambda patch: patch.setattr(stock, "without_decoder_bias", bias_raised),
+    ),
 }
+
+
+def test_every_class_has_its_mistakes() -> None:
+    assert EACH.keys() == WRONG.keys() == {chosen.name for chosen in classes.CLASSES.values()}
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
@@ -142,7 +171,13 @@ def test_a_mistake_in_the_mapping_shows_when_it_is_read_back(
     case, mutate = MUTANTS[mutant]
     mutate(monkeypatch)
     with pytest.raises(ExportError, match=r"as read back, logits differ by at most .*: more than 1e-04"):
-        exported(tmp_path, case)
+        exported(tmp_path, mutant.partition(":")[0], case)
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_without_a_mistake_nothing_shows(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config(name)(monkeypatch)
+    assert exported(tmp_path, name, {**WHOLE, **EACH[name][0]}).largest_difference < 1e-5
 
 
 def test_another_id_for_a_character_shows(tmp_path: Path) -> None:
