@@ -103,6 +103,10 @@ def put(name: str, content: bytes) -> Break:
     return change
 
 
+def copied(name: str, copy: str) -> Break:
+    return lambda folder: shutil.copy(folder / name, folder / copy)
+
+
 def gone(name: str) -> Break:
     return lambda folder: (folder / name).unlink()
 
@@ -849,14 +853,27 @@ STARTS = {
     ),
     "a model to start from that is none": Case(
         "train",
-        "start.pth: not a model file, or damaged",
-        put("start.pth", b"no model"),
+        "train.init_from = own.txt: not a model file, or damaged (",
+        put("own.txt", b"no model"),
+        ("-S", "train.init_from=own.txt"),
+    ),
+    "a model to start from that is damaged": Case(
+        "train",
+        "train.init_from = start.pth: weights, config and tokenizer do not belong together; "
+        "let train.init_from name another file",
+        both(model(lambda content: content.update(digest="0" * 64)), copied(M, "start.pth")),
+        ("-S", "train.init_from=start.pth"),
+    ),
+    "a model to start from of an older version": Case(
+        "train",
+        "train.init_from = start.pth: not a model file of this version (gptmodel 1); let train.init_from name another",
+        both(model(lambda content: content.update(format="gptmodel 0")), copied(M, "start.pth")),
         ("-S", "train.init_from=start.pth"),
     ),
     "a model to start from of another size": Case(
         "train",
         "train.init_from = start.pth: has model.n_embd = ",
-        lambda folder: shutil.copy(folder / "models" / "model.pth", folder / "start.pth"),
+        copied(M, "start.pth"),
         ("-S", "train.init_from=start.pth", "-S", "model.n_embd=24"),
     ),
     "no patience": Case("train", "train.patience = 0: has to be above 0", nothing, ("-S", "train.patience=0")),
