@@ -42,7 +42,7 @@ class PrepareReport:
     test_tokens: int | None = None
     """None without a test split."""
     val_text_sha256: str | None = None
-    """Digest of prepare.val_source; None where a part of the text validates."""
+    """Digest of prepare.val_source, unpacked; None where a part of the text validates."""
 
     def metrics(self) -> dict[str, Any]:
         """Return the content of metrics/prepare.json: what is not there is not named, but for characters."""
@@ -80,13 +80,17 @@ def prepare(path: Path, out: Path, params: PrepareParams, root: Path = Path()) -
 
 
 def survey_val(params: PrepareParams, root: Path) -> Text | None:
-    """Read prepare.val_source once, as `survey` does; None if a part of the text validates."""
+    """Read prepare.val_source once, as `survey` does, also a packed one; None if a part of the text validates."""
     path = local_path(params.val_source) if params.val_source is not None else None
     if path is None:
         return None
     if not (root / path).is_file():
         raise DataError(f"{params.val_source}: no such file; prepare.val_source has to name a text file")
-    return survey(root / path, KINDS[params.tokenizer].unit)
+    try:
+        return survey(root / path, KINDS[params.tokenizer].unit)
+    except DataError as error:
+        fault = str(error).removeprefix(str(root / path))
+        raise DataError(f"prepare.val_source = {params.val_source}{fault}") from None
 
 
 def learn(params: PrepareParams, text: Text, val_text: Text | None, units: tuple[int, int, int]) -> Tokenizer:

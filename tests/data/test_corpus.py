@@ -1,6 +1,7 @@
 import hashlib
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from gptmodel.data import corpus, text_file
 from gptmodel.data.corpus import PrepareReport, check_splits, prepare
 from gptmodel.data.prepared import load_prepared, load_test
 from gptmodel.data.tokens import open_tokens
+from gptmodel.data.unpack import OPENERS, ZIP
 from gptmodel.errors import DataError
 from gptmodel.prepare_params import PrepareParams
 from gptmodel.tokenizers.base import Ids
@@ -118,6 +120,43 @@ def test_a_text_of_ones_own_validates_and_nothing_is_cut_off_for_it(
     assert data.tokenizer.decode(data.val.ids).removeprefix("\ufeff") == "zwölf\n"
     assert (data.tokenizer.decode(load_test(data).ids) if test else "") == test
     assert report.val_text_sha256 == hashlib.sha256((tmp_path / "held out.txt").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("kind", ["char", "byte", "bpe"])
+@pytest.mark.parametrize("ending", [*OPENERS, ZIP])
+def test_a_packed_val_text_is_what_comes_out_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, ending: str
+) -> None:
+    monkeypatch.setattr(text_file, "READ_BYTES", 7)
+    content = "\ufeffzwölf\n".encode() * 20
+    (tmp_path / "input.txt").write_bytes(b"hello, world! " * 4)
+    (tmp_path / "val.txt").write_bytes(content)
+    write_packed(tmp_path / f"val.txt{ending}", content)
+    made = []
+    for name in ("val.txt", f"val.txt{ending}"):
+        report = prepare(tmp_path / "input.txt", tmp_path / "out", params(kind, val_source=name), tmp_path)
+        made.append((report, [path.read_bytes() for path in sorted((tmp_path / "out").iterdir())]))
+    assert made[0] == made[1]
+
+
+def write_packed(path: Path, content: bytes) -> None:
+    """Write a file of one text, packed as its name says."""
+    if path.suffix == ZIP:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("__MACOSX/._val.txt", b"what a Mac puts there")
+            archive.writestr("val.txt", content)
+        return
+    with OPENERS[path.suffix](path, "wb") as stream:
+        stream.write(content)
+
+
+@pytest.mark.parametrize("ending", [*OPENERS, ZIP])
+def test_a_packed_text_whose_name_does_not_say_so_is_called_that(tmp_path: Path, ending: str) -> None:
+    write_packed(tmp_path / f"some{ending}", bytes(range(256)) * 9)
+    (tmp_path / f"some{ending}").rename(tmp_path / "val.txt")
+    (tmp_path / "input.txt").write_bytes(b"hello, world! " * 4)
+    with pytest.raises(DataError, match=rf"not UTF-8 at byte .*; it begins as a \{ending} file does; unpack it$"):
+        prepare(tmp_path / "input.txt", tmp_path / "out", params(val_source="val.txt"), tmp_path)
 
 
 def test_a_val_text_that_changes_while_it_is_read_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
