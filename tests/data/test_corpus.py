@@ -407,11 +407,8 @@ print(peak() - before)
 """
 
 
-def peak(tmp_path: Path, kind: str, megabytes: int, *, ascii_only: bool) -> int:
+def peak(tmp_path: Path, kind: str, megabytes: int, block: bytes) -> int:
     """Return the resident bytes that preparing a text of this size adds to what the imports take."""
-    letters = "abcdefghijklmnopqrstuvwxyz .,\nABCDEF" + ("" if ascii_only else "éж漢🙂")
-    rng = np.random.default_rng(0)
-    block = "".join(rng.choice(list(letters), 400_000)).encode()
     with (tmp_path / "input.txt").open("wb") as stream:
         for _ in range(megabytes * 1_000_000 // len(block)):
             stream.write(block)
@@ -420,18 +417,36 @@ def peak(tmp_path: Path, kind: str, megabytes: int, *, ascii_only: bool) -> int:
     return int(result.stdout)
 
 
+def letters(*, ascii_only: bool) -> bytes:
+    """Return letters in any order, with few blanks: nearly every word is another one."""
+    alphabet = "abcdefghijklmnopqrstuvwxyz .,\nABCDEF" + ("" if ascii_only else "éж漢🙂")
+    return "".join(np.random.default_rng(0).choice(list(alphabet), 400_000)).encode()
+
+
+def words() -> bytes:
+    """Return as much of few different words, which are learnt from quickly."""
+    rng = np.random.default_rng(0)
+    few = ["".join(rng.choice(list("abcdefghij"), 5)) for _ in range(400)]
+    return " ".join(rng.choice(few, 400_000 // 6)).encode() + b"\n"
+
+
 @pytest.mark.parametrize(("kind", "ascii_only"), [("char", True), ("char", False), ("byte", True)])
 def test_memory_does_not_grow_with_the_text(tmp_path: Path, kind: str, ascii_only: bool) -> None:
-    assert peak(tmp_path, kind, 30, ascii_only=ascii_only) < 25_000_000  # less than the text
+    assert peak(tmp_path, kind, 30, letters(ascii_only=ascii_only)) < 25_000_000  # less than the text
+
+
+@pytest.mark.thorough
+def test_memory_of_bpe_does_not_grow_with_a_text_of_few_words(tmp_path: Path) -> None:
+    assert peak(tmp_path, "bpe", 24, words()) < 20_000_000  # less than the text
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "ascii_only"), [("char", True), ("char", False), ("byte", True)])
 def test_200_mb_of_text_are_prepared_in_little_memory(tmp_path: Path, kind: str, ascii_only: bool) -> None:
-    assert peak(tmp_path, kind, 200, ascii_only=ascii_only) < 60_000_000
+    assert peak(tmp_path, kind, 200, letters(ascii_only=ascii_only)) < 60_000_000
 
 
 @pytest.mark.slow
 def test_memory_of_bpe_does_not_grow_with_the_text(tmp_path: Path) -> None:
     """A few windows of the text, and its different words: 30 MB for texts of 6 MB and of 18 MB."""
-    assert peak(tmp_path, "bpe", 60, ascii_only=False) < 45_000_000
+    assert peak(tmp_path, "bpe", 60, letters(ascii_only=False)) < 45_000_000
