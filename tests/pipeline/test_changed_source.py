@@ -36,7 +36,7 @@ def test_a_changed_file_is_fetched_again_and_one_that_is_gone_is_named(project: 
     assert "failed to reproduce 'fetch'" in gone
     assert "data/fetch.source" in gone
     project.configure({"fetch.source": "../away.txt"})
-    assert ran(project.dvc("repro", "prepare")) == ["fetch"]  # the same text under another name
+    assert ran(project.dvc("repro", "prepare")) == ["fetch", "prepare"]  # the same text under another name
     away = source.with_name("away.txt")
     before = away.read_bytes(), away.stat().st_mtime_ns, away.stat().st_mode
     for command in (("checkout", "--force"), ("commit", "--force", "fetch"), ("repro", "--force", "fetch")):
