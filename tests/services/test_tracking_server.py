@@ -148,8 +148,9 @@ def test_a_database_without_a_server(database: Postgres, tmp_path: Path, alone: 
     train = commands[-1].removeprefix("gptmodel ")
     for attempt in [project.start(train, MLFLOW_TRACKING_URI=address) for project in projects]:
         attempt.wait()
-    for project in projects:
-        project.succeed("sync", MLFLOW_TRACKING_URI=address)
+    syncs = [project.start("sync", MLFLOW_TRACKING_URI=address) for project in projects]
+    for project, sync in zip(projects, syncs, strict=True):
+        assert sync.wait() == 0, sync.error
         assert project.outcome() == alone.outcome()
         for journal in project.journals:
             run_id = journal.run()["run_id"]
