@@ -13,6 +13,10 @@ class DataError(GptModelError):
     """A text, a token file, a tokenizer file or a prompt is wrong."""
 
 
+class EncodingError(DataError):
+    """A text is not UTF-8."""
+
+
 class CheckpointError(GptModelError):
     """A model file is damaged, foreign or does not fit the data it is used with."""
 

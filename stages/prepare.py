@@ -15,14 +15,16 @@ def prepare(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = 
     params = read_params(params_file, settings).prepare
 
     from gptmodel.data.corpus import prepare as prepare_text
+    from gptmodel.data.manifest import documents_of
     from gptmodel.files import write_json
     from gptmodel.project.inputs import Inputs
 
     text, layout = Layout().text, Layout(out)
     inputs = Inputs("prepare", params_file, measured=text)
     report = prepare_text(text, layout.prepared, params, project_root())
+    documents = documents_of(report.text_sha256, Layout().metrics("fetch"))
     inputs.check(report.text_sha256)
-    write_json(layout.metrics("prepare"), report.metrics())
+    write_json(layout.metrics("prepare"), report.metrics(documents))
     is_less = params.vocab_size is not None and report.vocab_size < params.vocab_size
     less = f" of {params.vocab_size}, since no pair is left to be joined" if is_less else ""
     mark = "; its byte order mark is left out" if report.mark_left_out else ""

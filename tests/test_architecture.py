@@ -86,6 +86,7 @@ OUTSIDE = {  # libraries beside the standard one; the longest prefix counts here
     "gptmodel.data.encoding": {"charset_normalizer"},
     "gptmodel.data.input_text": set(),
     "gptmodel.data.local_files": set(),
+    "gptmodel.data.manifest": set(),
     "gptmodel.data.shakespeare": set(),
     "gptmodel.data.sources": set(),
     "gptmodel.data.suffixes": {"numpy", "pydivsufsort"},

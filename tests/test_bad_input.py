@@ -5,6 +5,7 @@ come. Whatever the case, each file of the project is afterwards as it was before
 """
 
 import bz2
+import gzip
 import hashlib
 import io
 import json
@@ -15,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,6 +101,19 @@ def put(name: str, content: bytes) -> Break:
     def change(folder: Path) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
+
+    return change
+
+
+def copied(name: str, copy: str) -> Break:
+    return lambda folder: shutil.copy(folder / name, folder / copy)
+
+
+def zipped(name: str, *texts: str) -> Break:
+    def change(folder: Path) -> None:
+        with zipfile.ZipFile(folder / name, "w") as archive:
+            for text in texts:
+                archive.writestr(text, TEXT)
 
     return change
 
@@ -849,14 +864,27 @@ STARTS = {
     ),
     "a model to start from that is none": Case(
         "train",
-        "start.pth: not a model file, or damaged",
-        put("start.pth", b"no model"),
+        "train.init_from = own.txt: not a model file, or damaged (",
+        put("own.txt", b"no model"),
+        ("-S", "train.init_from=own.txt"),
+    ),
+    "a model to start from that is damaged": Case(
+        "train",
+        "train.init_from = start.pth: weights, config and tokenizer do not belong together; "
+        "let train.init_from name another file",
+        both(model(lambda content: content.update(digest="0" * 64)), copied(M, "start.pth")),
+        ("-S", "train.init_from=start.pth"),
+    ),
+    "a model to start from of an older version": Case(
+        "train",
+        "train.init_from = start.pth: not a model file of this version (gptmodel 1); let train.init_from name another",
+        both(model(lambda content: content.update(format="gptmodel 0")), copied(M, "start.pth")),
         ("-S", "train.init_from=start.pth"),
     ),
     "a model to start from of another size": Case(
         "train",
         "train.init_from = start.pth: has model.n_embd = ",
-        lambda folder: shutil.copy(folder / "models" / "model.pth", folder / "start.pth"),
+        copied(M, "start.pth"),
         ("-S", "train.init_from=start.pth", "-S", "model.n_embd=24"),
     ),
     "no patience": Case("train", "train.patience = 0: has to be above 0", nothing, ("-S", "train.patience=0")),
@@ -886,6 +914,30 @@ SPLITS = {
     ),
     "a val text that is not UTF-8": Case(
         "prepare", "v.txt: not UTF-8 at byte 1", put("v.txt", b"a\xff"), ("-S", "prepare.val_source=v.txt")
+    ),
+    "a packed val text that is damaged": Case(
+        "prepare",
+        "prepare.val_source = v.gz: cannot be unpacked: Not a gzipped file",
+        put("v.gz", b"no such file"),
+        ("-S", "prepare.val_source=v.gz"),
+    ),
+    "a packed val text that is cut": Case(
+        "prepare",
+        "prepare.val_source = v.xz: cannot be unpacked: ",
+        put("v.xz", lzma.compress(TEXT.encode() * 100)[:-20]),  # its beginning is whole
+        ("-S", "prepare.val_source=v.xz"),
+    ),
+    "several val texts in a zip": Case(
+        "prepare",
+        "prepare.val_source = v.zip: holds several texts, and has to be one; unpack it, and join them to one file",
+        zipped("v.zip", "a.txt", "b.txt"),
+        ("-S", "prepare.val_source=v.zip"),
+    ),
+    "a packed val text of another name": Case(
+        "prepare",
+        "prepare.val_source = v.txt: not UTF-8 at byte 1 (counted from 0); it begins as a .gz file does; unpack it",
+        put("v.txt", gzip.compress(TEXT.encode())),
+        ("-S", "prepare.val_source=v.txt"),
     ),
     "a test part that is all": Case(
         "prepare", "prepare.test_fraction = 1.0: has to be below 1", nothing, ("-S", "prepare.test_fraction=1.0")

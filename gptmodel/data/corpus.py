@@ -3,13 +3,14 @@
 Passes over the text: one that counts and checks it, one for a tokenizer that is learnt from it, one that is encoded.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from gptmodel.data.documents import Document
 from gptmodel.data.prepared import TEST, TOKENIZER, TRAIN, VAL
 from gptmodel.data.text_file import Text, cut, splits, survey
 from gptmodel.data.tokens import TokenWriter
@@ -42,13 +43,17 @@ class PrepareReport:
     test_tokens: int | None = None
     """None without a test split."""
     val_text_sha256: str | None = None
-    """Digest of prepare.val_source; None where a part of the text validates."""
+    """Digest of prepare.val_source, unpacked; None where a part of the text validates."""
 
-    def metrics(self) -> dict[str, Any]:
-        """Return the content of metrics/prepare.json: what is not there is not named, but for characters."""
+    def metrics(self, documents: Sequence[Document] = ()) -> dict[str, Any]:
+        """Return the content of metrics/prepare.json: what is not there is not named, but for characters.
+
+        The `documents` that the text was made of are named where there are several.
+        """
         values = asdict(self)
         left_out = {key for key in ("test_tokens", "val_text_sha256") if values[key] is None} | {"mark_left_out"}
-        return {key: value for key, value in values.items() if key not in left_out}
+        named = {key: value for key, value in values.items() if key not in left_out}
+        return named | ({"documents": list(map(asdict, documents))} if len(documents) > 1 else {})
 
 
 def prepare(path: Path, out: Path, params: PrepareParams, root: Path = Path()) -> PrepareReport:
@@ -80,13 +85,17 @@ def prepare(path: Path, out: Path, params: PrepareParams, root: Path = Path()) -
 
 
 def survey_val(params: PrepareParams, root: Path) -> Text | None:
-    """Read prepare.val_source once, as `survey` does; None if a part of the text validates."""
+    """Read prepare.val_source once, as `survey` does, also a packed one; None if a part of the text validates."""
     path = local_path(params.val_source) if params.val_source is not None else None
     if path is None:
         return None
     if not (root / path).is_file():
         raise DataError(f"{params.val_source}: no such file; prepare.val_source has to name a text file")
-    return survey(root / path, KINDS[params.tokenizer].unit)
+    try:
+        return survey(root / path, KINDS[params.tokenizer].unit)
+    except DataError as error:
+        fault = str(error).removeprefix(str(root / path))
+        raise DataError(f"prepare.val_source = {params.val_source}{fault}") from None
 
 
 def learn(params: PrepareParams, text: Text, val_text: Text | None, units: tuple[int, int, int]) -> Tokenizer:

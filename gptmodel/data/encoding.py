@@ -4,7 +4,7 @@ import codecs
 import shlex
 from pathlib import Path
 
-from gptmodel.data.unpack import is_packed
+from gptmodel.data.unpack import is_packed, packed_as
 
 MARKS = {  # UTF-32 first: one of its marks begins with one of UTF-16
     codecs.BOM_UTF32_LE: "UTF-32",
@@ -65,6 +65,8 @@ def likely_encoding(path: Path | None, content: bytes, binary: str = BYTES_FOR_A
     mark = next((name for mark, name in MARKS.items() if content.startswith(mark)), None)
     if mark is not None:
         return f"its byte order mark says {mark}; {conversion(path, mark)}"
+    if ending := packed_as(content):
+        return f"it begins as a {ending} file does; unpack it"
     wide = utf16_without_mark(content, 0.05)  # one character in 20 is a space, whatever the script
     if wide is not None:
         return f"it is probably {wide}; {conversion(path, wide)}"

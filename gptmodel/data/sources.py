@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -20,11 +20,12 @@ from gptmodel.data.input_text import (
     write_text,
 )
 from gptmodel.data.local_files import Source, local_source, model_path
+from gptmodel.data.manifest import write_manifest
 from gptmodel.data.shakespeare import SHAKESPEARE_SHA256, shakespeare
 from gptmodel.data.unpack import is_packed, readable
 from gptmodel.errors import DataError
 from gptmodel.fetch_params import FetchParams
-from gptmodel.files import atomic_write, digest, write_json
+from gptmodel.files import atomic_write, digest
 from gptmodel.project.inputs import own_text_elsewhere
 from gptmodel.project.layout import Layout, local_path, source_path
 from gptmodel.wheel import Progress
@@ -72,13 +73,12 @@ def fetch_text(
         val_source: _note_source(layout.val_source, val_path, root, val_source or "none", ""),
         init_from: _note_source(layout.init_from, init_path, root, init_from or "none", ""),
     }
-    documents = [asdict(document) for document in text.documents]
-    write_json(layout.metrics("fetch"), {"bytes": size, "sha256": text.sha256, "documents": documents}, in_order=True)
+    write_manifest(layout.metrics("fetch"), size, text.sha256, text.documents)
     return FetchReport(
         source=shown,
         sha256=text.sha256,
         bytes=size,
-        documents=len(documents),
+        documents=len(text.documents),
         written=text.written,
         unwatched=tuple(str(source) for source, is_watched in watches.items() if not is_watched),
         notes=text.notes,

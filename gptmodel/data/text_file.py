@@ -1,4 +1,7 @@
-"""A text file, read in passes of chunks: what it holds, and the bytes of both splits; memory does not grow with it."""
+"""A text file, read in passes of chunks: what it holds, and the bytes of both splits; memory does not grow with it.
+
+A packed file is read as what comes out of it.
+"""
 
 import codecs
 import hashlib
@@ -13,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from gptmodel.data.encoding import likely_encoding, wide_words
-from gptmodel.errors import DataError
+from gptmodel.data.unpack import opened
+from gptmodel.errors import DataError, EncodingError
 from gptmodel.project.layout import Layout
 from gptmodel.tokenizers.base import Unit, decoded
 from gptmodel.tokenizers.characters import Characters
@@ -34,11 +38,11 @@ class Text:
     start: int
     """Index of the first byte that counts: behind a byte order mark, if there is one."""
     size: int
-    """Bytes of the file."""
+    """Bytes of the file, unpacked."""
     units: int
     """Characters or bytes, without the mark."""
     sha256: str
-    """Digest of the file; by it a pass notices that the file was changed."""
+    """Digest of the file, unpacked; by it a pass notices that the file was changed."""
     characters: str
     """Its distinct characters, sorted; its bytes, as in Latin-1, if it is not UTF-8."""
 
@@ -58,7 +62,7 @@ def survey(path: Path, unit: Unit) -> Text:
     reading, characters = _Pass(path, start), Characters()
     try:
         units = sum(map(characters.add, decoded(reading.chunks(), start)))
-    except DataError as error:
+    except EncodingError as error:
         if unit == "character":
             raise DataError(f"{path}: {error}; {likely_encoding(_original(path), beginning)}") from None
         reading, characters = _Pass(path, 0), Characters()
@@ -146,15 +150,12 @@ def _beginning(path: Path) -> bytes:
         raise DataError(f"{path}: is a folder, but the text has to be a file; move the folder away")
     if not path.is_file():
         raise DataError(f"{path}: no such text; run `dvc repro fetch`, or put a text of your own there")
-    try:
-        with path.open("rb") as stream:
-            return stream.read(BEGINNING_BYTES)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    with opened(path) as stream:
+        return stream.read(BEGINNING_BYTES)
 
 
 class _Pass:
-    """One pass over a file, from byte `start` on, and the size and the digest of all of it, once it is over."""
+    """One pass over a text, from byte `start` on, and the size and the digest of all of it, once it is over."""
 
     def __init__(self, path: Path, start: int) -> None:
         self.path, self.start, self.size = path, start, 0
@@ -166,7 +167,7 @@ class _Pass:
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the bytes. A thread reads and digests the next ones meanwhile, which a second core has time for."""
-        with self.path.open("rb") as stream, ThreadPoolExecutor(1) as reader:
+        with opened(self.path) as stream, ThreadPoolExecutor(1) as reader:
 
             def read() -> bytes:
                 content = stream.read(READ_BYTES)

@@ -6,11 +6,13 @@ dictionary has: 64 MB after `xz -9`, up to 4 GB in a file that was made for that
 
 import bz2
 import gzip
+import io
 import lzma
+import re
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -25,6 +27,14 @@ else:
 
 OPENERS: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": zstd.open}
 ZIP = ".zip"
+BEGINNINGS = {
+    ".gz": rb"\x1f\x8b\x08",
+    ".bz2": rb"BZh[1-9]1AY&SY",
+    ".xz": rb"\xfd7zXZ\x00",
+    ".zst": rb"\x28\xb5\x2f\xfd",
+    ZIP: rb"PK\x03\x04",
+}
+"""How the files begin, by which one is known whose name does not say what it is."""
 DAMAGE = (*BAD_ZIP, lzma.LZMAError, zstd.ZstdError)
 """What the libraries raise for a file that is damaged, encrypted or packed in a way they do not know."""
 MOST_ENTRIES = 100_000
@@ -35,12 +45,27 @@ def is_packed(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in (*OPENERS, ZIP)
 
 
+def packed_as(beginning: bytes) -> str | None:
+    """Return the ending that a packed file which begins so should have; None for one that is not packed."""
+    return next((ending for ending, first in BEGINNINGS.items() if re.match(first, beginning)), None)
+
+
 def is_hidden(name: str) -> bool:
     """Whether a name, or a folder in it, is one that tools put beside texts and no reader looks for."""
     return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
 
 
-def unpacked(path: Path, name: str, shown: str) -> Iterator[tuple[str, IO[bytes]]]:
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that is one text, unpacked if it is packed; DataError names it if that fails or it holds several."""
+    with readable(str(path)), closing(unpacked(path, "", str(path))) as documents:
+        texts = (stream for name, stream in documents if not is_hidden(name))
+        yield next(texts, io.BytesIO())
+        if next(texts, None) is not None:
+            raise DataError(f"{path}: holds several texts, and has to be one; unpack it, and join them to one file")
+
+
+def unpacked(path: Path, name: str, shown: str) -> Generator[tuple[str, IO[bytes]], None, None]:
     """Yield the documents of a file by name, each as a stream: one, or those of a zip, sorted by name.
 
     A file that is not packed comes as it is. A document has the file's `name`; one of a zip, that of its entry behind
@@ -90,7 +115,7 @@ def _zipped(path: Path, name: str, shown: str) -> Iterator[tuple[str, IO[bytes]]
             raise DataError(f"{shown}: holds more than {MOST_ENTRIES:,} files; unpack it, and join them to fewer")
         for entry in sorted(entries, key=lambda entry: entry.filename):
             if entry.flag_bits & 1:
-                raise DataError(f"{shown}: is encrypted; unpack it, and name the folder with the texts")
+                raise DataError(f"{shown}: is encrypted; unpack it, and name what comes out")
             with archive.open(entry) as stream:
                 yield f"{name}/{entry.filename}", stream
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from gptmodel.errors import DataError
+from gptmodel.errors import DataError, EncodingError
 from gptmodel.files import json_bytes
 
 OnUnknown = Literal["error", "replace"]
@@ -133,7 +133,7 @@ def checked_ids(ids: Sequence[int] | Ids, vocab_size: int) -> NDArray[np.int64]:
 def decoded(chunks: Iterable[bytes], start: int = 0) -> Iterator[str]:
     """Yield the characters of UTF-8 in chunks that are cut anywhere, newlines as they are.
 
-    Raises DataError with the index of the first byte that is not UTF-8; `start` is the index of the first one here.
+    Raises EncodingError with the index of the first byte that is not UTF-8; `start` is the index of the first one here.
     """
     pending = b""  # the first bytes of a character that the next chunk completes
     try:
@@ -144,7 +144,7 @@ def decoded(chunks: Iterable[bytes], start: int = 0) -> Iterator[str]:
             yield text
         codecs.utf_8_decode(pending, "strict", True)
     except UnicodeDecodeError as error:
-        raise DataError(f"not UTF-8 at byte {start + error.start} (counted from 0)") from None
+        raise EncodingError(f"not UTF-8 at byte {start + error.start} (counted from 0)") from None
 
 
 class Utf8Stream:

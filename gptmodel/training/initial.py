@@ -11,7 +11,7 @@ from torch import Tensor
 from gptmodel.checkpoint.model_file import load_model
 from gptmodel.config import ModelParams, Params
 from gptmodel.data.local_files import model_path
-from gptmodel.errors import ConfigError
+from gptmodel.errors import CheckpointError, ConfigError
 from gptmodel.files import digest
 from gptmodel.tokenizers.base import Tokenizer
 
@@ -35,13 +35,17 @@ class InitialModel:
 def initial_model(params: Params, tokenizer: Tokenizer, root: Path) -> InitialModel | None:
     """Read the model of `train.init_from`, a path from the project's folder `root` on; None where it is null.
 
-    Raises ConfigError for a file that is not there and for a model of another tokenizer, other sizes or switches, and
-    CheckpointError for a file that is no model.
+    Raises ConfigError for a file that is not there or no model, and for a model of another tokenizer, other sizes or
+    switches.
     """
     if params.train.init_from is None:
         return None
-    path = model_path(params.train.init_from, root)
-    model, setting = load_model(path), f"train.init_from = {params.train.init_from}"
+    path, setting = model_path(params.train.init_from, root), f"train.init_from = {params.train.init_from}"
+    try:
+        model = load_model(path)
+    except CheckpointError as error:
+        reason = str(error).removeprefix(f"{path}: ").partition("; train ")[0]  # it may be anything but a model of ours
+        raise ConfigError(f"{setting}: {reason}; let train.init_from name another file") from None
     if model.tokenizer.digest != tokenizer.digest:
         raise ConfigError(f"{setting}: {_other_tokenizer(model.tokenizer, tokenizer)}")
     if differences := _differences(model.params, params.model):

@@ -1,6 +1,7 @@
 import hashlib
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from gptmodel.data import corpus, text_file
 from gptmodel.data.corpus import PrepareReport, check_splits, prepare
 from gptmodel.data.prepared import load_prepared, load_test
 from gptmodel.data.tokens import open_tokens
+from gptmodel.data.unpack import OPENERS, ZIP
 from gptmodel.errors import DataError
 from gptmodel.prepare_params import PrepareParams
 from gptmodel.tokenizers.base import Ids
@@ -118,6 +120,43 @@ def test_a_text_of_ones_own_validates_and_nothing_is_cut_off_for_it(
     assert data.tokenizer.decode(data.val.ids).removeprefix("\ufeff") == "zwölf\n"
     assert (data.tokenizer.decode(load_test(data).ids) if test else "") == test
     assert report.val_text_sha256 == hashlib.sha256((tmp_path / "held out.txt").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("kind", ["char", "byte", "bpe"])
+@pytest.mark.parametrize("ending", [*OPENERS, ZIP])
+def test_a_packed_val_text_is_what_comes_out_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, ending: str
+) -> None:
+    monkeypatch.setattr(text_file, "READ_BYTES", 7)
+    content = "\ufeffzwölf\n".encode() * 20
+    (tmp_path / "input.txt").write_bytes(b"hello, world! " * 4)
+    (tmp_path / "val.txt").write_bytes(content)
+    write_packed(tmp_path / f"val.txt{ending}", content)
+    made = []
+    for name in ("val.txt", f"val.txt{ending}"):
+        report = prepare(tmp_path / "input.txt", tmp_path / "out", params(kind, val_source=name), tmp_path)
+        made.append((report, [path.read_bytes() for path in sorted((tmp_path / "out").iterdir())]))
+    assert made[0] == made[1]
+
+
+def write_packed(path: Path, content: bytes) -> None:
+    """Write a file of one text, packed as its name says."""
+    if path.suffix == ZIP:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("__MACOSX/._val.txt", b"what a Mac puts there")
+            archive.writestr("val.txt", content)
+        return
+    with OPENERS[path.suffix](path, "wb") as stream:
+        stream.write(content)
+
+
+@pytest.mark.parametrize("ending", [*OPENERS, ZIP])
+def test_a_packed_text_whose_name_does_not_say_so_is_called_that(tmp_path: Path, ending: str) -> None:
+    write_packed(tmp_path / f"some{ending}", bytes(range(256)) * 9)
+    (tmp_path / f"some{ending}").rename(tmp_path / "val.txt")
+    (tmp_path / "input.txt").write_bytes(b"hello, world! " * 4)
+    with pytest.raises(DataError, match=rf"not UTF-8 at byte .*; it begins as a \{ending} file does; unpack it$"):
+        prepare(tmp_path / "input.txt", tmp_path / "out", params(val_source="val.txt"), tmp_path)
 
 
 def test_a_val_text_that_changes_while_it_is_read_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,11 +407,8 @@ print(peak() - before)
 """
 
 
-def peak(tmp_path: Path, kind: str, megabytes: int, *, ascii_only: bool) -> int:
+def peak(tmp_path: Path, kind: str, megabytes: int, block: bytes) -> int:
     """Return the resident bytes that preparing a text of this size adds to what the imports take."""
-    letters = "abcdefghijklmnopqrstuvwxyz .,\nABCDEF" + ("" if ascii_only else "éж漢🙂")
-    rng = np.random.default_rng(0)
-    block = "".join(rng.choice(list(letters), 400_000)).encode()
     with (tmp_path / "input.txt").open("wb") as stream:
         for _ in range(megabytes * 1_000_000 // len(block)):
             stream.write(block)
@@ -381,18 +417,36 @@ def peak(tmp_path: Path, kind: str, megabytes: int, *, ascii_only: bool) -> int:
     return int(result.stdout)
 
 
+def letters(*, ascii_only: bool) -> bytes:
+    """Return letters in any order, with few blanks: nearly every word is another one."""
+    alphabet = "abcdefghijklmnopqrstuvwxyz .,\nABCDEF" + ("" if ascii_only else "éж漢🙂")
+    return "".join(np.random.default_rng(0).choice(list(alphabet), 400_000)).encode()
+
+
+def words() -> bytes:
+    """Return as much of few different words, which are learnt from quickly."""
+    rng = np.random.default_rng(0)
+    few = ["".join(rng.choice(list("abcdefghij"), 5)) for _ in range(400)]
+    return " ".join(rng.choice(few, 400_000 // 6)).encode() + b"\n"
+
+
 @pytest.mark.parametrize(("kind", "ascii_only"), [("char", True), ("char", False), ("byte", True)])
 def test_memory_does_not_grow_with_the_text(tmp_path: Path, kind: str, ascii_only: bool) -> None:
-    assert peak(tmp_path, kind, 30, ascii_only=ascii_only) < 25_000_000  # less than the text
+    assert peak(tmp_path, kind, 30, letters(ascii_only=ascii_only)) < 25_000_000  # less than the text
+
+
+@pytest.mark.thorough
+def test_memory_of_bpe_does_not_grow_with_a_text_of_few_words(tmp_path: Path) -> None:
+    assert peak(tmp_path, "bpe", 24, words()) < 20_000_000  # less than the text
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "ascii_only"), [("char", True), ("char", False), ("byte", True)])
 def test_200_mb_of_text_are_prepared_in_little_memory(tmp_path: Path, kind: str, ascii_only: bool) -> None:
-    assert peak(tmp_path, kind, 200, ascii_only=ascii_only) < 60_000_000
+    assert peak(tmp_path, kind, 200, letters(ascii_only=ascii_only)) < 60_000_000
 
 
 @pytest.mark.slow
 def test_memory_of_bpe_does_not_grow_with_the_text(tmp_path: Path) -> None:
     """A few windows of the text, and its different words: 30 MB for texts of 6 MB and of 18 MB."""
-    assert peak(tmp_path, "bpe", 60, ascii_only=False) < 45_000_000
+    assert peak(tmp_path, "bpe", 60, letters(ascii_only=False)) < 45_000_000

@@ -201,7 +201,7 @@ def test_an_encrypted_zip_is_refused(texts: Path) -> None:
     content = bytearray((texts / "a.zip").read_bytes())
     content[content.index(b"PK\x01\x02") + 8] |= 1
     (texts / "a.zip").write_bytes(content)
-    assert fault(texts) == "texts/a.zip: is encrypted; unpack it, and name the folder with the texts"
+    assert fault(texts) == "texts/a.zip: is encrypted; unpack it, and name what comes out"
 
 
 @pytest.mark.parametrize("suffix", [*PACKERS, "zip"])

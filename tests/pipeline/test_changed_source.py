@@ -36,7 +36,7 @@ def test_a_changed_file_is_fetched_again_and_one_that_is_gone_is_named(project: 
     assert "failed to reproduce 'fetch'" in gone
     assert "data/fetch.source" in gone
     project.configure({"fetch.source": "../away.txt"})
-    assert ran(project.dvc("repro", "prepare")) == ["fetch"]  # the same text under another name
+    assert ran(project.dvc("repro", "prepare")) == ["fetch", "prepare"]  # the same text under another name
     away = source.with_name("away.txt")
     before = away.read_bytes(), away.stat().st_mtime_ns, away.stat().st_mode
     for command in (("checkout", "--force"), ("commit", "--force", "fetch"), ("repro", "--force", "fetch")):
@@ -66,15 +66,19 @@ def test_any_change_of_a_folder_of_a_pattern_and_of_the_val_text_is_seen(project
         assert [(path, path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(texts.rglob("*.txt"))] == before
         assert texts.stat().st_mode & 0o777 == 0o555
         texts.chmod(0o755)
-        listed = [document["name"] for document in project.read_json("metrics/fetch.json")["documents"]]
-        assert listed == [path.relative_to(texts).as_posix() for path in files]
+        listed = project.read_json("metrics/fetch.json")["documents"]
+        assert [document["name"] for document in listed] == [path.relative_to(texts).as_posix() for path in files]
         prepared = project.read_json("metrics/prepare.json")
+        assert prepared["documents"] == listed
         assert prepared["text_sha256"] == project.sha256("data/input.txt")
         assert prepared["val_text_sha256"] == project.sha256(str(held_out))
         return stages
 
     assert after(lambda: (texts / "sub" / "a.txt").write_text(text(3), encoding="utf-8")) == ["fetch", "prepare"]
-    assert after(lambda: (texts / "b.txt").rename(texts / "c.txt")) == ["fetch"]  # the same text of another name
+    before = project.tree()
+    assert after(lambda: (texts / "b.txt").rename(texts / "c.txt")) == ["fetch", "prepare"]  # for the list's sake
+    changed = {name for name, digest in project.tree().items() if before[name] != digest}
+    assert changed == {"dvc.lock", "metrics/fetch.json", "metrics/prepare.json"}  # so nothing is trained anew
     assert after(lambda: held_out.write_text(text(9), encoding="utf-8")) == ["fetch", "prepare"]
     project.configure({"fetch.source": "../texts/**/*.txt"})
     assert after(lambda: (texts / "sub" / "e.txt").write_text(text(5), encoding="utf-8")) == ["fetch", "prepare"]

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, Any] = COMPOSE["services"]
+DATABASE = SERVICES["postgres"]
 PAGE = recipe("An MLflow server with a login", {}, block=2)
 
 
@@ -46,6 +47,13 @@ def test_mlflow_is_started_as_the_page_starts_it() -> None:
     assert {*re.findall(r"(\w+)=", PAGE)} <= {*SERVICES["mlflow"]["environment"]}
 
 
+def test_a_study_finds_the_database_where_its_page_says() -> None:
+    page, user = (ROOT / "docs" / "TUNING.md").read_text(encoding="utf-8"), DATABASE["environment"]["POSTGRES_USER"]
+    assert DATABASE["ports"] == ["127.0.0.1:5432:5432"]
+    assert f"docker compose --file deploy/compose.yaml exec postgres createdb --username {user} studies\n" in page
+    assert f"export OPTUNA_STORAGE=postgresql://{user}@127.0.0.1/studies\n" in page
+
+
 def test_passwords_are_written_into_a_file_of_ones_own_before_anything_starts(tmp_path: Path) -> None:
     first = recipe("An MLflow server with a login", {}, block=0)
     assert "docker" not in first
@@ -56,7 +64,7 @@ def test_passwords_are_written_into_a_file_of_ones_own_before_anything_starts(tm
 
 def test_the_database_is_ready_when_others_can_reach_it() -> None:
     """The first server, which makes the database, listens on a socket only."""
-    command = SERVICES["postgres"]["healthcheck"]["test"]
+    command = DATABASE["healthcheck"]["test"]
     assert command[command.index("--host") + 1] == "127.0.0.1"
 
 
@@ -81,7 +89,7 @@ def test_versions_are_those_that_the_tests_use() -> None:
     mlflow = re.findall(r"(?m)^mlflow==(.+)$", (ROOT / "requirements.txt").read_text(encoding="utf-8"))[0]
     assert f"SeaweedFS {version}" in page
     assert f"MLflow {mlflow}" in page
-    assert f"PostgreSQL {SERVICES['postgres']['image'].partition(':')[2]}" in page
+    assert f"PostgreSQL {DATABASE['image'].partition(':')[2]}" in page
 
 
 @pytest.mark.services

@@ -114,7 +114,7 @@ def test_a_text_of_ones_own_stays_at_home(
     """Over SSH too everything comes but the text: what then is to be done is said, and it works."""
     project = committed(tmp_path_factory, tmp_path / "project", tmp_path / "hub")
     project.configure({"fetch.source": "own"})
-    assert ran(project.dvc("repro")) == ["fetch"]
+    assert ran(project.dvc("repro")) == ["fetch", "prepare"]  # the text has another name now
     project.commit()
     server = ssh_server
     names = {"USER": server.user, "HOST": "127.0.0.1", ":22": f":{server.port}", "/PATH": str(server.folder)}
@@ -145,6 +145,7 @@ def test_a_text_of_ones_own_stays_at_home(
     (other.root / "data" / "input.txt").write_bytes((project.root / "data" / "input.txt").read_bytes())
     assert ran(other.dvc("repro")) == ["fetch"]  # which finds the text, and nothing behind it has changed
     assert "data/input.txt" not in typed(other, "gptmodel doctor")
+    assert "dvc.lock is proven" in typed(other, line(2, recipe(ANOTHER, {})))
 
 
 def project_md5(project: Project) -> str:

@@ -2,13 +2,14 @@
 
 import re
 import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from attempts import Attempt
+from attempts import ROOT, Attempt
 from projects import Project, new_project
-from real_servers import PASSWORD, Postgres
+from real_servers import CLEAN, HOST, PASSWORD, Postgres, program
 from tuning_helpers import FEW, SHORT, new_search, settings_of, trained_by, write_search
 
 from gptmodel.tuning.search import read_search
@@ -48,6 +49,14 @@ def hold_no_password(*projects: Project) -> None:
             assert PASSWORD not in attempt.output + attempt.error
         for path in project.folder.rglob("*"):
             assert not path.is_file() or PASSWORD.encode() not in path.read_bytes()
+
+
+def test_the_page_makes_the_database(database: Postgres) -> None:
+    page = (ROOT / "docs" / "TUNING.md").read_text(encoding="utf-8")
+    _, *words = re.findall(r"exec postgres (createdb .*)", page)[0].split()
+    here = {"PGHOST": HOST, "PGPORT": str(database.port), "PGPASSWORD": PASSWORD}
+    subprocess.run([program("createdb"), *words], env=CLEAN | here, check=True)
+    assert database.asked("studies", "SELECT current_database()") == [("studies",)]
 
 
 def test_a_worker_killed_on_another_machine(

@@ -2,11 +2,14 @@ import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from tokenizer_helpers import vocab_size
 
+from gptmodel.data.documents import Document
+from gptmodel.data.manifest import write_manifest
 from gptmodel.data.tokens import open_tokens
 from gptmodel.tokenizers.kinds import KINDS, load_tokenizer
 
@@ -72,6 +75,21 @@ def test_a_byte_order_mark_that_is_left_out_is_stated(project: Path, kind: str) 
     assert metrics["bytes"] == len(TEXT.encode()) + 3
     assert metrics["train_tokens"] + metrics["val_tokens"] == (len(TEXT) if kind == "char" else len(TEXT.encode()))
     assert "mark_left_out" not in metrics
+
+
+def test_the_documents_are_listed_where_the_text_is_made_of_several(project: Path) -> None:
+    """As fetch wrote them, and only of this very text."""
+    documents = [Document(name, size, digit * 64) for name, size, digit in (("b.txt", 20, "b"), ("a.txt", 28, "a"))]
+    text_sha256 = hashlib.sha256(TEXT.encode()).hexdigest()
+    for sha256, listed in ((text_sha256, documents), (text_sha256, documents[:1]), ("0" * 64, documents)):
+        write_manifest(project / "metrics" / "fetch.json", 50, sha256, listed)
+        result = run(project)
+        assert (result.returncode, result.stderr) == (0, "")
+        metrics = json.loads((project / "metrics" / "prepare.json").read_text(encoding="utf-8"))
+        if sha256 == text_sha256 and len(listed) > 1:
+            assert metrics["documents"] == [asdict(document) for document in documents]
+        else:
+            assert "documents" not in metrics
 
 
 @pytest.mark.parametrize(("content", "message"), [(None, "no such text"), (b"", "is empty"), (b"ab\xff", "byte 2 ")])

@@ -11,7 +11,7 @@ from model_helpers import equal_states, language_model, scramble, small_model, s
 from gptmodel.checkpoint.model_file import load_model, save_model
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import PreparedData, load_prepared
-from gptmodel.errors import CheckpointError, ConfigError
+from gptmodel.errors import ConfigError
 from gptmodel.files import digest
 from gptmodel.tokenizers.base import Tokenizer
 from gptmodel.training.run import TrainingRun
@@ -111,5 +111,6 @@ def test_a_file_that_is_not_there_is_the_trainings_own_or_no_model(tmp_path: Pat
         (tmp_path / "data").mkdir(exist_ok=True)
         assert ": is what the training itself writes; `cp models/model.pth start.pth`" in refused(tmp_path, data, name)
     (tmp_path / "start.pth").write_bytes(b"no model")
-    with pytest.raises(CheckpointError, match=r"start.pth: not a model file, or damaged"):
-        opened(tmp_path, data)
+    line = refused(tmp_path, data)
+    assert line.startswith("train.init_from = start.pth: not a model file, or damaged (")
+    assert line.endswith("); let train.init_from name another file")
