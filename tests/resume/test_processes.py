@@ -21,6 +21,8 @@ from projects import JOURNAL_ONLY, Outcome, Project, new_project, points
 PARTS = {"parts": 2, "max_iters": 300, "eval_interval": 50}
 TWO = ("-S", "runtime.processes=2", "-S", "runtime.mlflow=false")
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+LAUNCHER = f"runtime.launcher={' '.join(TORCHRUN)} --standalone --nproc-per-node 2"
+LAUNCHED = ("-S", LAUNCHER, "-S", "runtime.mlflow=false")
 PATIENCE = 240.0
 
 
@@ -84,14 +86,18 @@ def trained(folder: Path, *words: str) -> str:
 
 
 def ranks_at(process: "subprocess.Popen[str]", folder: Path, iteration: int) -> list[psutil.Process]:
-    """The processes that train, once a snapshot of that iteration, or a later one, is there."""
+    """The processes that train, behind torchrun if it is there, once there is a snapshot of that iteration or later."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end and process.poll() is None:
-        numbers = [int(path.stem.partition("-")[2]) for path in folder.glob("runs/*/snapshot-*.pt")]
-        if max(numbers, default=0) >= iteration:
+        if newest(folder) >= iteration:
             return [each for each in processes_of(psutil.Process(process.pid)) if "stages.train" in each.cmdline()]
         time.sleep(0.01)
     raise AssertionError(process.communicate())
+
+
+def newest(folder: Path) -> int:
+    """The iteration of the newest snapshot, 0 where there is none."""
+    return max((int(path.stem.partition("-")[2]) for path in folder.glob("runs/*/snapshot-*.pt")), default=0)
 
 
 def test_two_processes_leave_what_one_leaves(project: Project, by_one: Project) -> None:
@@ -217,9 +223,30 @@ def test_a_machine_with_other_data_is_refused(project: Project, by_one: Project,
     assert [each.model.exists() for each in (project, other)] == [False, False]
 
 
-def test_a_launcher_is_put_before_the_stage(project: Project, by_one: Project) -> None:
-    launcher = f"runtime.launcher={sys.executable} -m torch.distributed.run --standalone --nproc-per-node 2"
-    trained(project.folder, "-S", "runtime.mlflow=false", "-S", launcher)
+def test_what_a_launcher_started_is_stopped_and_killed_and_goes_on_to_its_end(
+    project: Project, by_one: Project
+) -> None:
+    """A signal to the stage, a kill of a process that trains, and one of the stage, each at a later iteration."""
+    with started(project.folder, *LAUNCHED) as process:
+        ranks_at(process, project.folder, 5)
+        process.send_signal(signal.SIGTERM)
+        status, said = ended(process)
+    assert status == 143, said
+    assert said.count("stopped at iteration") == 1
+    assert said.splitlines()[-1] == "stopped by SIGTERM; run the same command to go on"
+    with started(project.folder, *LAUNCHED) as process:
+        ranks_at(process, project.folder, newest(project.folder) + 5)[-1].kill()
+        status, said = ended(process)
+    assert status == 2, said
+    line = f"error: runtime.launcher: {sys.executable} ended with status 1 (see above); what was saved last is kept"
+    assert said.splitlines()[-1] == f"{line}: run the same command to go on"
+    with started(project.folder, *LAUNCHED) as process:
+        family = ranks_at(process, project.folder, newest(project.folder) + 5)
+        process.kill()
+        assert not psutil.wait_procs(family, timeout=60)[1]
+    assert len(family) == 3, family
+    assert project.snapshots
+    assert "continued from iteration" in trained(project.folder, *LAUNCHED)
     assert project.outcome() == by_one.outcome()
 
 
