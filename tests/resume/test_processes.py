@@ -208,19 +208,42 @@ def test_two_machines_train_one_model(project: Project, by_one: Project, tmp_pat
     assert Project(models[0].parents[1]).outcome() == by_one.outcome()
 
 
-def test_a_machine_with_other_data_is_refused(project: Project, by_one: Project, tmp_path: Path) -> None:
-    other, port = untrained(by_one, tmp_path / "other"), free_port()
-    other.run("prepare", "-S", "prepare.train_fraction=0.8")
+def differs(there: Project, what: str) -> list[str]:
+    """Let a machine have other data, code or settings, and return the words of its command that say so."""
+    if what == "data":
+        there.run("prepare", "-S", "prepare.train_fraction=0.8")
+    if what == "code":
+        for name in ("gptmodel", "stages"):
+            shutil.copytree(ROOT / name, there.folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("dvc.yaml", "requirements.txt"):
+            shutil.copy(ROOT / name, there.folder / name)
+        with (there.folder / "gptmodel" / "nn" / "block.py").open("a") as code:
+            code.write("# another comment\n")
+    return ["-S", "train.seed=7"] if what == "settings" else []
+
+
+@pytest.mark.parametrize(
+    ("what", "line"),
+    [
+        ("data", "another data/prepared than the first; run `dvc pull data/prepared` there, or share the folder"),
+        ("code", "other code than the first; check out the same commit there"),
+        ("settings", "other settings of model or train than the first; bring its params.yaml and -S in line"),
+    ],
+)
+def test_a_machine_that_differs_is_refused(
+    project: Project, by_one: Project, tmp_path: Path, what: str, line: str
+) -> None:
+    there, port = untrained(by_one, tmp_path / "there"), free_port()
+    words = ["-S", "runtime.mlflow=false"]
     with (
-        started(project.folder, "-S", "runtime.mlflow=false", before=node(0, port)) as first,
-        started(other.folder, "-S", "runtime.mlflow=false", before=node(1, port)) as second,
+        started(project.folder, *words, before=node(0, port)) as first,
+        started(there.folder, *words, *differs(there, what), before=node(1, port)) as second,
     ):
-        (one, said), (two, said_there) = ended(first), ended(second)
-    assert one != 0
-    assert two != 0
-    line = "error: process 1 of 2 (counted from 0) has another data/prepared than the first; run `dvc pull"
-    assert (said + said_there).count(line) == 1
-    assert [each.model.exists() for each in (project, other)] == [False, False]
+        (status, said), (status_there, said_there) = ended(first), ended(second)
+    assert (status, status_there) == (1, 1)  # torchrun's own
+    lines = [*said.splitlines(), *said_there.splitlines()]
+    assert lines.count(f"error: process 1 of 2 (counted from 0) has {line}") == 1, lines
+    assert [each.model.exists() for each in (project, there)] == [False, False]
 
 
 def test_what_a_launcher_started_is_stopped_and_killed_and_goes_on_to_its_end(
