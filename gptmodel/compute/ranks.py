@@ -42,6 +42,11 @@ class World:
         """Whether this process is the one that writes files and tells the user and the tracker."""
         return self.rank == 0
 
+    @property
+    def words(self) -> str:
+        """What to say behind a figure that counts all processes of this machine; nothing of one."""
+        return f" for {self.local_size} processes here" if self.local_size > 1 else ""
+
     def share(self, parts: int) -> range:
         """Return which parts of a batch this process computes.
 

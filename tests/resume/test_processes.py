@@ -103,6 +103,7 @@ def newest(folder: Path) -> int:
 def test_two_processes_leave_what_one_leaves(project: Project, by_one: Project) -> None:
     said = trained(project.folder, "-S", "runtime.processes=2")
     assert said.count("training ") == 1, said  # the first process alone tells
+    assert " of memory for 2 processes here (" in said
     assert project.outcome() == by_one.outcome()
     assert project.leftovers() == []
     (journal,), (journal_of_one,) = project.journals, by_one.journals
