@@ -35,6 +35,10 @@ $(VENV)/.installed-remote: requirements-remote.txt $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --quiet --no-compile --requirement requirements-remote.txt
 	@touch $@
 
+$(VENV)/.installed-export: requirements-export.txt $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --no-compile --requirement requirements-export.txt
+	@touch $@
+
 # pip compiles one file after the other, and would download setuptools a second time to build this project; the tests of
 # the libraries are never imported, and some of their files are templates, which nobody can compile
 define installed
@@ -53,16 +57,15 @@ test-thorough: dev
 test-services: $(VENV)/.installed-remote
 	python -m pytest $(TWO_A_CORE) -m services -r s
 
-# the three above in one go: what waits and what computes side by side, and the libraries imported once
-test-all: $(VENV)/.installed-remote
+# the three above and the exports in one go: what waits and what computes side by side, and the libraries imported once
+test-all: $(VENV)/.installed-remote $(VENV)/.installed-export
 	python -m pytest $(TWO_A_CORE) -m 'not slow' -r s
 
 test-slow: dev
 	python -m pytest -m slow
 
 # what only exports need stays out of the install
-test-export: dev
-	python -m pip install --quiet --no-compile --requirement requirements-export.txt
+test-export: $(VENV)/.installed-export
 	python -m pytest -m export
 
 lint: dev

@@ -5,7 +5,8 @@ import re
 import shlex
 import subprocess
 
-from gptmodel.errors import ConfigError, GptModelError, Interrupted
+from gptmodel.compute.ranks import stop_with_parent
+from gptmodel.errors import ConfigError, GptModelError
 from stages.stopping import StopSignals
 
 A_MOMENT = 0.2  # seconds
@@ -26,12 +27,9 @@ def launcher_words(launcher: str) -> list[str]:
 
 
 def launch(command: list[str]) -> None:
-    """Run a launcher such as torchrun, and pass a signal on to it."""
+    """Run a launcher such as torchrun, and pass a signal on to it; on Linux it is stopped if this process is killed."""
     with StopSignals() as stop:
-        try:
-            process = subprocess.Popen(command, start_new_session=True, env={**os.environ, LAUNCHED: "1"})
-        except OSError as error:
-            raise ConfigError(f"runtime.launcher: {command[0]}: {error.strerror}; install it, or correct it") from None
+        process = _started(command)
         told = False
         while process.poll() is None:
             if stop.received is not None and not told:
@@ -41,7 +39,20 @@ def launch(command: list[str]) -> None:
                 process.wait(A_MOMENT)
             except subprocess.TimeoutExpired:
                 continue
-        if stop.received is not None and process.returncode:
-            raise Interrupted(stop.received, "the processes were told to stop; run the same command to go on")
     if process.returncode:
-        raise GptModelError(f"runtime.launcher: {shlex.join(command[:1])} ended with status {process.returncode}")
+        stop.check()
+        raise GptModelError(
+            f"runtime.launcher: {shlex.join(command[:1])} ended with status {process.returncode} (see above); what was "
+            "saved last is kept: run the same command to go on"
+        )
+
+
+def _started(command: list[str]) -> "subprocess.Popen[bytes]":
+    """Start a launcher, where signals of the terminal do not reach it."""
+    environment = {**os.environ, LAUNCHED: "1"}
+    bound = stop_with_parent if os.name == "posix" else None  # Windows cannot
+    try:
+        # the fork has this thread alone, and no other one is at work that could hold a lock which it needs
+        return subprocess.Popen(command, start_new_session=True, env=environment, preexec_fn=bound)  # noqa: PLW1509
+    except OSError as error:
+        raise ConfigError(f"runtime.launcher: {command[0]}: {error.strerror}; install it, or correct it") from None

@@ -27,10 +27,11 @@ SLOW = {"test_another_platform.py", "test_code.py", "test_killed_experiment.py",
 SLOW |= {"test_over_http.py", "test_places.py", "test_search_experiment.py", "test_training_on.py"}
 FAST = {"test_dependencies.py", "test_engine.py", "test_stock.py"}
 # The longest first (all but `make test` give whole files to the workers): at the end, none is busy alone for long.
-LONGEST = ["test_verify.py", "test_kills.py", "test_compiled.py", "test_remotes.py", "test_tracking_server.py"]
-LONGEST += ["test_compiler.py", "test_signals.py", "test_memory.py", "test_pipeline.py", "test_another_platform.py"]
-LONGEST += ["test_mends.py", "test_deploy.py", "test_changed_source.py", "test_recipe.py", "test_page.py"]
-LONGEST += ["test_fuzz.py", "test_malicious_files.py", "test_doctor.py", "test_links.py", "test_compare_by_name.py"]
+LONGEST = ["test_verify.py", "test_kills.py", "test_processes.py", "test_compiled.py", "test_remotes.py"]
+LONGEST += ["test_tracking_server.py", "test_compiler.py", "test_signals.py", "test_memory.py", "test_pipeline.py"]
+LONGEST += ["test_another_platform.py", "test_mends.py", "test_deploy.py", "test_changed_source.py", "test_recipe.py"]
+LONGEST += ["test_page.py", "test_fuzz.py", "test_malicious_files.py", "test_doctor.py", "test_links.py"]
+LONGEST += ["test_compare_by_name.py"]
 TOOLS = {"__pycache__", ".pytest_cache", ".hypothesis", ".ruff_cache", ".mypy_cache", ".coverage"}
 STRICT = {"training", "evaluation", "sampling"}  # in nn the modules are built one by one, and draw as torch does
 

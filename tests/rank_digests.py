@@ -1,6 +1,6 @@
-"""Short trainings whose batches are cut into four parts, by as many processes as torch's agent starts of this file.
+"""Short trainings whose batches are cut into parts, by as many processes as torch's agent starts of this file.
 
-`python tests/rank_digests.py FOLDER` is one of them; the first writes what came out to FOLDER/digests.json.
+`python tests/rank_digests.py FOLDER THREADS` is one of them; the first writes what came out to FOLDER/digests.json.
 """
 
 import hashlib
@@ -21,8 +21,8 @@ from gptmodel.errors import CommonError  # noqa: E402
 from gptmodel.training.loop import fit  # noqa: E402
 from gptmodel.training.together import check_weights  # noqa: E402
 
-PARTS = 4
-BATCH = {"batch_size": 6, "max_iters": 5, "eval_interval": 2, "parts": PARTS}
+BATCH = {"batch_size": 6, "max_iters": 5, "eval_interval": 2, "parts": 4}
+EIGHT = {"batch_size": 8, "parts": 8}  # with one part for each process, its number would be that of the process
 MUON = {"optimizer": "muon", "muon_lr": 0.02, "muon_momentum": 0.95}
 SETTINGS: dict[str, dict[str, Any]] = {
     "sgd": {"train": {"optimizer": "sgd", "learning_rate": 0.1}},
@@ -31,7 +31,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "muon": {"train": MUON},
     "n-grams": {"model": {"ngram_orders": [2, 3]}},
     "n-grams by sgd": {"model": {"ngram_orders": [2]}, "train": {"optimizer": "sgd"}},
-    "dropout": {"model": {"dropout": 0.3, "ngram_orders": [2], "ngram_dropout": 0.5}},
+    "dropout": {"model": {"dropout": 0.3, "ngram_orders": [2], "ngram_dropout": 0.5}, "train": EIGHT},
     "teacher": {"train": {"teacher_order": 3, "teacher_share": 0.4}},
     "bfloat16": {"train": {"dtype": "bfloat16"}},
 }
@@ -44,7 +44,7 @@ def digests(world: World, threads: int = 1) -> dict[str, str]:
         settings = {**sections, "train": {**BATCH, **sections.get("train", {})}}
         run, state = plain_run(**settings), new_state(**settings)
         dtype = torch.bfloat16 if name == "bfloat16" else torch.float32
-        assert fit(state, *varied(run, world=world, parts=PARTS, crew=Crew(threads), dtype=dtype))
+        assert fit(state, *varied(run, world=world, parts=run.params.train.parts, crew=Crew(threads), dtype=dtype))
         check_weights(world, state)
         sha = hashlib.sha256(repr(rows_without_time(state)).encode())
         for tensor in state.model.transformer.state_dict().values():
@@ -59,7 +59,7 @@ def failures(world: World) -> dict[str, str]:
     settings = {"train": {**BATCH, "optimizer": "sgd", "learning_rate": 1e30}}
     state = new_state(**settings)
     try:
-        fit(state, *varied(plain_run(**settings), world=world, parts=PARTS))
+        fit(state, *varied(plain_run(**settings), world=world, parts=BATCH["parts"]))
     except CommonError as error:
         lines["loss"] = f"{state.iteration}: {error}"
     state = new_state()
@@ -78,14 +78,14 @@ def failures(world: World) -> dict[str, str]:
     return lines
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, threads: int) -> None:
     torch.set_num_threads(1)
     with joined(120) as world:
-        result = {"digests": digests(world), "lines": failures(world)}
+        result = {"digests": digests(world, threads), "lines": failures(world)}
         world.same({"tells otherwise": hashlib.sha256(json.dumps(result).encode()).hexdigest()})
     if world.is_first:
         (folder / "digests.json").write_text(json.dumps(result), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -42,6 +42,11 @@ class World:
         """Whether this process is the one that writes files and tells the user and the tracker."""
         return self.rank == 0
 
+    @property
+    def words(self) -> str:
+        """What to say behind a figure that counts all processes of this machine; nothing of one."""
+        return f" for {self.local_size} processes here" if self.local_size > 1 else ""
+
     def share(self, parts: int) -> range:
         """Return which parts of a batch this process computes.
 
@@ -159,14 +164,13 @@ ALONE_WORLD = World()
 def joined(timeout: float) -> Iterator[World]:
     """Join the processes that torchrun started this one with, or none if it did not.
 
-    Who does not answer for `timeout` seconds is given up. On Linux the process is asked to stop (SIGTERM) when the one
-    that started it is gone.
+    Who does not answer for `timeout` seconds is given up. On Linux the process stops when the one that started it is
+    gone.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
         yield ALONE_WORLD
         return
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    stop_with_parent()
     rank, size, local_size = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     backend = "gloo"
     if torch.cuda.is_available():
@@ -181,6 +185,12 @@ def joined(timeout: float) -> Iterator[World]:
         yield World(rank, size, local_size)
     finally:
         dist.destroy_process_group()
+
+
+def stop_with_parent() -> None:
+    """Have this process, on Linux, asked to stop (SIGTERM) when the one that started it is gone; `exec` keeps that."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from gptmodel.checkpoint.model_file import model_bytes
 from gptmodel.compute.compiler import find_compiler, use_private_cache
 from gptmodel.compute.place import Place
 from gptmodel.compute.random import Stream, torch_generator
+from gptmodel.compute.ranks import World
 from gptmodel.config import Params
 from gptmodel.data.batches import Splits, ids_on
 from gptmodel.errors import ConfigError
@@ -45,8 +46,9 @@ class Measured:
 
     platform: dict[str, str]
     parameters: int
-    memory: int  # bytes, estimated
-    threads: int  # that train
+    world: World  # the processes of this machine that will train
+    memory: int  # bytes, estimated, of all of these
+    threads: int  # that trained, in one process
     beside: bool  # whether evaluations compute beside the iterations
     build_seconds: float  # of the model and its optimizer, with their libraries, and of compiling from the cache
     iterations: int  # timed
@@ -88,8 +90,7 @@ class _Clock:
 def measure(params: Params, text: PlannedText, seconds: float) -> Measured:
     """Time iterations for about `seconds`, and evaluation, saving and sampling for less each.
 
-    Raises ConfigError for a device that is not there or a model in shards, and TrainingError when memory would not do
-    or the first losses are not finite.
+    Raises ConfigError for a missing device or a model in shards, TrainingError for little memory or infinite losses.
     """
     started = time.perf_counter()
     if params.train.compile:
@@ -98,7 +99,7 @@ def measure(params: Params, text: PlannedText, seconds: float) -> Measured:
     import_seconds = time.perf_counter() - started
     if params.train.shard:
         raise ConfigError("train.shard = true: a plan is measured in one process; plan with -S train.shard=false")
-    place, memory = find_place(params, text.tokenizer.vocab_size, (text.train_tokens, text.val_tokens))
+    world, place, memory = _place(params, text)
     with memory_errors(lambda: "while measuring"):
         started = time.perf_counter()
         state = first_state(params, text.tokenizer, text.ids, place)
@@ -110,6 +111,7 @@ def measure(params: Params, text: PlannedText, seconds: float) -> Measured:
         return Measured(
             platform=place.fingerprint,
             parameters=sum(p.numel() for p in state.model.transformer.parameters()),
+            world=world,
             memory=memory,
             beside=place.beside,
             threads=place.threads,
@@ -125,6 +127,22 @@ def measure(params: Params, text: PlannedText, seconds: float) -> Measured:
             evaluate_block_seconds=_evaluate_stage(state.model, params, text, (place, median(passes)), seconds / 2),
             token_seconds=_sampling(state.model, params, seconds / 8),
         )
+
+
+def _place(params: Params, text: PlannedText) -> tuple[World, Place, int]:
+    """Return the processes that will train here, where they are measured, and about how many bytes they will need.
+
+    One process is measured, with as many threads as all of them have: these do the same work.
+    """
+    runtime, vocab_size, splits = params.runtime, text.tokenizer.vocab_size, (text.train_tokens, text.val_tokens)
+    processes = runtime.processes if runtime.launcher is None else 1
+    world = World(0, processes, processes)
+    place, memory = find_place(params, vocab_size, splits, world)
+    if processes > 1:
+        in_one = runtime.model_copy(update={"threads": processes * place.threads})
+        place, _ = find_place(params.model_copy(update={"runtime": in_one}), vocab_size, splits)
+        place = replace(place, beside=False)  # as where several train
+    return world, place, memory
 
 
 def _fill_compilers_cache(model: LanguageModel, params: Params, place: Place) -> float:

@@ -24,7 +24,7 @@ def table(params: "Params", text: "PlannedText", measured: "Measured", plan: "Pl
     value_width = max(len(value) for _, value, _ in rows)
     for name, value, remark in rows:
         yield f"{name:<{width}}  {value:>{value_width}}  {remark}".rstrip()
-    yield from _how(text, measured)
+    yield from _how(params, text, measured)
 
 
 def _work(params: "Params", text: "PlannedText", measured: "Measured", plan: "Plan") -> Iterator[Row]:
@@ -46,7 +46,8 @@ def _room(measured: "Measured", plan: "Plan", root: Path) -> Iterator[Row]:
     limit = memory_limit()
     on_gpu = measured.platform["device"] != "cpu"
     there = "of the device" if on_gpu else f"; {limit.words} {size(limit.bytes)}"
-    yield "memory", size(measured.memory), f"at the peak of train{' ' if on_gpu else ''}{there}"
+    peak = f"at the peak of train{measured.world.words}"
+    yield "memory", size(measured.memory), f"{peak}{' ' if on_gpu else ''}{there}"
     free = shutil.disk_usage(root).free
     parts = f"model.pth {size(plan.model)}, data/prepared {size(plan.prepared)}, and DVC's and MLflow's copies"
     yield "disk", size(plan.kept), f"{parts}; {size(free)} are free"
@@ -75,7 +76,7 @@ def _time(text: "PlannedText", measured: "Measured", plan: "Plan") -> Iterator[R
     yield "train to sample", duration(total), "fetch, prepare and DVC's own work come on top"
 
 
-def _how(text: "PlannedText", measured: "Measured") -> Iterator[str]:
+def _how(params: "Params", text: "PlannedText", measured: "Measured") -> Iterator[str]:
     low, high = measured.spread
     threads, device = measured.threads, measured.platform["device"]
     yield (
@@ -83,6 +84,10 @@ def _how(text: "PlannedText", measured: "Measured") -> Iterator[str]:
         f"{_ms(low)} to {_ms(high)}) and {measured.passes} evaluation passes, "
         f"on {threads} {'thread' if threads == 1 else 'threads'}, {device}, {measured.platform['dtype']}"
     )
+    if params.runtime.launcher is not None:
+        yield "memory and times are those of one process: runtime.launcher decides how many there will be"
+    elif measured.world.size > 1:
+        yield f"times are those of one process, which did the work of all {measured.world.size}"
     yield f"text: {text.origin}"
 
 

@@ -26,21 +26,23 @@ LOGITS = 5.5  # times that logits take memory: themselves, logarithms and two gr
 
 
 def place_in_memory(params: Params, vocab_size: int, train_tokens: int, place: Place) -> tuple[Place, int]:
-    """Return where a training computes, given the memory it may use, and about how many bytes it needs there.
+    """Return where a training computes, given the memory it may use, and about how many bytes it needs.
 
-    Evaluations compute beside the iterations only where there is memory for both at once. Raises TrainingError when
-    there is less main memory, or memory of the GPU, than is needed without that.
+    These are of all processes of this machine together. Evaluations compute beside the iterations only where there is
+    memory for both at once. Raises TrainingError when there is less main memory, or memory of the GPU, than is needed
+    without that.
     """
+    processes = place.world.local_size
     if place.device.type == "cuda":
         needed = estimate_gpu_bytes(params.model, params.train, vocab_size, train_tokens, place.dtype)
         check_memory(needed, MemoryLimit(torch.cuda.mem_get_info(place.device)[0], "the GPU has free"))
-        return place, needed
+        return place, processes * needed  # each has a card of its own
     estimate = partial(estimate_bytes, params.model, params.train, vocab_size, train_tokens, threads=place.threads)
-    needed = estimate(beside=place.beside)
+    needed = processes * estimate(beside=place.beside)
     if place.beside and needed > memory_limit().bytes:
-        place, needed = replace(place, beside=False), estimate(beside=False)
+        place, needed = replace(place, beside=False), processes * estimate(beside=False)
     if place.device.type == "cpu":
-        check_memory(needed * place.world.local_size, memory_limit())  # each process of this machine needs as much
+        check_memory(needed, memory_limit())
     return place, needed
 
 

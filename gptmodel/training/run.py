@@ -70,7 +70,7 @@ class TrainingRun:
     def __init__(self, folder: Path, decisive: Decisive, memory: int) -> None:
         self.folder, self.decisive = folder, decisive
         self.data, self.params, self.place = decisive.data, decisive.params, decisive.place
-        self.memory = memory  # bytes, estimated
+        self.memory = memory  # bytes, estimated, of the processes of this machine
         self.journal_key = self._journal_key() if self.place.world.is_first else ""
         self._snapshots, self._ends = SnapshotStore(folder), EndStates(folder.parent, decisive.name_of_any_length())
         self.state = first_state(self.params, self.data.tokenizer, self.data.train.ids, self.place)
@@ -88,10 +88,9 @@ class TrainingRun:
         """Open the run of these inputs, and keep others from opening it until the block ends.
 
         The processes that this one was started with are joined; the first has the folder and its lock. Paths in
-        settings start at `root`. Raises ConfigError for a device that is not there, a dtype it cannot attend in,
-        n-grams too long for the vocabulary or another model than this to start from,
-        DataError when a split is shorter than a block, TrainingError when memory would not do or another process has
-        other inputs, and AlreadyRunning when the same run is under way.
+        settings start at `root`. Raises ConfigError for a missing device, a dtype it cannot attend in, n-grams too long
+        for the vocabulary or another model to start from, DataError for a split shorter than a block, TrainingError for
+        too little memory or a process with other inputs, and AlreadyRunning when the same run is under way.
         """
         splits = len(data.train.ids), len(data.val.ids)
         with joined(params.runtime.rank_timeout) as world:
@@ -148,7 +147,8 @@ class TrainingRun:
         platform = ", ".join(f"{key} {value}" for key, value in self.place.fingerprint.items())
         return (
             f"training {self.parameters:,} parameters for {train.max_iters:,} iterations "
-            f"of {self.tokens_per_iteration:,} tokens{start}, in about {size(self.memory)} of memory ({platform})"
+            f"of {self.tokens_per_iteration:,} tokens{start}, "
+            f"in about {size(self.memory)} of memory{self.place.world.words} ({platform})"
         )
 
     def introduction(self) -> Iterator[str]:
@@ -211,7 +211,7 @@ class TrainingRun:
 def find_place(
     params: Params, vocab_size: int, splits: tuple[int, int], world: World = ALONE_WORLD
 ) -> tuple[Place, int]:
-    """Return where a training computes, and about how many bytes it needs there; `splits` are the tokens of each.
+    """Return where a training computes, and about how many bytes this machine's processes need; `splits` are in tokens.
 
     Raises what `TrainingRun.open` does of settings that this machine, the text or the vocabulary cannot serve.
     """

@@ -11,6 +11,7 @@ import torch
 from model_helpers import copied, equal_states, small_params, token_ids
 from training_helpers import CPU, TRAIN_DATA, Watcher, new_state, plain_run, trained
 
+from gptmodel.compute.ranks import ALONE_WORLD, World
 from gptmodel.config import Params
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import load_prepared
@@ -18,9 +19,11 @@ from gptmodel.errors import ConfigError, TrainingError
 from gptmodel.evaluation.loss import split_loss
 from gptmodel.planning.measure import LEAST, Measured, measure
 from gptmodel.planning.plan import PLOTS_SECONDS, evaluated_tokens, evaluation_count, make_plan
+from gptmodel.planning.table import table
 from gptmodel.planning.text import PlannedText, find_text
 from gptmodel.tokenizers.byte import ByteTokenizer
 from gptmodel.training.loop import Hooks, fit
+from gptmodel.training.memory import estimate_bytes
 from gptmodel.training.run import TrainingRun
 from gptmodel.training.step import Nats, nats_of_all
 
@@ -28,6 +31,7 @@ MUON = {"muon_lr": 0.02, "muon_momentum": 0.95}
 MEASURED = Measured(
     platform={"device": "cpu", "dtype": "float32"},
     parameters=1000,
+    world=ALONE_WORLD,
     memory=400_000_000,
     threads=1,
     beside=False,
@@ -209,6 +213,45 @@ def test_a_plan_knows_whether_evaluations_compute_beside_the_iterations(
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: cores, raising=False)
     assert measure(small_params(), planned_text(800, 80), 0.0).beside is beside
+
+
+def test_the_memory_is_that_of_all_processes_and_one_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
+    params = small_params(train={"parts": 4, "batch_size": 4}, runtime={"processes": 2, "threads": 2})
+    text = planned_text(800, 80)
+    measured = measure(params, text, 0.0)
+    each = estimate_bytes(params.model, params.train, text.tokenizer.vocab_size, 800, threads=2, beside=False)
+    assert measured.memory == 2 * each
+    assert (measured.threads, measured.beside) == (4, False)
+    with pytest.raises(ConfigError, match=r"train\.parts = 4: cannot be shared by 3 processes"):
+        measure(small_params(train={"parts": 4, "batch_size": 4}, runtime={"processes": 3}), text, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "world", "peak", "word"),
+    [
+        ({"processes": 1}, ALONE_WORLD, "at the peak of train; ", []),
+        (
+            {"processes": 2},
+            World(0, 2, 2),
+            "at the peak of train for 2 processes here; ",
+            ["times are those of one process, which did the work of all 2"],
+        ),
+        (
+            {"launcher": "torchrun"},
+            ALONE_WORLD,
+            "at the peak of train; ",
+            ["memory and times are those of one process: runtime.launcher decides how many there will be"],
+        ),
+    ],
+)
+def test_what_was_measured_in_one_process_is_said_of_several(
+    runtime: dict[str, Any], world: World, peak: str, word: list[str], tmp_path: Path
+) -> None:
+    params, measured = small_params(runtime=runtime), replace(MEASURED, world=world)
+    lines = list(table(params, planned_text(800, 81), measured, arithmetic(params, measured=measured), tmp_path))
+    assert [peak in line for line in lines if line.startswith("memory  ")] == [True]
+    assert [line for line in lines if "one process" in line] == word
 
 
 def test_what_could_not_run_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

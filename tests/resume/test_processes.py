@@ -21,6 +21,8 @@ from projects import JOURNAL_ONLY, Outcome, Project, new_project, points
 PARTS = {"parts": 2, "max_iters": 300, "eval_interval": 50}
 TWO = ("-S", "runtime.processes=2", "-S", "runtime.mlflow=false")
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+LAUNCHER = f"runtime.launcher={' '.join(TORCHRUN)} --standalone --nproc-per-node 2"
+LAUNCHED = ("-S", LAUNCHER, "-S", "runtime.mlflow=false")
 PATIENCE = 240.0
 
 
@@ -84,25 +86,31 @@ def trained(folder: Path, *words: str) -> str:
 
 
 def ranks_at(process: "subprocess.Popen[str]", folder: Path, iteration: int) -> list[psutil.Process]:
-    """The processes that train, once a snapshot of that iteration, or a later one, is there."""
+    """The processes that train, behind torchrun if it is there, once there is a snapshot of that iteration or later."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end and process.poll() is None:
-        numbers = [int(path.stem.partition("-")[2]) for path in folder.glob("runs/*/snapshot-*.pt")]
-        if max(numbers, default=0) >= iteration:
+        if newest(folder) >= iteration:
             return [each for each in processes_of(psutil.Process(process.pid)) if "stages.train" in each.cmdline()]
         time.sleep(0.01)
     raise AssertionError(process.communicate())
 
 
+def newest(folder: Path) -> int:
+    """The iteration of the newest snapshot, 0 where there is none."""
+    return max((int(path.stem.partition("-")[2]) for path in folder.glob("runs/*/snapshot-*.pt")), default=0)
+
+
 def test_two_processes_leave_what_one_leaves(project: Project, by_one: Project) -> None:
     said = trained(project.folder, "-S", "runtime.processes=2")
     assert said.count("training ") == 1, said  # the first process alone tells
+    assert " of memory for 2 processes here (" in said
     assert project.outcome() == by_one.outcome()
     assert project.leftovers() == []
     (journal,), (journal_of_one,) = project.journals, by_one.journals
     assert points(journal) == points(journal_of_one)
 
 
+@pytest.mark.slow
 def test_two_processes_end_early_with_the_best_weights_as_one_does(tmp_path: Path) -> None:
     ends = {"max_iters": 60, "eval_interval": 3, "lr_schedule": "constant", "keep": "best", "patience": 5}
     one, two = (new_project(tmp_path / name, train={"parts": 2, "learning_rate": 0.2, **ends}) for name in "12")
@@ -126,6 +134,7 @@ def test_a_killed_process_ends_the_training_with_a_line_and_the_next_one_goes_on
     assert project.outcome() == by_one.outcome()
 
 
+@pytest.mark.slow
 def test_with_restarts_a_killed_process_costs_time_only(project: Project, by_one: Project) -> None:
     with started(project.folder, *TWO, "-S", "runtime.restarts=1") as process:
         ranks_at(process, project.folder, 5)[0].kill()
@@ -135,6 +144,7 @@ def test_with_restarts_a_killed_process_costs_time_only(project: Project, by_one
     assert project.outcome() == by_one.outcome()
 
 
+@pytest.mark.slow
 def test_when_all_are_killed_one_process_goes_on(project: Project, by_one: Project) -> None:
     with started(project.folder, *TWO) as process:
         for each in [psutil.Process(process.pid), *ranks_at(process, project.folder, 5)]:
@@ -152,7 +162,9 @@ def test_when_the_starting_process_is_killed_the_others_save_and_end(project: Pr
     assert project.snapshots
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_and_ends_all(project: Project, by_one: Project, number: signal.Signals, status: int) -> None:
     with started(project.folder, *TWO) as process:
         ranks_at(process, project.folder, 5)
@@ -165,6 +177,7 @@ def test_a_signal_saves_and_ends_all(project: Project, by_one: Project, number: 
     assert project.outcome() == by_one.outcome()
 
 
+@pytest.mark.slow
 def test_a_process_that_hangs_is_given_up(project: Project, by_one: Project) -> None:
     with started(project.folder, *TWO, "-S", "runtime.rank_timeout=4") as process:
         ranks_at(process, project.folder, 5)[1].suspend()
@@ -202,24 +215,68 @@ def test_two_machines_train_one_model(project: Project, by_one: Project, tmp_pat
     assert Project(models[0].parents[1]).outcome() == by_one.outcome()
 
 
-def test_a_machine_with_other_data_is_refused(project: Project, by_one: Project, tmp_path: Path) -> None:
-    other, port = untrained(by_one, tmp_path / "other"), free_port()
-    other.run("prepare", "-S", "prepare.train_fraction=0.8")
+def differs(there: Project, what: str) -> list[str]:
+    """Let a machine have other data, code or settings, and return the words of its command that say so."""
+    if what == "data":
+        there.run("prepare", "-S", "prepare.train_fraction=0.8")
+    if what == "code":
+        for name in ("gptmodel", "stages"):
+            shutil.copytree(ROOT / name, there.folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("dvc.yaml", "requirements.txt"):
+            shutil.copy(ROOT / name, there.folder / name)
+        with (there.folder / "gptmodel" / "nn" / "block.py").open("a") as code:
+            code.write("# another comment\n")
+    return ["-S", "train.seed=7"] if what == "settings" else []
+
+
+@pytest.mark.parametrize(
+    ("what", "line"),
+    [
+        ("data", "another data/prepared than the first; run `dvc pull data/prepared` there, or share the folder"),
+        ("code", "other code than the first; check out the same commit there"),
+        ("settings", "other settings of model or train than the first; bring its params.yaml and -S in line"),
+    ],
+)
+def test_a_machine_that_differs_is_refused(
+    project: Project, by_one: Project, tmp_path: Path, what: str, line: str
+) -> None:
+    there, port = untrained(by_one, tmp_path / "there"), free_port()
+    words = ["-S", "runtime.mlflow=false"]
     with (
-        started(project.folder, "-S", "runtime.mlflow=false", before=node(0, port)) as first,
-        started(other.folder, "-S", "runtime.mlflow=false", before=node(1, port)) as second,
+        started(project.folder, *words, before=node(0, port)) as first,
+        started(there.folder, *words, *differs(there, what), before=node(1, port)) as second,
     ):
-        (one, said), (two, said_there) = ended(first), ended(second)
-    assert one != 0
-    assert two != 0
-    line = "error: process 1 of 2 (counted from 0) has another data/prepared than the first; run `dvc pull"
-    assert (said + said_there).count(line) == 1
-    assert [each.model.exists() for each in (project, other)] == [False, False]
+        (status, said), (status_there, said_there) = ended(first), ended(second)
+    assert (status, status_there) == (1, 1)  # torchrun's own
+    lines = [*said.splitlines(), *said_there.splitlines()]
+    assert lines.count(f"error: process 1 of 2 (counted from 0) has {line}") == 1, lines
+    assert [each.model.exists() for each in (project, there)] == [False, False]
 
 
-def test_a_launcher_is_put_before_the_stage(project: Project, by_one: Project) -> None:
-    launcher = f"runtime.launcher={sys.executable} -m torch.distributed.run --standalone --nproc-per-node 2"
-    trained(project.folder, "-S", "runtime.mlflow=false", "-S", launcher)
+def test_what_a_launcher_started_is_stopped_and_killed_and_goes_on_to_its_end(
+    project: Project, by_one: Project
+) -> None:
+    """A signal to the stage, a kill of a process that trains, and one of the stage, each at a later iteration."""
+    with started(project.folder, *LAUNCHED) as process:
+        ranks_at(process, project.folder, 5)
+        process.send_signal(signal.SIGTERM)
+        status, said = ended(process)
+    assert status == 143, said
+    assert said.count("stopped at iteration") == 1
+    assert said.splitlines()[-1] == "stopped by SIGTERM; run the same command to go on"
+    with started(project.folder, *LAUNCHED) as process:
+        ranks_at(process, project.folder, newest(project.folder) + 5)[-1].kill()
+        status, said = ended(process)
+    assert status == 2, said
+    line = f"error: runtime.launcher: {sys.executable} ended with status 1 (see above); what was saved last is kept"
+    assert said.splitlines()[-1] == f"{line}: run the same command to go on"
+    with started(project.folder, *LAUNCHED) as process:
+        family = ranks_at(process, project.folder, newest(project.folder) + 5)
+        process.kill()
+        assert not psutil.wait_procs(family, timeout=60)[1]
+    assert len(family) == 3, family
+    assert project.snapshots
+    assert "continued from iteration" in trained(project.folder, *LAUNCHED)
     assert project.outcome() == by_one.outcome()
 
 
@@ -243,8 +300,9 @@ def test_a_launcher_that_is_not_torchrun_does_not_start_itself_again(project: Pr
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_thirty_kills_of_random_processes(project: Project, by_one: Project) -> None:
-    chooser, kills = random.Random(20261127), 0
+    chooser, kills = random.Random(int(os.environ.get("KILL_SEED", "20261127"))), 0
     while kills < 30:
         with started(project.folder, *TWO, "-S", "train.max_iters=3000") as process:
             ranks = ranks_at(process, project.folder, 1)

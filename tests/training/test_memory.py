@@ -12,6 +12,7 @@ from tokenizer_helpers import prepare_params
 
 from gptmodel.compute.limits import MemoryLimit, memory_limit
 from gptmodel.compute.place import Place
+from gptmodel.compute.ranks import World
 from gptmodel.config import Params
 from gptmodel.data.corpus import prepare
 from gptmodel.errors import TrainingError
@@ -88,6 +89,16 @@ def test_an_evaluation_beside_the_iterations_counts_with_its_weights_where_there
     monkeypatch.setattr(memory, "memory_limit", lambda: MemoryLimit(alone - 1, "a test has"))
     with pytest.raises(TrainingError, match="of memory, and a test has"):
         place_in_memory(params, 65, 1000, both)
+
+
+def test_the_processes_of_a_machine_count_together(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = Place.on("cpu")
+    shared, needed = replace(alone, world=World(0, 4, 2)), place_in_memory(params, 65, 1000, alone)[1]
+    monkeypatch.setattr(memory, "memory_limit", lambda: MemoryLimit(2 * needed, "a test has"))
+    assert place_in_memory(params, 65, 1000, shared) == (shared, 2 * needed)
+    monkeypatch.setattr(memory, "memory_limit", lambda: MemoryLimit(2 * needed - 1, "a test has"))
+    with pytest.raises(TrainingError, match="of memory, and a test has"):
+        place_in_memory(params, 65, 1000, shared)
 
 
 def test_sizes_are_shown_in_words() -> None:
