@@ -89,6 +89,7 @@ def test_any_change_of_a_folder_of_a_pattern_and_of_the_val_text_is_seen(project
     assert CHANGED in output
 
 
+@pytest.mark.slow
 def test_an_experiment_elsewhere_reads_the_same_file_and_says_that_it_has_changed(
     project: Project, source: Path
 ) -> None:

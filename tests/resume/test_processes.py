@@ -162,9 +162,8 @@ def test_when_the_starting_process_is_killed_the_others_save_and_end(project: Pr
     assert project.snapshots
 
 
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_ends_all(project: Project, by_one: Project, number: signal.Signals, status: int) -> None:
     with started(project.folder, *TWO) as process:
         ranks_at(process, project.folder, 5)
