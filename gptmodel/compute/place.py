@@ -70,11 +70,11 @@ class Place:
         dtype = pick_dtype(params.train.dtype, device)
         if params.train.shard:
             check_shards(params, dtype, world)
+        if params.train.compile and device.type == "cpu" and world.size > 1:  # whether there is a compiler or not
+            raise ConfigError("train.compile = true: on a CPU one process computes; set it to false for several")
         compiler, not_compiled = find_compiler(params, device)
         # compiled code is faster by torch's threads than by a crew; how many they are decides its bytes, as parts do
         in_one_piece = bool(compiler) and device.type == "cpu"
-        if in_one_piece and world.size > 1:
-            raise ConfigError("train.compile = true: on a CPU one process computes; set it to false for several")
         threads = params.train.parts if in_one_piece else _training_threads(params, world)
         crew = _crew(threads, device, torch_threads=in_one_piece)
         deterministic = is_deterministic(params.train, device)
