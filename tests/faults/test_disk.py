@@ -148,6 +148,7 @@ def test_a_prepare_killed_anywhere_leaves_nothing_that_is_used_by_mistake(tmp_pa
     """Each file is whole; those of two texts are not taken together; the next prepare gives the right bytes."""
     text = project.folder / "data" / "input.txt"
     prepared = project.folder / "data" / "prepared"
+    shutil.copytree(prepared, tmp_path / "former")
     former = files(prepared)
     write_text(text, seed=2)
     text.write_text(text.read_text(encoding="ascii") + "!", encoding="ascii")  # another vocabulary
@@ -158,19 +159,20 @@ def test_a_prepare_killed_anywhere_leaves_nothing_that_is_used_by_mistake(tmp_pa
     count = {"places": [place], "report": str(report)}
     project.succeed("prepare", "--out", str(tmp_path / "other"), injuries={"count_calls": count})
     calls = json.loads(report.read_text(encoding="utf-8"))[place][1]
-    mixed = 0
-    for after in [*range(0, calls - 200, calls // 3), *range(calls - 200, calls, 10)]:  # the renames come last
-        injury = {"place": place, "call": 1, "after": after}
-        assert project.run("prepare", injuries={"kill_inside": injury}).killed
-        for leftover in prepared.glob(".*.tmp"):  # removing them is counted too
-            leftover.unlink()
-        digests = files(prepared)
+    within = [{"place": place, "call": 1, "after": after} for after in range(0, calls, calls // 8 + 1)]
+    renamed = [{"place": "gptmodel.files:_sync_folder", "call": call, "after": 0} for call in (1, 2, 3)]
+    replaced = []
+    for moment in [*within, *renamed]:
+        shutil.rmtree(prepared)
+        shutil.copytree(tmp_path / "former", prepared)
+        assert project.run("prepare", injuries={"kill_inside": moment}).killed
+        digests = {name: value for name, value in files(prepared).items() if not name.endswith(".tmp")}
         assert all(value in (former[name], latter[name]) for name, value in digests.items())
         if digests not in (former, latter):
-            mixed += 1
             attempt = project.run("train", injuries=JOURNAL_ONLY)
             assert attempt.status == 2
             assert "run `gptmodel prepare` again" in one_line(attempt.error)
-    assert mixed
+        replaced.append(sum(digests[name] == latter[name] for name in digests))
+    assert replaced[-3:] == [1, 2, 3]
     project.succeed("prepare")
     assert files(prepared) == latter
