@@ -24,6 +24,7 @@ def trained_on(project: Project, source: Path) -> bool:
     return bool(project.read_json("metrics/prepare.json")["text_sha256"] == project.sha256(str(source)))
 
 
+@pytest.mark.slow
 def test_a_changed_file_is_fetched_again_and_one_that_is_gone_is_named(project: Project, source: Path) -> None:
     assert trained_on(project, source)
     assert "Data and pipelines are up to date." in project.dvc("repro", "prepare")

@@ -71,6 +71,7 @@ def test_watching_a_run_does_not_change_its_bytes(finished: Project, project: Pr
     assert project.sha256("models/model.pth") == finished.sha256("models/model.pth")
 
 
+@pytest.mark.slow
 def test_a_training_of_committed_code_is_tagged_as_such_though_dvc_removes_what_is_committed(project: Project) -> None:
     project.commit()
     project.dvc("repro", "--single-item", "--force", "train")

@@ -231,9 +231,17 @@ def differs(there: Project, what: str) -> list[str]:
 @pytest.mark.parametrize(
     ("what", "line"),
     [
-        ("data", "another data/prepared than the first; run `dvc pull data/prepared` there, or share the folder"),
+        pytest.param(
+            "data",
+            "another data/prepared than the first; run `dvc pull data/prepared` there, or share the folder",
+            marks=pytest.mark.slow,
+        ),
         ("code", "other code than the first; check out the same commit there"),
-        ("settings", "other settings of model or train than the first; bring its params.yaml and -S in line"),
+        pytest.param(
+            "settings",
+            "other settings of model or train than the first; bring its params.yaml and -S in line",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_machine_that_differs_is_refused(
@@ -252,6 +260,7 @@ def test_a_machine_that_differs_is_refused(
     assert [each.model.exists() for each in (project, there)] == [False, False]
 
 
+@pytest.mark.slow
 def test_what_a_launcher_started_is_stopped_and_killed_and_goes_on_to_its_end(
     project: Project, by_one: Project
 ) -> None:
@@ -279,6 +288,7 @@ def test_what_a_launcher_started_is_stopped_and_killed_and_goes_on_to_its_end(
     assert project.outcome() == by_one.outcome()
 
 
+@pytest.mark.slow
 def test_a_launcher_that_fails_or_is_not_there_gets_a_line(project: Project) -> None:
     for launcher, line in (
         ("false", "error: runtime.launcher: false ended with status 1"),

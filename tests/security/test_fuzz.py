@@ -274,7 +274,9 @@ OTHERS: list[Any] = [None, True, -1, 5, 2**70, 0.5, float("nan"), -1.0, "text", 
 OTHERS += [torch.zeros(()), torch.zeros(3), torch.zeros(8, 8), torch.zeros(0), torch.zeros(8, 8).double()]
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
+@pytest.mark.parametrize(
+    "optimizer", ["sgd", pytest.param("adamw", marks=pytest.mark.slow), pytest.param("muon", marks=pytest.mark.slow)]
+)
 def test_a_snapshot_of_any_other_content_is_passed_over(tmp_path: Path, optimizer: str) -> None:
     """Each part of a state exchanged, left out, or joined by another, in an archive with the right digest."""
     state_before = trained(**settings(optimizer))

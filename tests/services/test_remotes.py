@@ -77,6 +77,7 @@ def test_what_was_pulled_is_proven(on_s3: tuple[Project, Project]) -> None:
     assert "dvc.lock is proven" in typed(on_s3[1], line(2, recipe(ANOTHER, {})))
 
 
+@pytest.mark.slow
 def test_an_experiment_is_shared(on_s3: tuple[Project, Project]) -> None:
     project, other = on_s3
     typed(project, recipe("Share an experiment", {}))
@@ -108,6 +109,7 @@ def test_a_text_in_a_bucket(store: Store, tmp_path: Path) -> None:
     assert not [file for file in project.folder.rglob("*") if file.is_file() and KEY.encode() in file.read_bytes()]
 
 
+@pytest.mark.slow
 def test_a_text_of_ones_own_stays_at_home(
     ssh_server: Ssh, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:

@@ -54,7 +54,9 @@ def test_what_is_only_printed_fails_where_it_cannot_be(alone: Project, tmp_path:
     assert (attempt.status, attempt.error) == (1, "")
 
 
-@pytest.mark.parametrize("closed", ["1", "12", "012"])
+@pytest.mark.parametrize(
+    "closed", [pytest.param("1", marks=pytest.mark.slow), pytest.param("12", marks=pytest.mark.slow), "012"]
+)
 def test_streams_that_were_closed_before_the_start_are_no_files(project: Project, alone: Project, closed: str) -> None:
     command = [sys.executable, "-c", CLOSED, closed, "-m", "stages.train", "-S", "runtime.mlflow=false"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
