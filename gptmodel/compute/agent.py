@@ -12,7 +12,7 @@ from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, Sign
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from gptmodel.compute.ranks import STORE_VARIABLE
+from gptmodel.compute.ranks import PARENT_VARIABLE, STORE_VARIABLE
 from gptmodel.errors import PEER_LOST, GptModelError
 
 SECONDS_TO_SAVE = 60  # after a signal at least, until a process is killed
@@ -57,6 +57,7 @@ def _run(processes: int, patience: float, command: Sequence[str]) -> int | Mappi
     """Run the processes once; return the exit status, or what is known of those that failed."""
     with tempfile.TemporaryDirectory(prefix="gptmodel-ranks-") as folder:
         os.environ[STORE_VARIABLE] = str(Path(folder, "store"))
+        os.environ[PARENT_VARIABLE] = str(os.getpid())
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo" if sys.platform == "linux" else "lo0")
         config = LaunchConfig(
             min_nodes=1,

@@ -25,6 +25,8 @@ from gptmodel.errors import CommonError, ConfigError, PeerError
 
 STORE_VARIABLE = "GPTMODEL_RANKS"
 """The file by which processes of one machine find each other, so that none listens to the network."""
+PARENT_VARIABLE = "GPTMODEL_RANKS_PARENT"
+"""The process that starts them, by its id, where that is known."""
 PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 
 
@@ -191,6 +193,9 @@ def stop_with_parent() -> None:
     """Have this process, on Linux, asked to stop (SIGTERM) when the one that started it is gone; `exec` keeps that."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        parent = str(os.getppid())
+        if os.environ.get(PARENT_VARIABLE, parent) != parent:  # it was gone before that was asked for
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager

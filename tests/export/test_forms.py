@@ -56,7 +56,13 @@ def check_that_a_shift_shows(form: Form, model: LanguageModel, folder: Path) -> 
         certified(model, replace(form, logits=shifted), folder)
 
 
-@pytest.mark.parametrize("case", [{**EVERYTHING, "n_layer": 1}, {}], ids=["everything", "default"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param({**EVERYTHING, "n_layer": 1}, id="everything"),
+        pytest.param({}, id="default", marks=pytest.mark.slow),
+    ],
+)
 def test_a_graph_computes_the_same_for_texts_of_any_number_and_length(case: dict[str, Any], tmp_path: Path) -> None:
     model = small_language_model(**case)
     certificate = exported(onnx_file.FORM, model, tmp_path)

@@ -25,7 +25,7 @@ def tokenizer_words() -> str:
     return json.dumps(tokenizer_json(Gpt2Tokenizer(learnt_tokens())))
 
 
-@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("tied", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_there_and_back_again(tied: bool, tmp_path: Path) -> None:
     needs(*huggingface.LIBRARIES)
     need_gpt2()

@@ -55,6 +55,7 @@ def test_a_killed_training_ends_at_the_same_evaluation_with_the_same_best_weight
     assert victim.leftovers() == ["runs/ends"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"patience": None}], ids=["made longer"])
 def test_a_training_that_is_made_longer_and_killed_has_the_bytes_of_one_that_was_so_long(
     tmp_path: Any, changes: dict[str, Any]

@@ -162,6 +162,17 @@ def test_when_the_starting_process_is_killed_the_others_save_and_end(project: Pr
     assert project.snapshots
 
 
+def test_when_the_starting_process_is_killed_at_once_nothing_is_trained(project: Project) -> None:
+    """The others have not heard of it: they still import torch."""
+    with started(project.folder, *TWO) as process:
+        while len(ranks := processes_of(psutil.Process(process.pid))) < 2:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+        assert not psutil.wait_procs(ranks, timeout=60)[1]
+    assert not project.model.exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_ends_all(project: Project, by_one: Project, number: signal.Signals, status: int) -> None:

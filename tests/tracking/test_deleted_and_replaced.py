@@ -139,7 +139,15 @@ def test_a_purged_run_does_not_come_back(root: Path) -> None:
     assert "nothing to send" in sync(root)[0]
 
 
-@pytest.mark.parametrize("damage", ["removed", "not a database", "a torn page", "replaced"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "removed",
+        pytest.param("not a database", marks=pytest.mark.slow),
+        "a torn page",
+        pytest.param("replaced", marks=pytest.mark.slow),
+    ],
+)
 def test_a_store_that_is_gone_is_filled_again_as_doctor_says(root: Path, tmp_path: Path, damage: str) -> None:
     journal = unsent_journal(root)
     sync(root)

@@ -66,6 +66,7 @@ def dies(study: Study, folder: Path) -> Trial:
     return trial
 
 
+@pytest.mark.slow
 def test_the_same_seed_and_one_worker_make_the_same_study_whoever_dies(tmp_path: Path, worker: Worker) -> None:
     whole = whole_search(tmp_path / "whole")
     assert {row.state for row in whole} == {"complete", "pruned"}
