@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import logging
 import os
+import platform
 import stat
 import subprocess
 import tempfile
@@ -108,7 +109,20 @@ def use_private_cache() -> None:
         raise ConfigError(
             f"train.compile = true: no folder for what is compiled can be made: {error}; {mend}"
         ) from None
-    os.environ[CACHE_VARIABLE] = str(folder / "torchinductor")
+    os.environ[CACHE_VARIABLE] = str(folder / "torchinductor" / _instructions())
+
+
+def _instructions() -> str:
+    """Return a name for the instructions that code is compiled for.
+
+    torch's cache does not tell them apart: code made for vectors of one length, compiled for those of another, writes
+    over memory. They differ where a home is shared by several machines, or by the environment's ATEN_CPU_CAPABILITY.
+    """
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.is_file() else []
+    known = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{capability}-{hashlib.sha256(known.encode()).hexdigest()[:12]}".lower()
 
 
 def _other_writers(folder: Path) -> str:

@@ -45,10 +45,10 @@ def test_the_cache_is_the_users_own(cache: Path, monkeypatch: pytest.MonkeyPatch
         use_private_cache()
     finally:
         os.umask(mask)
-    assert Path(os.environ[CACHE_VARIABLE]).parent == cache / "gptmodel"
+    assert Path(os.environ[CACHE_VARIABLE]).parent == cache / "gptmodel" / "torchinductor"
     assert stat.S_IMODE((cache / "gptmodel").stat().st_mode) == 0o700
     use_private_cache()
-    assert Path(os.environ[CACHE_VARIABLE]).parent == cache / "gptmodel"
+    assert Path(os.environ[CACHE_VARIABLE]).parent == cache / "gptmodel" / "torchinductor"
 
 
 def test_without_a_folder_for_caches_it_is_below_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +56,7 @@ def test_without_a_folder_for_caches_it_is_below_the_home(tmp_path: Path, monkey
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     monkeypatch.setenv(CACHE_VARIABLE, "")
     use_private_cache()
-    assert Path(os.environ[CACHE_VARIABLE]).parent == tmp_path / ".cache" / "gptmodel"
+    assert Path(os.environ[CACHE_VARIABLE]).parent == tmp_path / ".cache" / "gptmodel" / "torchinductor"
 
 
 def test_a_folder_that_the_user_names_is_taken_as_it_is(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,6 +64,45 @@ def test_a_folder_that_the_user_names_is_taken_as_it_is(cache: Path, monkeypatch
     use_private_cache()
     assert os.environ[CACHE_VARIABLE] == "/somewhere/else"
     assert not cache.exists()
+
+
+def test_each_kind_of_instructions_has_a_folder(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = []
+    for capability in ("AVX512", "AVX2"):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda capability=capability: capability)
+        monkeypatch.setenv(CACHE_VARIABLE, "")
+        use_private_cache()
+        folders.append(Path(os.environ[CACHE_VARIABLE]))
+    assert [folder.name.partition("-")[0] for folder in folders] == ["avx512", "avx2"]
+    assert {folder.parent for folder in folders} == {cache / "gptmodel" / "torchinductor"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() != "AVX512", reason="needs a processor with AVX-512")
+def test_code_for_other_instructions_is_not_taken(tmp_path: Path) -> None:
+    """What torch finds in its cache for shorter vectors, it compiles for longer ones, which write over memory."""
+    code = (
+        "import torch\n"
+        "from gptmodel.compute.place import Place\n"
+        "from gptmodel.training.compiled import compiled\n"
+        "from model_helpers import batch, small_model, small_params\n"
+        "place = Place.of(small_params(train={'compile': True}), 'train')\n"
+        "assert not place.not_compiled, place.not_compiled\n"
+        "model = small_model(n_embd=64, n_head=4, block_size=32)\n"
+        "pair = torch.zeros(16, 32, dtype=torch.int64), torch.zeros(16, 32, dtype=torch.int64)\n"
+        "for _ in range(30):\n"
+        "    nats = compiled(model, small_params().train, place)(model, *pair)\n"
+        "    torch.autograd.grad(nats, list(model.parameters()))\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != CACHE_VARIABLE}
+    environment |= {"XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    for capability in ("avx2", "avx512"):
+        command, variables = [sys.executable, "-c", code], {"ATEN_CPU_CAPABILITY": capability}
+        result = subprocess.run(
+            command, env=environment | variables, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert result.returncode == 0, (result.returncode, result.stderr)
+    assert len(list((tmp_path / "gptmodel" / "torchinductor").iterdir())) == 2
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o707, 0o1777], ids=oct)

@@ -93,7 +93,8 @@ def test_without_being_asked_nothing_is_compiled() -> None:
     ("switches", "order"),
     [
         pytest.param({}, 0, id="tutorial", marks=pytest.mark.slow),
-        pytest.param(ALL_SWITCHES, 2, id="all switches", marks=pytest.mark.thorough),
+        pytest.param({**ALL_SWITCHES, "n_layer": 1}, 2, id="all switches, one layer", marks=pytest.mark.thorough),
+        pytest.param(ALL_SWITCHES, 2, id="all switches", marks=pytest.mark.slow),
     ],
 )
 def test_loss_and_gradients_are_those_of_the_model(switches: dict[str, Any], order: int) -> None:
