@@ -169,7 +169,7 @@ def test_when_the_starting_process_is_killed_at_once_nothing_is_trained(project:
             assert process.poll() is None
             time.sleep(0.01)
         process.kill()
-        assert not psutil.wait_procs(ranks, timeout=60)[1]
+        assert not psutil.wait_procs(ranks, timeout=PATIENCE)[1]
     assert not project.model.exists()
 
 
