@@ -57,9 +57,10 @@ test-thorough: dev
 test-services: $(VENV)/.installed-remote
 	python -m pytest $(TWO_A_CORE) -m services -r s
 
-# the three above and the exports in one go: what waits and what computes side by side, and the libraries imported once
+# the three above and the exports in one go: what waits and what computes side by side, and the libraries imported once;
+# a failure is printed at once, and the fifth ends it: whoever ends a run that hangs has been told why
 test-all: $(VENV)/.installed-remote $(VENV)/.installed-export
-	python -m pytest $(TWO_A_CORE) -m 'not slow' -r s
+	python -m pytest $(TWO_A_CORE) --instafail --maxfail 5 -m 'not slow' -r s
 
 test-slow: dev
 	python -m pytest -m slow

@@ -33,6 +33,7 @@ LONGEST += ["test_another_platform.py", "test_mends.py", "test_deploy.py", "test
 LONGEST += ["test_page.py", "test_fuzz.py", "test_malicious_files.py", "test_doctor.py", "test_links.py"]
 LONGEST += ["test_compare_by_name.py"]
 TOOLS = {"__pycache__", ".pytest_cache", ".hypothesis", ".ruff_cache", ".mypy_cache", ".coverage"}
+SECONDS_OF_A_SLOW_TEST = 1800
 STRICT = {"training", "evaluation", "sampling"}  # in nn the modules are built one by one, and draw as torch does
 
 
@@ -49,7 +50,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder, file = item.path.parent.name, item.path.name
         if file in SLOW:
             item.add_marker("slow")
-        elif {folder, file} & THOROUGH and file not in FAST and item.get_closest_marker("slow") is None:
+        if item.get_closest_marker("slow") is not None:
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(SECONDS_OF_A_SLOW_TEST))
+        elif {folder, file} & THOROUGH and file not in FAST:
             item.add_marker("thorough")
     place = {file: number for number, file in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.name, len(place)))

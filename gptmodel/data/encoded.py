@@ -1,5 +1,6 @@
 """A text file as the tokenizer of a trained model reads it."""
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ def encoded(path: Path, tokenizer: Tokenizer) -> TokenFile:
         raise DataError(f"{path}: is empty; name a text of two tokens at least")
     text = survey(path, tokenizer.unit)
     try:
-        ids = np.concatenate(list(tokenizer.encode_stream(text.chunks())))  # (n,)
+        with closing(text.chunks()) as chunks:
+            ids = np.concatenate(list(tokenizer.encode_stream(chunks)))  # (n,)
     except DataError as error:
         reason = str(error).partition(";")[0].replace("the tokenizer", "the model")
         raise DataError(

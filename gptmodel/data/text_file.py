@@ -6,9 +6,9 @@ A packed file is read as what comes out of it.
 import codecs
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -46,8 +46,8 @@ class Text:
     characters: str
     """Its distinct characters, sorted; its bytes, as in Latin-1, if it is not UTF-8."""
 
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the file as it is now, from `start` on."""
+    def chunks(self) -> Generator[bytes, None, None]:
+        """Yield the file as it is now, from `start` on; to be closed where it may not be read to its end."""
         return _Pass(self.path, self.start).chunks()
 
 
@@ -61,7 +61,8 @@ def survey(path: Path, unit: Unit) -> Text:
     start = len(codecs.BOM_UTF8) if beginning.startswith(codecs.BOM_UTF8) else 0
     reading, characters = _Pass(path, start), Characters()
     try:
-        units = sum(map(characters.add, decoded(reading.chunks(), start)))
+        with closing(reading.chunks()) as chunks:
+            units = sum(map(characters.add, decoded(chunks, start)))
     except EncodingError as error:
         if unit == "character":
             raise DataError(f"{path}: {error}; {likely_encoding(_original(path), beginning)}") from None
@@ -86,22 +87,23 @@ def splits(text: Text, train_units: int) -> Iterator[tuple[Iterator[bytes], Iter
     Raises DataError at the end of the block, or instead of one of the block's, if the text is no longer what it was.
     """
     reading = _Pass(text.path, text.start)
-    train, val = cut(reading.chunks(), train_units, text.unit)
+    with closing(reading.chunks()) as chunks:
+        train, val = cut(chunks, train_units, text.unit)
 
-    def check() -> None:
-        for _ in val:  # what nobody asked for
-            pass
-        if (reading.size, reading.sha256) != (text.size, text.sha256):
-            raise DataError(
-                f"{text.path}: changed while it was being read; run `gptmodel prepare` again when it is complete"
-            )
+        def check() -> None:
+            for _ in val:  # what nobody asked for
+                pass
+            if (reading.size, reading.sha256) != (text.size, text.sha256):
+                raise DataError(
+                    f"{text.path}: changed while it was being read; run `gptmodel prepare` again when it is complete"
+                )
 
-    try:
-        yield train, val
-    except DataError:
+        try:
+            yield train, val
+        except DataError:
+            check()
+            raise
         check()
-        raise
-    check()
 
 
 def cut(chunks: Iterator[bytes], units: int, unit: Unit) -> tuple[Iterator[bytes], Iterator[bytes]]:
@@ -165,8 +167,11 @@ class _Pass:
     def sha256(self) -> str:
         return self._digest.hexdigest()
 
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the bytes. A thread reads and digests the next ones meanwhile, which a second core has time for."""
+    def chunks(self) -> Generator[bytes, None, None]:
+        """Yield the bytes. A thread reads and digests the next ones meanwhile, which a second core has time for.
+
+        Who leaves before the end closes this: what the garbage collector closes, it may close in that very thread.
+        """
         with opened(self.path) as stream, ThreadPoolExecutor(1) as reader:
 
             def read() -> bytes:

@@ -4,6 +4,7 @@ The prepared data where it fits the settings, else the text, else what is known 
 """
 
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,8 +82,9 @@ def _fits(data: PreparedData, params: PrepareParams, text: Text | None) -> bool:
         return params.val_source is not None or abs(len(train) - expected) <= 0.01 * (len(train) + len(val))
     lengths, units = data.tokenizer.byte_lengths(), split_units(params, text.units)
     prepared = [scored_bytes(ids, data.tokenizer) + int(lengths[ids[:1]].sum()) for ids in (train, val)]
-    first, others = cut(text.chunks(), units[0], text.unit)
-    parts = [sum(map(len, first)), sum(map(len, cut(others, units[1], text.unit)[0]))]
+    with closing(text.chunks()) as chunks:
+        first, others = cut(chunks, units[0], text.unit)
+        parts = [sum(map(len, first)), sum(map(len, cut(others, units[1], text.unit)[0]))]
     return prepared[0] == parts[0] and (params.val_source is not None or prepared[1] == parts[1])
 
 
@@ -92,11 +94,12 @@ def _read(text: Text, params: PrepareParams) -> PlannedText:
     train_units, val_units, _ = units
     val_text = survey_val(params, project_root())
     tokenizer = learn(params, text, val_text, units)
-    train, val = cut(text.chunks(), train_units, text.unit)
-    ids, train_tokens = _beginning(train, train_units, text.unit, tokenizer)
-    if val_text is not None:
-        val, val_units = val_text.chunks(), val_text.units
-    _, val_tokens = _beginning(val, val_units, text.unit, tokenizer)
+    with ExitStack() as stack:
+        train, val = cut(stack.enter_context(closing(text.chunks())), train_units, text.unit)
+        ids, train_tokens = _beginning(train, train_units, text.unit, tokenizer)
+        if val_text is not None:
+            val, val_units = stack.enter_context(closing(val_text.chunks())), val_text.units
+        _, val_tokens = _beginning(val, val_units, text.unit, tokenizer)
     return _planned(ids, (train_tokens, val_tokens), tokenizer, f"{text.path}, which is not prepared yet")
 
 

@@ -84,6 +84,24 @@ def test_the_index_of_a_bad_byte_counts_the_byte_order_mark(path: Path) -> None:
         survey(path, "character")
 
 
+def test_who_leaves_a_pass_before_its_end_leaves_no_thread(path: Path) -> None:
+    """Not even as long as the error, and with it all that was under way, is kept."""
+    path.write_bytes(b"ab\xff")
+    with pytest.raises(DataError, match="not UTF-8") as kept:
+        survey(path, "character")
+    text = survey(path, "byte")
+
+    def leave() -> None:
+        with splits(text, 1) as (train, _):
+            next(train)
+            raise KeyError
+
+    with pytest.raises(KeyError) as other:
+        leave()
+    assert None not in (kept.tb, other.tb)
+    assert not [thread.name for thread in threading.enumerate() if "ThreadPoolExecutor" in thread.name]
+
+
 def fault(path: Path, content: bytes) -> str:
     path.write_bytes(content)
     with pytest.raises(DataError) as caught:
