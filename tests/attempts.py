@@ -83,9 +83,9 @@ class Server:
             stdout=subprocess.PIPE,
             start_new_session=True,
         )
-        self.attempts: dict[int, Attempt] = {}
+        self.attempts: dict[int, Attempt] = {}  # by their pids, until they end
+        self.begun: dict[int, Attempt] = {}  # by their numbers, until `start` takes them up
         self.pending = b""
-        self.started: int | None = None
         self.count = 0
 
     def start(self, folder: Path, arguments: list[str], injuries: Mapping[str, Any], **environment: str) -> Attempt:
@@ -95,9 +95,9 @@ class Server:
         beside.mkdir(parents=True)
         for stream in ("stdout", "stderr"):
             (beside / f"{stream}.txt").touch()
-        self.started = None
         self.say(
             {
+                "number": self.count,
                 "folder": str(folder),
                 "beside": str(beside),
                 "arguments": arguments,
@@ -105,10 +105,11 @@ class Server:
                 "environment": environment,
             }
         )
-        while self.started is None:
-            self.listen(PATIENCE)
-        attempt = self.attempts[self.started] = Attempt(self, self.started, beside)
-        return attempt
+        end = time.monotonic() + PATIENCE
+        while self.count not in self.begun:
+            assert time.monotonic() < end, "the process that forks does not answer"
+            self.listen(1.0)
+        return self.begun.pop(self.count)
 
     def say(self, message: Mapping[str, Any]) -> None:
         assert self.process.stdin is not None
@@ -127,7 +128,8 @@ class Server:
         for line in lines:
             message = json.loads(line)
             if "started" in message:
-                self.started = message["started"]
+                attempt = Attempt(self, message["started"], Path(message["beside"]))
+                self.attempts[attempt.pid] = self.begun[message["number"]] = attempt
             else:
                 self.attempts.pop(message["pid"]).ended(message["status"], message["seconds"])
 
@@ -179,7 +181,7 @@ def _serve() -> None:
                 due.append((born.get(message["pid"], 0.0) + message["after"], message["pid"], message["signal"]))
             elif pid := os.fork():
                 born[pid] = time.monotonic()
-                _tell({"started": pid})
+                _tell({"started": pid, "number": message["number"], "beside": message["beside"]})
             else:
                 _become(message)
 

@@ -39,7 +39,7 @@ def mlflow_server(folder: Path, port: int, *options: str, **environment: str) ->
         yield f"http://127.0.0.1:{port}"
     finally:
         os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
+        server.wait(60)
 
 
 def wait_for_answer(url: str, seconds: float = 90.0) -> None:

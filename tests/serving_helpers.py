@@ -92,7 +92,8 @@ def running(api: Api) -> Iterator[Running]:
             yield Running(api, listener.getsockname()[1])
         finally:
             server.should_exit = True
-            thread.join()
+            thread.join(60)
+            assert not thread.is_alive(), "the server does not end"
 
 
 @contextmanager

@@ -67,7 +67,8 @@ def survey(path: Path, unit: Unit) -> Text:
         if unit == "character":
             raise DataError(f"{path}: {error}; {likely_encoding(_original(path), beginning)}") from None
         reading, characters = _Pass(path, 0), Characters()
-        units = sum(map(characters.add, (chunk.decode("latin-1") for chunk in reading.chunks())))
+        with closing(reading.chunks()) as chunks:
+            units = sum(map(characters.add, (chunk.decode("latin-1") for chunk in chunks)))
     else:
         if unit == "character" and (wide := wide_words(_original(path), beginning)):
             raise DataError(f"{path}: {wide}")
@@ -170,7 +171,8 @@ class _Pass:
     def chunks(self) -> Generator[bytes, None, None]:
         """Yield the bytes. A thread reads and digests the next ones meanwhile, which a second core has time for.
 
-        Who leaves before the end closes this: what the garbage collector closes, it may close in that very thread.
+        Who leaves before the end closes this. The garbage collector would do so in any thread, also in one that is just
+        starting: Python 3.11 then waits for ever, and the process can start no thread any more.
         """
         with opened(self.path) as stream, ThreadPoolExecutor(1) as reader:
 

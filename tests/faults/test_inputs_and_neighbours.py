@@ -74,6 +74,7 @@ def test_two_trainings_at_once(project: Project, alone: Project, tmp_path: Path)
     moment = {"place": "gptmodel.training.step:training_step", "call": 10, "mark": str(mark)}
     first = project.start("train", injuries={**JOURNAL_ONLY, "wait_inside": moment})
     while not mark.exists():
+        assert first.status is None, first.error
         first.listen(0.01)
     second = project.run("train", injuries=JOURNAL_ONLY)
     assert second.status == 2
@@ -91,6 +92,7 @@ def test_two_trainings_that_end_at_once_leave_the_files_of_one(project: Project,
     moment = {"place": "stages.tracked:log_training", "call": 1, "mark": str(mark)}  # its model is written
     first = project.start("train", injuries={**JOURNAL_ONLY, "wait_inside": moment})
     while not mark.exists():
+        assert first.status is None, first.error
         first.listen(0.01)
     of_first, last = sha256(project.model), project.snapshots[-1].name
     second = project.start("train", "-S", "train.seed=2", injuries=JOURNAL_ONLY)

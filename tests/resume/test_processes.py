@@ -162,6 +162,7 @@ def test_when_the_starting_process_is_killed_the_others_save_and_end(project: Pr
     assert project.snapshots
 
 
+@pytest.mark.slow
 def test_when_the_starting_process_is_killed_at_once_nothing_is_trained(project: Project) -> None:
     """The others have not heard of it: they still import torch."""
     with started(project.folder, *TWO) as process:
@@ -247,7 +248,7 @@ def differs(there: Project, what: str) -> list[str]:
             "another data/prepared than the first; run `dvc pull data/prepared` there, or share the folder",
             marks=pytest.mark.slow,
         ),
-        ("code", "other code than the first; check out the same commit there"),
+        pytest.param("code", "other code than the first; check out the same commit there", marks=pytest.mark.slow),
         pytest.param(
             "settings",
             "other settings of model or train than the first; bring its params.yaml and -S in line",

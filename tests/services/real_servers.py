@@ -78,7 +78,7 @@ def kill(server: "subprocess.Popen[bytes]") -> None:
     """End a server and its workers at once."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(server.pid, signal.SIGKILL)
-    server.wait()
+    server.wait(60)
 
 
 @contextmanager

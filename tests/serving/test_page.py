@@ -50,7 +50,7 @@ def server(alone: "Project", tmp_path_factory: pytest.TempPathFactory) -> Iterat
     wait_for_answer(f"http://127.0.0.1:{port}/health")
     yield process, f"http://127.0.0.1:{port}/"
     process.terminate()
-    process.wait()
+    process.wait(60)
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,9 @@ CONSOLES = {
     "cp1252": {"PYTHONIOENCODING": "cp1252"},
     "ascii": {"LC_ALL": "C", **NO_ENCODING_BUT},
 }
+each_console = pytest.mark.parametrize(
+    "encoding", [pytest.param(name, marks=() if name == "ascii" else pytest.mark.slow) for name in CONSOLES]
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,7 @@ def sampled(folder: Path, out: Path, stdout: int, **environment: str) -> "subpro
     )
 
 
-@pytest.mark.parametrize("encoding", CONSOLES)
+@each_console
 def test_a_pipe_gets_the_text_as_it_is_and_escaped_what_its_encoding_lacks(
     folder: Path, tmp_path: Path, encoding: str
 ) -> None:
@@ -66,7 +69,7 @@ def test_a_pipe_gets_the_text_as_it_is_and_escaped_what_its_encoding_lacks(
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs terminals")
-@pytest.mark.parametrize("encoding", CONSOLES)
+@each_console
 def test_a_terminal_gets_control_characters_escaped_and_the_file_as_they_are(
     folder: Path, tmp_path: Path, encoding: str
 ) -> None:

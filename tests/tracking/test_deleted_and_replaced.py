@@ -56,6 +56,7 @@ def artifacts(root: Path, run_id: str) -> list[str]:
     return [item.path for item in client(root).list_artifacts(run_id, "model")]
 
 
+@pytest.mark.slow
 def test_a_deleted_experiment_is_restored_as_the_line_says(root: Path) -> None:
     sync_one = unsent_journal(root)
     sync(root)

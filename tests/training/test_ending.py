@@ -101,7 +101,15 @@ def test_keeping_the_best_changes_no_weight_and_no_loss_of_the_training() -> Non
     assert rows_without_time(plain) == rows_without_time(keeping)
 
 
-@pytest.mark.parametrize("changes", [{"keep": "best"}, {"patience": 3, "keep": "best"}, {"patience": 3}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"keep": "best"}, marks=pytest.mark.slow),
+        {"patience": 3, "keep": "best"},
+        pytest.param({"patience": 3}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("beside", [False, True])
 def test_a_training_that_goes_on_from_any_of_its_snapshots_ends_the_same(changes: dict[str, Any], beside: bool) -> None:
     snapshots: list[dict[str, Any]] = []

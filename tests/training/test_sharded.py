@@ -37,7 +37,7 @@ class Told(NamedTuple):
 def sharded(tmp_path_factory: pytest.TempPathFactory) -> Told:
     folder = tmp_path_factory.mktemp("shards")
     words = [sys.executable, str(ROOT / "tests" / "shard_losses.py"), str(folder)]
-    subprocess.run([sys.executable, "-c", AGENT, *words], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-c", AGENT, *words], cwd=ROOT, check=True, timeout=240)
     return Told(folder, json.loads((folder / "told.json").read_text(encoding="utf-8")))
 
 

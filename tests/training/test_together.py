@@ -32,7 +32,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     def run(processes: int, threads: int) -> dict[str, Any]:
         folder = tmp_path_factory.mktemp("ranks")
         words = [sys.executable, str(ROOT / "tests" / "rank_digests.py"), str(folder), str(threads)]
-        subprocess.run([sys.executable, "-c", AGENT, str(processes), *words], cwd=ROOT, check=True)
+        subprocess.run([sys.executable, "-c", AGENT, str(processes), *words], cwd=ROOT, check=True, timeout=240)
         result: dict[str, Any] = json.loads((folder / "digests.json").read_text(encoding="utf-8"))
         return result
 

@@ -130,7 +130,11 @@ def test_killed_workers(searched: Project, tmp_path: Path) -> None:
     assert settings_of(project) == settings_of(searched)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM],
+    ids=lambda number: number.name,
+)
 def test_a_stopped_worker_saves_its_trial(searched: Project, tmp_path: Path, number: signal.Signals) -> None:
     project = new_search(tmp_path / "project", {"mlflow": False, "snapshot_seconds": 1e9})
     stopped = project.run("tune", injuries={"kill_inside": {"place": STEP, "call": 13, "after": 5, "number": number}})
@@ -150,9 +154,11 @@ def test_a_trial_waits_for_the_same_training_by_hand(tmp_path: Path) -> None:
         moment = {"place": STEP, "call": 2, "mark": str(mark)}
         by_hand.append(project.start("train", "-S", f"train.seed={seed}", injuries={"wait_inside": moment}))
     while not all(mark.exists() for mark in marks.values()):
+        assert [each.status for each in by_hand] == [None, None], [each.error for each in by_hand]
         by_hand[0].listen(0.05)
     worker = project.start("tune")
     while "waits for another process that trains the same" not in worker.said("stderr"):
+        assert worker.status is None, worker.error
         worker.listen(0.05)
     for mark, training in zip(marks.values(), by_hand, strict=True):
         mark.unlink()
