@@ -129,8 +129,8 @@ PRESETS = {
         train={
             **LAPTOP.train,
             "batch_size": 8,
-            "max_iters": 1450,
-            "eval_interval": 145,
+            "max_iters": 1400,
+            "eval_interval": 280,
             "teacher_order": 6,
             "teacher_share": 0.3,
             "compile": True,
