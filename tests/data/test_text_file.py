@@ -13,9 +13,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gptmodel.data import text_file
+from gptmodel.data.encoded import encoded
 from gptmodel.data.text_file import Text, cut, splits, survey
 from gptmodel.errors import DataError
 from gptmodel.tokenizers.base import Unit
+from gptmodel.tokenizers.char import CharTokenizer
 
 WORDS = "Counsel asks what the river stones whisper where no river is.\n" * 20
 CYRILLIC = "Пушкин спрашивает, что шепчут камни «реки».\n" * 20
@@ -98,7 +100,10 @@ def test_who_leaves_a_pass_before_its_end_leaves_no_thread(path: Path) -> None:
 
     with pytest.raises(KeyError) as other:
         leave()
-    assert None not in (kept.tb, other.tb)
+    path.write_text("abc")
+    with pytest.raises(DataError, match="'c'") as third:
+        encoded(path, CharTokenizer("ab"))
+    assert None not in (kept.tb, other.tb, third.tb)
     assert not [thread.name for thread in threading.enumerate() if "ThreadPoolExecutor" in thread.name]
 
 

@@ -118,7 +118,7 @@ def lively(model: TransformerModel) -> TransformerModel:
 
 
 @pytest.mark.parametrize(("past_block", "fused"), [("crop", True), ("crop", False), ("shift", True)])
-@pytest.mark.parametrize("T", [1, 8, 9, 20])
+@pytest.mark.parametrize("T", [1, 8, 9, 20, *(pytest.param(T, marks=pytest.mark.slow) for T in (5, 7))])
 @pytest.mark.parametrize("case", SWITCHES, ids=str)
 def test_tokens_are_those_of_a_loop_without_a_cache(case: dict[str, Any], T: int, past_block: str, fused: bool) -> None:
     """Up to block_size and past it; the loop gives the whole model its whole context for each token."""
