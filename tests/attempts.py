@@ -151,8 +151,6 @@ def _serve() -> None:
     import gptmodel.training.run
     import gptmodel.tuning.study  # noqa: F401
 
-    torch = sys.modules["torch"]
-    torch._dynamo  # noqa: B018  # what AdamW imports at its first use
     assert "mlflow" not in sys.modules
     born: dict[int, float] = {}
     due: list[tuple[float, int, int]] = []

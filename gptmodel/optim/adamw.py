@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gptmodel.optim.base import Optimizer
+from gptmodel.optim.base import Optimizer, zeros_like
 
 
 class AdamW(torch.optim.AdamW, Optimizer):
@@ -16,7 +16,7 @@ class AdamW(torch.optim.AdamW, Optimizer):
 
     def kept(self, weight: Tensor) -> dict[str, Any]:
         step = torch.zeros((), device=weight.device)
-        return {"step": step, "exp_avg": torch.zeros_like(weight), "exp_avg_sq": torch.zeros_like(weight)}
+        return {"step": step, "exp_avg": zeros_like(weight), "exp_avg_sq": zeros_like(weight)}
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002  # torch's signature

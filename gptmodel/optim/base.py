@@ -1,5 +1,6 @@
 """What a training asks of its optimizer beside torch's own methods."""
 
+import inspect
 from typing import Any
 
 import torch
@@ -21,6 +22,12 @@ class Optimizer(torch.optim.Optimizer):
     """A gradient scaler sets it, to None: gradients are unscaled before they are clipped."""
     _step_supports_amp_scaling = True  # so that a gradient scaler sets these rather than wait for what it found
 
+    # torch keeps its compiler away from these. For that it imports the compiler, which takes a second or two.
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
+
     def kept(self, weight: Tensor) -> dict[str, Any]:
         """Return what is kept of a weight, as it is before the first update: tensors and numbers, by their names.
 
@@ -41,3 +48,12 @@ class Optimizer(torch.optim.Optimizer):
     def skips(self) -> bool:
         """Whether the step changes nothing; waits for the device where that is known there only."""
         return self.found_inf is not None and bool(self.found_inf.item())
+
+
+def zeros_like(weight: Tensor) -> Tensor:
+    """Return zeros of the shape of a weight, which may be on the meta device or sharded.
+
+    Asked for a memory format, torch need not find out which it is: of a weight on the meta device it does so by sympy,
+    whose import takes half a second.
+    """
+    return torch.zeros_like(weight, memory_format=torch.contiguous_format)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gptmodel.optim.base import Optimizer
+from gptmodel.optim.base import Optimizer, zeros_like
 
 # Coefficients of the quintic that is iterated (Jordan et al. 2024): they lift small singular values fast, and leave
 # all of them near 1 rather than at 1.
@@ -54,7 +54,7 @@ class Muon(Optimizer):
         self._in_half = in_half
 
     def kept(self, weight: Tensor) -> dict[str, Any]:
-        return {"momentum_buffer": torch.zeros_like(weight)}
+        return {"momentum_buffer": zeros_like(weight)}
 
     def scratch(self) -> int:
         """Return the numbers a step works with: an update of each matrix, and Newton-Schulz on the largest shape.

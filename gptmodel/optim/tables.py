@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gptmodel.optim.base import Optimizer
+from gptmodel.optim.base import Optimizer, zeros_like
 
 EPSILON = 1e-8  # under the floor: a gradient of zeros has no size
 MEMORY = 0.99  # of the size of gradients
@@ -30,7 +30,7 @@ class TableAdam(Optimizer):
         super().__init__(groups, {"lr": lr, "betas": betas, "floor": floor})
 
     def kept(self, weight: Tensor) -> dict[str, Any]:
-        return {"step": 0, "exp_avg": torch.zeros_like(weight), "exp_avg_sq": torch.zeros_like(weight), "size": 0.0}
+        return {"step": 0, "exp_avg": zeros_like(weight), "exp_avg_sq": zeros_like(weight), "size": 0.0}
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002  # torch's signature

@@ -4,6 +4,8 @@ import io
 import re
 import reprlib
 from collections.abc import Mapping
+from copy import deepcopy
+from functools import lru_cache
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -29,6 +31,11 @@ class _Constructor(SafeConstructor):
 
 def parse(text: str) -> Any:
     """Return the one document of a YAML text as plain values; ValueError says in one line why there is none."""
+    return deepcopy(_parsed(text))
+
+
+@lru_cache(maxsize=8)  # a dvc.lock takes half a second, and a stage asks for the same files several times
+def _parsed(text: str) -> Any:
     yaml = YAML(typ="safe", pure=True)
     yaml.Constructor = _Constructor
     yaml.max_depth = DEPTH

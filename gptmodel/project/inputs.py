@@ -10,7 +10,7 @@ from gptmodel.errors import ConfigError, DataError, GptModelError
 from gptmodel.files import digest, read_json
 from gptmodel.project import dvc_yaml
 from gptmodel.project.layout import Layout
-from gptmodel.project.lock import read_lock
+from gptmodel.project.lock import read_stage
 
 PIPELINE_FILE = Path("dvc.yaml")
 SETTLED_NS = 3_000_000_000
@@ -76,7 +76,7 @@ def text_digest(root: Path = Path()) -> str:
 def text_in_lock(source: str, root: Path = Path()) -> str | None:
     """Return DVC's md5 of the text that dvc.lock has for this fetch.source; None if it was written for another one."""
     try:
-        fetch = read_lock(root / "dvc.lock")["fetch"]
+        fetch = read_stage(root / "dvc.lock", "fetch")
         is_same = fetch.params["params.yaml"]["fetch"]["source"] == source
         return fetch.outs[Layout().text.as_posix()].md5 if is_same else None
     except (GptModelError, LookupError, TypeError):
@@ -86,7 +86,7 @@ def text_in_lock(source: str, root: Path = Path()) -> str | None:
 def settings_in_lock(stage: str) -> dict[str, Any]:
     """Return the settings that dvc.lock has for a stage; nothing where it has none."""
     try:
-        return read_lock(Path("dvc.lock"))[stage].params["params.yaml"]
+        return read_stage(Path("dvc.lock"), stage).params["params.yaml"]
     except (GptModelError, LookupError):
         return {}
 

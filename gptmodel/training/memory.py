@@ -19,8 +19,8 @@ from gptmodel.nn.transformer import TransformerModel
 from gptmodel.optim.factory import build_optimizer
 from gptmodel.units import size
 
-BASE_BYTES = 335 << 20  # the interpreter with torch, before a model
-COMPILER_BYTES = 140 << 20  # torch's compiler, and what it makes
+BASE_BYTES = 275 << 20  # the interpreter with torch, before a model
+COMPILER_BYTES = 200 << 20  # torch's compiler, and what it makes
 COUNTED_BYTES = 20  # of a training token in the counts of one order of n-grams
 LOGITS = 5.5  # times that logits take memory: themselves, logarithms and two gradients, or what these left behind
 
@@ -65,16 +65,18 @@ def estimate_bytes(
     that are computed at once and what an evaluation's forward pass needs, or, `beside` the iterations, both, a pass for
     each thread, and the weights that are evaluated (a thread that trains scores too, but keeps nothing of a batch
     then); the optimizer's work space; the best weights, if they are kept; the larger of a snapshot, and model.pth with
-    the copy it is made of; and the counts of n-grams, if any. What one of these frees is in pieces that seldom serve
-    for another, so they add up; but a snapshot goes into what logits left, where these are larger than the tables of
-    the vocabulary. The targets of a teacher count with the batch, its counts with those of n-grams.
+    the copy it is made of, which come when nothing is evaluated any more; and the counts of n-grams, if any. What one
+    of these frees is in pieces that seldom serve for another, so they add up; but a snapshot goes into what logits
+    left, where these are larger than the tables of the vocabulary. The targets of a teacher count with the batch, its
+    counts with those of n-grams.
     """
     numbers = _count(model, train, vocab_size)
     best = numbers.weights if train.keep == "best" else 0
     resident = _resident(model, train, vocab_size, numbers) + best
     if train.shard:  # the first process has the whole state too
         resident += numbers.weights + numbers.averages
-    saving = max(numbers.weights + numbers.averages + best, 2 * numbers.weights)
+    evaluated = numbers.weights if beside else 0
+    saving = max(numbers.weights + numbers.averages + best, 2 * numbers.weights - evaluated)
     threads_at_work = min(threads, train.parts)
     tokens = train.batch_size * model.block_size // train.parts  # of a part
     logits = int(LOGITS * tokens * vocab_size) * threads_at_work
@@ -83,7 +85,7 @@ def estimate_bytes(
     taught = 3 * train.batch_size * model.block_size * vocab_size if train.teacher_order else 0
     batch = _batch(model, train) * threads_at_work // train.parts + logits + taught
     scored = _scored(model, vocab_size)
-    working = numbers.weights + max(batch, scored) + threads * scored if beside else max(batch, scored)
+    working = evaluated + max(batch, scored) + (threads * scored if beside else 0)
     if not train.compile and not train.shard:  # these compute one part
         waiting = min(train.parts, threads_at_work + train.parts.bit_length() - 1) - 1
         resident += waiting * (numbers.weights - numbers.tables)

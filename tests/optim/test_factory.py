@@ -1,12 +1,15 @@
 """The learning rate by a table worked by hand, the updates by arithmetic in numpy, and who is decayed."""
 
 import math
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from model_helpers import scramble, small_model, train_params
+from model_helpers import ROOT, scramble, small_model, train_params
 from torch import nn
 
 from gptmodel.config import TrainParams
@@ -102,3 +105,29 @@ def test_the_settings_reach_the_optimizer() -> None:
     assert {(group["lr"], group["betas"], group["amsgrad"]) for group in adamw.param_groups} == {
         (0.7, (0.5, 0.6), False)
     }
+
+
+def test_a_first_update_and_the_memory_estimate_import_no_compiler() -> None:
+    """Which would take a second or two of each start, and no training but a compiled one uses it."""
+    code = """
+import sys
+import torch
+from gptmodel.optim.factory import build_optimizer
+from gptmodel.training.memory import estimate_bytes
+from model_helpers import small_model, train_params
+
+for name in ("sgd", "adamw", "muon"):
+    model = small_model(ngram_orders=[2], dropout=0.1)
+    params = train_params(optimizer=name, muon_lr=0.02, muon_momentum=0.95)
+    estimate_bytes(model.params, params, 60, 1000, threads=1, beside=False)
+    optimizer = build_optimizer(model, params)
+    optimizer.zero_grad()
+    model(torch.zeros(2, 4, dtype=torch.long)).square().mean().backward()
+    for table in model.ngrams.parameters():
+        table.grad = table.grad.coalesce()
+    optimizer.step()
+    optimizer.load_state_dict(optimizer.state_dict())
+assert not {"torch._dynamo", "sympy"} & sys.modules.keys()
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=120)

@@ -90,3 +90,9 @@ def test_values_are_written_as_dvc_writes_them(value: Any) -> None:
     values = {"section": {"key": value, "other": 1}}
     assert dump(values) == dumps_yaml(values)
     assert parse(dump(values)) == values
+
+
+def test_what_was_read_before_is_read_anew() -> None:
+    """Who changes what it was given changes nobody else's."""
+    parse("a: [1]")["a"].append(2)
+    assert parse("a: [1]") == {"a": [1]}

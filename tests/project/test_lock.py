@@ -14,6 +14,7 @@ from gptmodel.project.lock import (
     measure,
     read_lock,
     read_pipeline,
+    read_stage,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,6 +41,15 @@ def test_a_lock_is_read(tmp_path: Path) -> None:
     (tmp_path / "dvc.lock").write_text(lock_text())
     (stage,) = read_lock(tmp_path / "dvc.lock").values()
     assert (stage.cmd, stage.outs["a"].md5, stage.outs["a"].size, stage.deps) == ("x", MD5, 1, {})
+
+
+def test_a_stage_by_itself_is_that_of_the_whole(tmp_path: Path) -> None:
+    path = shutil.copy(ROOT / "dvc.lock", tmp_path / "dvc.lock")
+    stages = read_lock(path)
+    assert len(stages) == 7
+    assert {name: read_stage(path, name) for name in stages} == stages
+    with pytest.raises(DataError, match=r"has no stage trai$"):
+        read_stage(path, "trai")
 
 
 @pytest.mark.parametrize(
