@@ -3,15 +3,16 @@
 from collections.abc import Iterator
 
 from gptmodel.config import SETTINGS_OF, Params
+from gptmodel.project.layout import WORDS
 
 
 def ignored_settings(params: Params) -> list[str]:
     """Name each setting that has no effect in the combination at hand, a line each."""
     fetch, prepare, train, sample = params.fetch, params.prepare, params.train, params.sample
     lines = []
-    if fetch.sha256 is not None and fetch.source in ("shakespeare", "own"):
+    if fetch.sha256 is not None and fetch.source in WORDS:
         lines.append(f"fetch.sha256 is ignored: fetch.source is {fetch.source}")
-    if fetch.separator != fetch.defaults()["separator"] and fetch.source in ("shakespeare", "own"):
+    if fetch.separator != fetch.defaults()["separator"] and fetch.source in WORDS:
         lines.append(f"fetch.separator is ignored: fetch.source is {fetch.source}")
     if prepare.val_source is not None and prepare.train_fraction != prepare.defaults()["train_fraction"]:
         lines.append(f"prepare.train_fraction = {prepare.train_fraction} is ignored: prepare.val_source validates")

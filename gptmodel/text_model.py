@@ -14,30 +14,29 @@ from gptmodel.config import Device, ModelParams, PastBlock, SampleParams
 from gptmodel.errors import ConfigError
 from gptmodel.language_model import LanguageModel
 from gptmodel.nn.transformer import TransformerModel
-from gptmodel.project.layout import project_root
+from gptmodel.project.layout import IN_MLFLOW, project_root
 from gptmodel.sampling.generate import sample_pieces
 from gptmodel.scoring import Score, score_text
 from gptmodel.tokenizers.base import Tokenizer
 from gptmodel.wrong_settings import faults_of
 
-RUN = "runs:/"
-
 
 def load(path: str | os.PathLike[str], device: str = "auto") -> "TextModel":
-    """Load a trained model: a file such as models/model.pth, or "runs:/ID", a run of this project's MLflow store.
+    """Load a trained model: a file such as models/model.pth, or one of this project's MLflow store.
 
-    `device` is auto, cpu, cuda or mps. Raises CheckpointError for a file that is no model, and GptModelError for a run
-    that is not there, each with one line that says what to do.
+    That is "runs:/ID", or "models:/NAME@ALIAS" for a registered one. `device` is auto, cpu, cuda or mps. Raises
+    CheckpointError for a file that is no model, and GptModelError for what MLflow does not have, each with one line
+    that says what to do.
     """
     if device not in get_args(Device):
         raise ConfigError(f"device = {device}: has to be auto, cpu, cuda or mps")
     name, chosen = os.fspath(path), pick_device(device, "device")
-    if not name.startswith(RUN):
+    if not name.startswith(IN_MLFLOW):
         return TextModel(load_model(Path(name), chosen), name)
     from gptmodel.tracking.lookup import download_model
 
     with tempfile.TemporaryDirectory() as folder:
-        file = download_model(project_root(), name.removeprefix(RUN), Path(folder))
+        file = download_model(project_root(), name, Path(folder))
         return TextModel(load_model(file, chosen), name)
 
 

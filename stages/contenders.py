@@ -33,7 +33,7 @@ def find(name: str, folder: Path) -> "Trained":
             return trained
     except DataError as error:  # a run may be called by a commit
         absent = error
-    if files := tracked_model(root, name.removeprefix("runs:/"), folder):
+    if files := tracked_model(root, name, folder):
         return Trained(name, *files)
     raise absent
 

@@ -1,6 +1,9 @@
 """The options that stages share, and the settings in their help."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,7 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from gptmodel.errors import ConfigError, GptModelError
-from gptmodel.project.layout import Layout
+from gptmodel.project.layout import IN_MLFLOW, Layout, project_root
 from stages.command import note
 
 if TYPE_CHECKING:
@@ -31,6 +34,18 @@ def _writable(out: Path) -> Path:
     return Path() if out.exists() and out.samefile(Path()) else out
 
 
+def _model_file(model: Path) -> Path:
+    """Return the file of a model; one of MLflow is downloaded to where it lies until the command ends."""
+    name = model.as_posix()
+    if not name.startswith(IN_MLFLOW):
+        return model
+    from gptmodel.tracking.lookup import download_model
+
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return download_model(project_root(), name, Path(folder))
+
+
 ParamsOption = Annotated[  # eager: read before --help, which shows its settings
     Path, typer.Option("--params", metavar="FILE", help="The file with the settings.", is_eager=True)
 ]
@@ -47,7 +62,15 @@ OutOption = Annotated[
         help="Write below this folder, so that a trial run overwrites nothing.",
     ),
 ]
-ModelOption = Annotated[Path, typer.Option("--model", metavar="FILE", help="The model file to use.")]
+ModelOption = Annotated[
+    Path,
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        callback=_model_file,
+        help="The model file to use, or runs:/ID or models:/NAME@ALIAS of MLflow.",
+    ),
+]
 
 
 def is_trial(params_file: Path, settings: list[str] | None, out: Path, *others: object) -> bool:

@@ -12,7 +12,9 @@ from stages.options import MODEL_FILE
 ModelsArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[MODEL]...", help=f"Model files, or runs as runs:/ID.  [default: {MODEL_FILE}]", show_default=False
+        metavar="[MODEL]...",
+        help=f"Model files, or of MLflow runs:/ID and models:/NAME@ALIAS.  [default: {MODEL_FILE}]",
+        show_default=False,
     ),
 ]
 PortOption = Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")]

@@ -1,7 +1,7 @@
 """Send the runs that MLflow could not take when they were made."""
 
 from gptmodel.errors import GptModelError
-from gptmodel.project.layout import project_root
+from gptmodel.project.layout import check_project, project_root
 from stages.command import say
 from stages.options import PARAMS_FILE
 
@@ -12,6 +12,7 @@ def sync() -> None:
     from gptmodel.tracking.sync import sync as send
 
     root = project_root()
+    check_project(root)
     try:
         experiment = load_params(root / PARAMS_FILE).runtime.experiment
     except GptModelError:  # needed only where a run's own experiment was deleted

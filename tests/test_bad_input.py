@@ -684,6 +684,9 @@ FETCHES = {
     "a path that is missing": Case(
         "fetch", "none.txt: cannot be read: No such file", gone(T), ("-S", "fetch.source=none.txt")
     ),
+    "a word that is nearly one": Case(
+        "fetch", "shakespear); did you mean shakespeare?", gone(T), ("-S", "fetch.source=shakespear")
+    ),
     "a path at home that is missing": Case(
         "fetch", "~/none/none.txt: cannot be read: No such file", gone(T), ("-S", "fetch.source=~/none/none.txt")
     ),

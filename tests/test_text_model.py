@@ -133,7 +133,7 @@ def test_other_wrong_arguments(model: TextModel) -> None:
 def test_a_run_where_there_is_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with pytest.raises(GptModelError, match=r"runs:/abc: there is no MLflow store at .*mlflow.db"):
+    with pytest.raises(GptModelError, match=r"runs:/abc: there is no MLflow store at .*mlflow.db; run this in"):
         gptmodel.load("runs:/abc")
     assert list(tmp_path.iterdir()) == []
 

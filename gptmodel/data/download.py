@@ -109,7 +109,7 @@ def download(url: str, part: Part, max_gb: float, on_progress: Progress) -> str 
             raise DataError(f"{shown}: cannot be fetched: {missing}") from None
         reason = without_password(_reason(error).replace(url, shown))
         goes_on = f"run the same command again: it goes on behind the {readable(part.size)} that came"
-        mend = goes_on if part.size and part.belongs_to(version) else "check fetch.source"
+        mend = goes_on if part.size and part.belongs_to(version) else "check fetch.source and the network"
         raise DataError(f"{shown}: cannot be fetched: {reason}; {mend}") from None
     anew = f"{shown}: began anew: the server does not go on behind the {readable(had)} that came before"
     return anew if had and not start else None
@@ -172,10 +172,14 @@ def _refuse_larger(shown: str, size: int, max_gb: float) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """Return an error in words; silence is often only the cause of what a library raises in the end."""
+    """Return an error in words, or what it came of: silence, and what fsspec calls a missing file whatever it is."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, TimeoutError):
             return f"nothing came for {SILENCE_SECONDS:g} seconds"
         cause = cause.__cause__
+    if isinstance(error, FileNotFoundError) and error.__cause__ is not None:
+        error = error.__cause__
+    if status := getattr(error, "status", None):
+        return f"the server says {status} {getattr(error, 'message', '')}".rstrip()
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,5 +1,6 @@
 """Which files a setting names, in which order: one file, all of a folder, or those that match a pattern."""
 
+import difflib
 import glob
 import os
 from collections import defaultdict
@@ -10,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from gptmodel.data.unpack import is_hidden, is_packed
 from gptmodel.errors import ConfigError, DataError
-from gptmodel.project.layout import Layout, local_path
+from gptmodel.project.layout import WORDS, Layout, local_path
 
 MOST_FILES = 100_000
 """DVC looks at every file of a folder whenever it looks for changes."""
@@ -176,4 +177,6 @@ def _unreadable(setting: str, path: Path, error: OSError | ValueError) -> DataEr
     reason = error.strerror if isinstance(error, OSError) else error
     name = Path(error.filename) if isinstance(error, OSError) and error.filename else path
     where = "" if setting == str(name) else f" ({os.path.normpath(name)})"
-    return DataError(f"{setting}: cannot be read: {reason}{where}; fetch.source has to name a text file or a folder")
+    near = difflib.get_close_matches(setting, WORDS, n=1)
+    mend = f"did you mean {near[0]}?" if near else "fetch.source has to name a text file or a folder"
+    return DataError(f"{setting}: cannot be read: {reason}{where}; {mend}")

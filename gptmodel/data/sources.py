@@ -56,16 +56,18 @@ def fetch_text(
 ) -> FetchReport:
     """Put the text of fetch.source in its place, and beside it what DVC has to know of the source. Raises DataError.
 
-    A text that already is the source's is left alone, and one that no fetch wrote is refused before anything is
-    downloaded. `root` is the project's folder, where paths start. An experiment that runs in a folder of its own
-    copies the text from there, if it is what is asked for. `val_source` is prepare's and `init_from` is train's: both
-    are noted for DVC only.
+    A text that already is the source's is left alone, and one that no fetch wrote is refused before a download. `root`
+    is the project's folder, where paths start. An experiment in a folder of its own copies the text from there, if it
+    is what is asked for. `val_source` is prepare's and `init_from` is train's: both are noted for DVC only.
     """
     target = layout.text
     if target.is_dir():
         raise DataError(f"{target}: is a folder, but the text has to be a file; move the folder away")
     val_path, init_path = _val_path(val_source, root), _init_path(init_from, root)
     text, watched = _fetched(params, target, root, on_progress)
+    if not target.stat().st_size:
+        name = target if params.source == "own" else without_password(params.source)
+        raise DataError(f"{name}: is empty; let fetch.source name a text")
     remove_parts(target)
     shown, size = without_password(params.source), target.stat().st_size
     watches = {

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+import gptmodel
 from gptmodel.doctor.finding import Finding
 from gptmodel.errors import GptModelError
 from gptmodel.project.git import git
@@ -33,6 +34,7 @@ def environment(root: Path) -> Iterator[Finding]:
     """Examine what the project needs around it."""
     yield from _libraries(root)
     yield from _commands()
+    yield from _elsewhere(root)
     yield from _moved(root / ".venv")
     yield from _repository(root)
     yield from _text(root)
@@ -83,6 +85,14 @@ def _commands() -> Iterator[Finding]:
         yield Finding("note", f"`python` is {python}, but doctor runs with {sys.executable}: two environments")
     else:
         yield Finding("ok", f"`python` and `dvc` are those of {where}")
+
+
+def _elsewhere(root: Path) -> Iterator[Finding]:
+    """See whether this command runs another checkout's code: the .venv of another clone may be active."""
+    own = Path(gptmodel.__file__ or "").resolve().parents[1]
+    if (root / "gptmodel" / "__init__.py").is_file() and own != root.resolve():
+        text = f"`gptmodel` runs the code in {own}, but dvc.yaml's stages run the code here"
+        yield Finding("note", f"{text}; activate the .venv that `make install` makes here")
 
 
 def _moved(environment: Path) -> Iterator[Finding]:

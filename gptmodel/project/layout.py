@@ -5,6 +5,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from gptmodel.errors import ConfigError
+
 STUDY_MARK = "study"
 """The file in the folder of a training, in runs/, that names the study which keeps it."""
 
@@ -87,6 +89,12 @@ class Layout:
         return self.root / "samples" / "samples.txt"
 
 
+WORDS = ("shakespeare", "own")
+"""What fetch.source can be beside a path and a URL."""
+IN_MLFLOW = ("runs:/", "models:/")
+"""How the name of a model begins that lies in the MLflow store, and not at a path."""
+
+
 def project_root() -> Path:
     """Return the folder that keeps runs/ and the MLflow store: $DVC_ROOT, or the nearest one with a dvc.yaml.
 
@@ -98,9 +106,15 @@ def project_root() -> Path:
     return next((folder for folder in (cwd, *cwd.parents) if (folder / "dvc.yaml").is_file()), cwd)
 
 
+def check_project(root: Path) -> None:
+    """Raise ConfigError for a folder that is no project and has no runs: who asks for its runs is in the wrong one."""
+    if not any((root / name).exists() for name in ("dvc.yaml", "params.yaml", "runs", "mlflow.db")):
+        raise ConfigError(f"{root}: is no project and has no runs; run this in the project's folder")
+
+
 def source_path(source: str) -> Path | None:
     """Return where fetch.source leads; None where it is no path: shakespeare, own, a URL that is not local."""
-    return None if source in ("shakespeare", "own") else local_path(source)
+    return None if source in WORDS else local_path(source)
 
 
 def leads_to_files(path: Path) -> bool:

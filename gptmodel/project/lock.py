@@ -97,13 +97,15 @@ def read_lock(path: Path, name: str = "dvc.lock") -> dict[str, LockedStage]:
 
 
 def read_stage(path: Path, stage: str) -> LockedStage:
-    """Read one stage of a dvc.lock, found by DVC's indentation: the whole file takes half a second.
+    """Read one stage of a dvc.lock; DataError where it is not there, or not as DVC writes it.
 
-    Raises DataError where it is not there or not as DVC writes it.
+    It is found by DVC's indentation, since to parse the whole file takes half a second.
     """
     found = re.search(rf"^  {stage}:\n((?:    .*\n)+)", _text(path, path.name), re.MULTILINE)
     if found is None:
-        raise DataError(f"{path.name}: has no stage {stage}")
+        if stage not in (stages := read_lock(path, path.name)):
+            raise DataError(f"{path.name}: has no stage {stage}")
+        return stages[stage]
     where = f"{path.name}: {stage}"
     return _locked(_parsed(found[1], where), where)
 

@@ -9,10 +9,11 @@ from typing import Any
 from gptmodel.compute.place import Place
 from gptmodel.errors import ConfigError, DataError
 from gptmodel.language_model import LanguageModel
+from gptmodel.project.layout import IN_MLFLOW
 from gptmodel.serving.completions import Names
 from gptmodel.serving.copied import TrainingText
 from gptmodel.serving.protocol import ApiError
-from gptmodel.text_model import RUN, TextModel, load
+from gptmodel.text_model import TextModel, load
 from gptmodel.tokenizers.base import Tokenizer
 
 
@@ -75,7 +76,7 @@ class Shelf:
         """
         if twice := next((path for path in paths if paths.count(path) > 1), None):
             raise ConfigError(f"{twice}: is named twice; name each model once")
-        short = [path.removeprefix(RUN) if path.startswith(RUN) else PurePath(path).stem for path in paths]
+        short = [path.partition(":/")[2] if path.startswith(IN_MLFLOW) else PurePath(path).stem for path in paths]
         names = [name if short.count(name) == 1 else path for name, path in zip(short, paths, strict=True)]
         self.models = [Served(name, load(path), prepared) for name, path in zip(names, paths, strict=True)]
 

@@ -1,4 +1,4 @@
-"""The files of a run in the MLflow store of a project, by the run's id or name."""
+"""The files of a run in the MLflow store of a project, by the run's id or name, or by a registered version's."""
 
 import re
 from collections.abc import Iterator
@@ -10,28 +10,34 @@ from gptmodel.tracking.failures import plain
 from gptmodel.tracking.mlflow_store import MlflowStore
 
 RUN_ID = re.compile(r"[0-9a-f]{32}")
+VERSION = re.compile(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))")
 MODEL_ARTIFACT = "model/model.pth"
 VAL_LOSSES_ARTIFACT = "evaluation/val_losses.npy"
 
 
-def download_model(root: Path, run_id: str, folder: Path) -> Path:
-    """Download the model file of a run in a project's store into `folder` and return where it is.
+def download_model(root: Path, name: str, folder: Path) -> Path:
+    """Download the model file of "runs:/ID" or "models:/NAME@ALIAS" into `folder` and return where it is.
 
-    GptModelError for a run that is not in the store, for one without a model, and where the store is out of reach.
+    GptModelError for a run or version that is not in the store, for a run without a model, and where the store is out
+    of reach.
     """
     store = MlflowStore(root)
-    with in_reach(store, f"runs:/{run_id}"):
+    with in_reach(store, name):
+        run_id = _run_of_version(store, name) if name.startswith("models:/") else name.removeprefix("runs:/")
         return download(store, run_id, MODEL_ARTIFACT, folder)
 
 
 def tracked_model(root: Path, name: str, folder: Path) -> tuple[Path, Path | None] | None:
     """Download the model file of a run, and what evaluate wrote of its losses; None for no run of this id or name.
 
-    Raises GptModelError for a name of several runs, for a run without a model, and where the store is out of reach.
+    "runs:/" may stand before it, and "models:/NAME@ALIAS" is the run of a registered version. Raises GptModelError for
+    a version that is not there, for a name of several runs, for a run without a model, and where the store is out of
+    reach.
     """
     store = MlflowStore(root)
     with in_reach(store, name):
-        run_id = run_named(store, name)
+        is_version = name.startswith("models:/")
+        run_id = _run_of_version(store, name) if is_version else run_named(store, name.removeprefix("runs:/"))
         if run_id is None:
             return None
         below = folder / run_id
@@ -68,7 +74,10 @@ def download(store: MlflowStore, run_id: str, artifact: str, folder: Path) -> Pa
     """Download an artifact of a run; GptModelError where there is none, and any error of a store out of reach."""
     client = store.reading()
     if client is None:
-        raise GptModelError(f"runs:/{run_id}: there is no MLflow store at {store.address}; `gptmodel train` makes one")
+        raise GptModelError(
+            f"runs:/{run_id}: there is no MLflow store at {store.address}; run this in the project's folder, or set "
+            "MLFLOW_TRACKING_URI"
+        )
     if not store.has_run(run_id):
         raise GptModelError(f"runs:/{run_id}: {store.address} has no such run; `gptmodel ui` shows the ids of all")
     if artifact not in [entry.path for entry in client.list_artifacts(run_id, artifact.rpartition("/")[0])]:
@@ -76,6 +85,18 @@ def download(store: MlflowStore, run_id: str, artifact: str, folder: Path) -> Pa
             f"runs:/{run_id}: it has no {artifact}; its training did not end, or `gptmodel sync` has to send it"
         )
     return Path(client.download_artifacts(run_id, artifact, str(folder)))
+
+
+def _run_of_version(store: MlflowStore, name: str) -> str:
+    """Return the id of the run whose model is a version in the registry, by its alias or number."""
+    if (found := VERSION.fullmatch(name)) is None:
+        raise GptModelError(
+            f"{name}: has to be models:/NAME@ALIAS or models:/NAME/VERSION, as `gptmodel register` says"
+        )
+    run_id = store.run_of_version(*found.groups()) if store.reading() is not None else None
+    if run_id is None:
+        raise GptModelError(f"{name}: {store.address} has no such version; `gptmodel register` makes one of a model")
+    return run_id
 
 
 def _has_losses(store: MlflowStore, run_id: str) -> bool:

@@ -4,7 +4,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -198,15 +198,14 @@ class MlflowStore:
         """Whether a run of this id is there; for a store that is connected."""
         return self._run_by_id(run_id) is not None
 
-    def _run_by_id(self, run_id: str) -> Any:
-        from mlflow.exceptions import MlflowException
+    def run_of_version(self, name: str, alias: str | None, version: str | None) -> str | None:
+        """Return the id of a registered version's run, by its alias or else number; for a store that is connected."""
+        get = self._client.get_model_version_by_alias if alias else self._client.get_model_version
+        found = _found(get, name, alias or version)
+        return found.run_id or None if found is not None else None
 
-        try:
-            return self._client.get_run(run_id)
-        except MlflowException as error:
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                return None
-            raise
+    def _run_by_id(self, run_id: str) -> Any:
+        return _found(self._client.get_run, run_id)
 
     def _run_by_journal(self, key: str, experiment: str) -> Any:
         existing = living_experiment(self._client, experiment)
@@ -221,6 +220,18 @@ class MlflowStore:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".store.lock", timeout=2 * LONG):
             yield
+
+
+def _found(get: Callable[..., Any], *names: str | None) -> Any:
+    """Return what MLflow has by these names; None where it has nothing."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return get(*names)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
 
 
 def _identity(client: Any) -> str:

@@ -23,8 +23,8 @@ class EndStates:
     """The states in which trainings ended that differ in their length only."""
 
     def __init__(self, runs: Path, name: str) -> None:
-        self._all = runs / "ends"
-        self._folder = self._all / name
+        self.all = runs / "ends"
+        self._folder = self.all / name
 
     def load(self, fits: Callable[[dict[str, Any]], bool], train: TrainParams) -> dict[str, Any] | None:
         """Return the last state that fits and that a training with these settings comes by; None if there is none."""
@@ -45,7 +45,7 @@ class EndStates:
             self._folder.mkdir(parents=True, exist_ok=True)
             snapshot.replace(self._folder / snapshot.name)
         used = 0
-        for path in sorted(self._all.glob(f"*/{SNAPSHOTS}"), key=_age, reverse=True):
+        for path in sorted(self.all.glob(f"*/{SNAPSHOTS}"), key=_age, reverse=True):
             with suppress(OSError):  # another training ends beside this one
                 is_newest, used = used == 0, used + path.stat().st_size
                 if used > MOST_BYTES and not is_newest:
@@ -53,10 +53,10 @@ class EndStates:
                     path.parent.rmdir()
 
 
-def why_anew(params: Params, locked: Mapping[str, Any]) -> str | None:
+def why_anew(params: Params, locked: Mapping[str, Any], ends: Path) -> str | None:
     """Say why a training does not go on from the one that dvc.lock has the settings of, if it only has more iterations.
 
-    None where it is another training.
+    `ends` is where it was looked for. None where it is another training.
     """
     train, before = params.train.model_dump(mode="json"), locked.get("train")
     if not isinstance(before, Mapping) or locked.get("model") != params.model.model_dump(mode="json"):
@@ -69,7 +69,7 @@ def why_anew(params: Params, locked: Mapping[str, Any]) -> str | None:
     if not can_be_longer(params.train):
         rates = f"with train.lr_schedule = {params.train.lr_schedule}, {now:,} iterations have other learning rates"
         return f"starts anew: {rates} than {iterations:,}; only a constant one goes on"
-    return f"starts anew: runs/ends has no state after {iterations:,} iterations with this text, code and platform"
+    return f"starts anew: {ends} has no state after {iterations:,} iterations with this text, code and platform"
 
 
 def _comes_by(state: dict[str, Any], train: TrainParams) -> bool:

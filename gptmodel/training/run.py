@@ -154,7 +154,7 @@ class TrainingRun:
     def introduction(self) -> Iterator[str]:
         """Say what is about to be trained, and why it begins, if it is the last one that DVC ran, made longer."""
         yield self.summary()
-        if not self.state.iteration and (reason := why_anew(self.params, settings_in_lock("train"))):
+        if not self.state.iteration and (reason := why_anew(self.params, settings_in_lock("train"), self._ends.all)):
             yield f"note: {reason}"
 
     def stopped(self) -> str:

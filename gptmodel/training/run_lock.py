@@ -24,8 +24,8 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
         lock.acquire(timeout=-1 if wait else A_MOMENT)
     except filelock.Timeout:
         raise AlreadyRunning(
-            f"the same training is already running in another process (its lock is {path}); "
-            "wait until it ends, or stop it and run this again to go on from there"
+            f"the same training is already running in another process (its lock is {path}); wait until it ends, or "
+            "stop it and run this again to go on from there (`gptmodel doctor` names the process)"
         ) from None
     try:
         yield

@@ -41,12 +41,23 @@ def test_there_is_no_limit_while_data_come_and_progress_is_told() -> None:
     assert len(told) > 5
 
 
+def test_it_says_why_nothing_can_be_fetched() -> None:
+    """fsspec calls all of it a missing file."""
+    mend = "; check fetch.source and the network"
+    with server(lambda handler: handler.send_error(404), None) as url, pytest.raises(DataError) as refused:
+        fetched(url)
+    assert str(refused.value) == f"{url}: cannot be fetched: the server says 404 Not Found{mend}"
+    with pytest.raises(DataError, match=r"fetched: ClientConnector\w*Error: Cannot connect to host 127.0.0.1:9 "):
+        fetched("http://127.0.0.1:9/a.txt")
+
+
 @pytest.mark.usefixtures("short")
 @pytest.mark.parametrize(("answer", "head"), [(fall_silent, None), (hang, None), (hang, hang)])
 def test_silence_has_a_limit(answer: Behaviour, head: Behaviour | None) -> None:
     with server(answer, head) as url, pytest.raises(DataError) as caught:
         fetched(url)
-    assert str(caught.value) == f"{url}: cannot be fetched: nothing came for 1 seconds; check fetch.source"
+    reason = "cannot be fetched: nothing came for 1 seconds; check fetch.source and the network"
+    assert str(caught.value) == f"{url}: {reason}"
 
 
 def test_a_download_that_is_cut_off_is_an_error() -> None:
@@ -89,7 +100,7 @@ def test_a_download_that_broke_off_goes_on_where_the_server_can(tmp_path: Path, 
     part = Part(tmp_path / "part", SHA256)
     with server(source.answer, source.head) as url:
         for _ in range(2):
-            with pytest.raises(DataError, match=BROKEN if knows else "; check fetch.source$"):
+            with pytest.raises(DataError, match=BROKEN if knows else "; check fetch.source and the network$"):
                 download(url, part, 1.0, lambda _received, _total: None)
         told: list[int] = []
         line = download(url, part, 1.0, lambda received, _total: told.append(received))

@@ -16,6 +16,9 @@ from pathlib import Path
 import pytest
 from committed_project import ENVIRONMENT, call, good, gptmodel, set_params
 from filelock import FileLock
+from model_helpers import ROOT
+
+from gptmodel.doctor.environment import environment
 
 
 def findings(project: Path, *words: str) -> tuple[int, list[str]]:
@@ -70,6 +73,14 @@ def repro_in_training(project: Path) -> Iterator[tuple[int, int]]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         running.wait()
+
+
+def test_the_code_of_another_checkout_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "gptmodel").mkdir()
+    (tmp_path / "gptmodel" / "__init__.py").touch()
+    notes = [finding.text for finding in environment(tmp_path) if finding.status == "note"]
+    assert f"`gptmodel` runs the code in {ROOT}, but dvc.yaml's stages run the code here" in "".join(notes)
+    assert "dvc.yaml's stages" not in "".join(finding.text for finding in environment(ROOT))
 
 
 def test_a_sound_project_has_no_problems(project: Path) -> None:

@@ -50,6 +50,8 @@ def test_a_stage_by_itself_is_that_of_the_whole(tmp_path: Path) -> None:
     assert {name: read_stage(path, name) for name in stages} == stages
     with pytest.raises(DataError, match=r"has no stage trai$"):
         read_stage(path, "trai")
+    path.write_text("stages: {train: {cmd: x}}\nschema: '2.0'\n")  # as no DVC writes it
+    assert read_stage(path, "train").cmd == "x"
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ import gptmodel
 from gptmodel import served_model
 from gptmodel.errors import CheckpointError, ConfigError, GptModelError
 from gptmodel.tracking.registry import Served, check_names, register, run_called, run_of_model
+from stages.contenders import find
+from stages.options import _model_file
 
 pytestmark = pytest.mark.thorough
 
@@ -129,6 +131,24 @@ def test_it_lies_among_the_artifacts_and_holds_no_pickle(registered: tuple[Proje
     assert "pickle" not in (folder / "MLmodel").read_text()
     assert (folder / "code" / "gptmodel" / "served_model.py").is_file()
     assert (folder / "data" / "model.pth").read_bytes() == project.model.read_bytes()
+
+
+def test_the_projects_own_commands_take_it_by_its_name(
+    registered: tuple[Project, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, _ = registered
+    monkeypatch.chdir(project.folder)
+    names = ("models:/letters@best", "models:/letters/1", f"runs:/{run_id(project)}")
+    for name in names:
+        assert gptmodel.load(name).generate("a", max_new_tokens=3, seed=1)
+        assert _model_file(Path(name)).read_bytes() == project.model.read_bytes()
+        assert find(name, tmp_path).model.read_bytes() == project.model.read_bytes()
+    assert _model_file(Path("models/model.pth")) == Path("models/model.pth")
+    for name in ("models:/letters@worst", "models:/letters/9", "models:/words@best"):
+        with pytest.raises(GptModelError, match=rf"^{name}: sqlite:.* has no such version; `gptmodel register`"):
+            gptmodel.load(name)
+    with pytest.raises(GptModelError, match=r"^models:/letters: has to be models:/NAME@ALIAS or models:/NAME/VERSION"):
+        gptmodel.load("models:/letters")
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,26 @@ from mlflow_server import free_port
 from report_findings import findings
 from tracking_helpers import client, finish_journal, new_key, python, start_journal, sync
 
-from gptmodel.errors import GptModelError
+from gptmodel.errors import ConfigError, GptModelError
 from gptmodel.reporting.report import report
 from gptmodel.tracking import stored_view
 from gptmodel.tracking.ui_server import UiServer
+from stages.sync import sync as send
+from stages.ui import ui
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
+
+
+@pytest.mark.parametrize("command", [ui, send])
+def test_a_folder_that_is_no_project_gets_no_store(
+    command: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All runs would seem to be lost there."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"is no project and has no runs; run this in the project's folder$"):
+        command()
+    assert not list(tmp_path.iterdir())
 
 
 def members(group: int) -> bool:

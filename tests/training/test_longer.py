@@ -139,14 +139,14 @@ def test_the_newest_states_are_kept_up_to_a_size(
 )
 def test_what_is_said_of_a_longer_training_that_begins(changes: dict[str, Any], said: str | None) -> None:
     before = small_params().model_dump(mode="json")
-    reason = why_anew(small_params(train=changes), before)
+    reason = why_anew(small_params(train=changes), before, Path("runs/ends"))
     assert reason is None if said is None else str(reason).startswith(said)
-    assert why_anew(small_params(train=changes), {}) is None
-    assert why_anew(small_params(train=changes, model={"norm": "pre"}), before) is None
+    assert why_anew(small_params(train=changes), {}, Path()) is None
+    assert why_anew(small_params(train=changes, model={"norm": "pre"}), before, Path()) is None
 
 
 def test_the_schedule_is_the_reason_where_it_is() -> None:
     before = small_params(train={"lr_schedule": "cosine"}).model_dump(mode="json")
-    reason = why_anew(small_params(train={"lr_schedule": "cosine", "max_iters": 9}), before)
+    reason = why_anew(small_params(train={"lr_schedule": "cosine", "max_iters": 9}), before, Path())
     rates = "with train.lr_schedule = cosine, 9 iterations have other learning rates than 6"
     assert reason == f"starts anew: {rates}; only a constant one goes on"
