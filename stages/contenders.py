@@ -65,13 +65,13 @@ def _check_text(trained: "Trained", model: "LanguageModel", data: "PreparedData 
 
 def _run(trained: "Trained", model: "LanguageModel", data: "PreparedData | None") -> "Run":
     from gptmodel.compute.place import Place
-    from gptmodel.evaluation.held_out import held_out_ids
-    from gptmodel.evaluation.spans import read_losses, val_losses
+    from gptmodel.evaluation.held_out import held_out_ids, written_losses
+    from gptmodel.evaluation.spans import val_losses
     from gptmodel.reporting.comparison import Run
     from gptmodel.reporting.settings import settings_of
 
-    if trained.val_losses is not None:
-        return Run(trained.name, settings_of(model), read_losses(trained.val_losses))
+    if (losses := written_losses(trained.val_losses, trained.model, model)) is not None:
+        return Run(trained.name, settings_of(model), losses)
     if data is None:
         raise DataError(f"{trained.name}: has to be scored, and no text is here; run `dvc repro prepare` first")
     _check_text(trained, model, data)

@@ -47,7 +47,7 @@ def judge_model(params_file: Path | None, params: "Params", model_file: Path, ou
         if in_place:
             store.save(scores)
         if in_place or out != Path():
-            write_outputs(report, target)
+            write_outputs(report, target, model_file, data)
             plot_evaluation(target.plots, history, scores.train.loss.by_position(), scores.val.loss.by_position())
             log_evaluation(tracker, report.metrics(), lines, evaluated_iteration(history, model.provenance), target)
     (tell if in_place or out != Path() else say)("\n".join(lines))

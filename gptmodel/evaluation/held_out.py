@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from gptmodel.data.prepared import TOKENIZER, VAL, PreparedData
 from gptmodel.data.tokens import TokenWriter
 from gptmodel.errors import DataError
+from gptmodel.evaluation.spans import mark_of, read_losses
 from gptmodel.files import digest
 from gptmodel.language_model import LanguageModel
 from gptmodel.tokenizers.base import Ids
@@ -29,6 +30,12 @@ def held_out_digests(model: LanguageModel) -> tuple[str, str] | None:
     if not isinstance(recorded, Mapping) or not {TOKENIZER, VAL} <= recorded.keys():
         return None
     return str(recorded[TOKENIZER]), str(recorded[VAL])
+
+
+def written_losses(path: Path | None, model_file: Path, model: LanguageModel) -> NDArray[np.float32] | None:
+    """Return the losses that evaluate wrote there; None unless they are of this model on its own held-out text."""
+    recorded = held_out_digests(model)
+    return read_losses(path, mark_of(model_file, recorded[1])) if path is not None and recorded is not None else None
 
 
 def is_held_out(model: LanguageModel, data: PreparedData) -> bool:

@@ -2,7 +2,8 @@
 
 evaluation/val_losses.npy holds it of the val split: float32 nats, shape (spans,); span i begins at byte 256 i of the
 split, and the last one may be shorter. A token counts where its first byte stands. A span that was not scored whole is
-NaN; the first token of a split, which has nothing before it, costs nothing.
+NaN; the first token of a split, which has nothing before it, costs nothing. Behind the array, where numpy reads no
+more, stands the mark of the model and the split: a file's time does not tell whose losses they are.
 """
 
 from pathlib import Path
@@ -17,7 +18,7 @@ from gptmodel.compute.place import Place
 from gptmodel.data.prepared import bits_per_byte
 from gptmodel.errors import DataError
 from gptmodel.evaluation.loss import over_blocks
-from gptmodel.files import atomic_writer
+from gptmodel.files import atomic_writer, digest, fingerprint
 from gptmodel.language_model import LanguageModel
 from gptmodel.tokenizers.base import Tokenizer
 
@@ -76,18 +77,26 @@ def passages(
     return {"hardest": [passage(span) for span in hardest], "easiest": [passage(span) for span in easiest]}
 
 
-def write_losses(path: Path, losses: NDArray[np.float32]) -> None:
+def mark_of(model_file: Path, val_sha256: str) -> str:
+    """Return the mark of the losses of a model on a split."""
+    return fingerprint({"model": digest(model_file), "val": val_sha256})
+
+
+def write_losses(path: Path, losses: NDArray[np.float32], mark: str) -> None:
     """Write val_losses.npy, whole or not at all."""
     with atomic_writer(path) as stream:
         np.save(stream, losses, allow_pickle=False)
+        stream.write(mark.encode())
 
 
-def read_losses(path: Path) -> NDArray[np.float32]:
-    """Read val_losses.npy; DataError where it is not what evaluate writes."""
+def read_losses(path: Path, mark: str) -> NDArray[np.float32] | None:
+    """Read val_losses.npy; None where it has another mark or none, DataError where it is not what evaluate writes."""
     try:
-        losses = np.load(path, allow_pickle=False)
+        with path.open("rb") as stream:
+            losses = np.load(stream, allow_pickle=False)
+            found = stream.read()
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path}: no losses of a text ({str(error)[:100]}); run `dvc repro evaluate` again") from None
     if not isinstance(losses, np.ndarray) or losses.dtype != np.float32 or losses.ndim != 1:
         raise DataError(f"{path}: no losses of a text; run `dvc repro evaluate` again")
-    return losses
+    return losses if found == mark.encode() else None

@@ -20,7 +20,7 @@ class Trained:
     """What the user calls it."""
     model: Path
     val_losses: Path | None
-    """What evaluate wrote of this model, if it is there."""
+    """What evaluate wrote beside it, if it is there: of this model, or of one that had its place before."""
 
 
 def at_path(name: str) -> Trained | None:
@@ -31,8 +31,7 @@ def at_path(name: str) -> Trained | None:
         return None
     layout = Layout.around(model)
     losses = layout.val_losses if layout is not None else None
-    of_this_model = losses is not None and losses.is_file() and losses.stat().st_mtime >= model.stat().st_mtime
-    return Trained(name, model, losses if of_this_model else None)
+    return Trained(name, model, losses if losses is not None and losses.is_file() else None)
 
 
 def of_revision(root: Path, name: str) -> Trained | None:

@@ -106,11 +106,16 @@ def test_a_short_text_has_no_passages(tmp_path: Path) -> None:
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     losses = np.array([1.0, np.nan, 2.5], np.float32)
-    write_losses(tmp_path / "evaluation" / "val_losses.npy", losses)
-    np.testing.assert_array_equal(read_losses(tmp_path / "evaluation" / "val_losses.npy"), losses)
+    path = tmp_path / "evaluation" / "val_losses.npy"
+    write_losses(path, losses, "0123456789abcdef")
+    np.testing.assert_array_equal(read_losses(path, "0123456789abcdef"), losses)
+    np.testing.assert_array_equal(np.load(path), losses)
+    assert read_losses(path, "another mark") is None
+    np.save(path, losses)  # as evaluate wrote it once
+    assert read_losses(path, "0123456789abcdef") is None
     (tmp_path / "text.npy").write_text("losses", encoding="utf-8")
     with pytest.raises(DataError, match=r"text\.npy"):
-        read_losses(tmp_path / "text.npy")
+        read_losses(tmp_path / "text.npy", "0123456789abcdef")
 
 
 def test_the_loss_of_each_token_is_that_of_its_block(tmp_path: Path) -> None:

@@ -113,17 +113,20 @@ def test_the_page_shows_where_they_differ_most_and_runs_nothing(models: Project,
     assert "<img" not in page
 
 
-def test_the_losses_that_evaluate_wrote_are_taken(models: Project, tmp_path: Path) -> None:
-    """Of a model in its place, unless they are older than the model."""
-    layout = tmp_path / "trial"
-    (layout / "models").mkdir(parents=True)
-    (layout / "evaluation").mkdir()
-    shutil.copy(models.folder / "long.pth", layout / "models" / "model.pth")
-    assert "scoring" in models.succeed("compare", "short.pth", str(layout)).error
-    losses = layout / "evaluation" / "val_losses.npy"
+def test_the_losses_that_evaluate_wrote_are_taken_for_that_very_model(models: Project, tmp_path: Path) -> None:
+    """Not for one that was moved into its place, with its old time or not."""
+    trial = tmp_path / "trial"
+    model, losses = trial / "models" / "model.pth", trial / "evaluation" / "val_losses.npy"
+    model.parent.mkdir(parents=True)
+    shutil.copy(models.folder / "long.pth", model)
+    models.succeed("evaluate", "--model", str(model), "--out", str(trial))
+    assert f"scoring {trial}" not in models.succeed("compare", "short.pth", str(trial)).error
+    shutil.copy(models.folder / "short.pth", model)
+    os.utime(model, (0, 0))
+    moved = models.succeed("compare", "short.pth", str(trial))
+    assert f"scoring {trial}" in moved.error
+    first, second = (line.split()[1:] for line in moved.output.splitlines()[:2])
+    assert first == second
     losses.write_bytes(b"no array")
-    damaged = models.run("compare", "short.pth", str(layout))
+    damaged = models.run("compare", "short.pth", str(trial))
     assert (damaged.status, "no losses of a text" in damaged.error) == (2, True)
-    old = (layout / "models" / "model.pth").stat().st_mtime - 10
-    os.utime(losses, (old, old))
-    models.succeed("compare", "short.pth", str(layout))
