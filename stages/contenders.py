@@ -68,12 +68,12 @@ def _run(trained: "Trained", model: "LanguageModel", data: "PreparedData | None"
     from gptmodel.evaluation.held_out import held_out_ids, written_losses
     from gptmodel.evaluation.spans import val_losses
     from gptmodel.reporting.comparison import Run
-    from gptmodel.reporting.settings import settings_of
+    from gptmodel.reporting.settings import training_of
 
     if (losses := written_losses(trained.val_losses, trained.model, model)) is not None:
-        return Run(trained.name, settings_of(model), losses)
+        return Run(trained.name, training_of(model), losses)
     if data is None:
         raise DataError(f"{trained.name}: has to be scored, and no text is here; run `dvc repro prepare` first")
     _check_text(trained, model, data)
     note(f"scoring {trained.name} on the held-out text ...")
-    return Run(trained.name, settings_of(model), val_losses(model, held_out_ids(model, data), Place.on("cpu")))
+    return Run(trained.name, training_of(model), val_losses(model, held_out_ids(model, data), Place.on("cpu")))

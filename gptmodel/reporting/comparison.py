@@ -37,6 +37,7 @@ class Run:
 
     name: str
     settings: Mapping[str, Any]
+    """All that has to be equal but for the seed, for runs to be one group."""
     losses: NDArray[np.floating[Any]]
     """Nats of each span of the held-out text, (spans,)."""
 

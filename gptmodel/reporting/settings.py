@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from gptmodel.data.prepared import TRAIN
 from gptmodel.language_model import LanguageModel
 
 NO_SETTING = "-"
@@ -15,6 +16,16 @@ def settings_of(model: LanguageModel) -> dict[str, Any]:
     sections = {"model": model.params.model_dump(mode="json"), "train": train if isinstance(train, Mapping) else {}}
     settings = {f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()}
     return {"prepare.tokenizer": model.tokenizer.kind, **settings}
+
+
+def training_of(model: LanguageModel) -> dict[str, Any]:
+    """Return the settings with what else makes another training: how large the vocabulary is, and what was read.
+
+    Of train.bin it is the beginning of the sha256.
+    """
+    data = model.provenance.get("data")
+    train = str(data.get(TRAIN))[:16] if isinstance(data, Mapping) else None
+    return {**settings_of(model), "vocab_size": model.tokenizer.vocab_size, TRAIN: train}
 
 
 def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -4,10 +4,15 @@ import json
 
 import numpy as np
 import pytest
+from model_helpers import small_model
 
+from gptmodel.config import SECTIONS
 from gptmodel.errors import DataError
 from gptmodel.files import json_bytes
+from gptmodel.language_model import LanguageModel
 from gptmodel.reporting.comparison import Comparison, Run, page, telling_passages
+from gptmodel.reporting.settings import training_of
+from gptmodel.tokenizers.bpe import BpeTokenizer
 
 SPANS = 4 * 30
 TEXT = ("<b>what</b> stands there\n" * 2000).encode()[: 256 * SPANS]
@@ -70,6 +75,25 @@ def test_with_too_little_text_there_are_words_and_no_numbers_that_json_has_not()
     values = json.loads(json_bytes(comparison.values()))
     assert values["runs"][0]["bits_per_byte"] is None
     assert values["comparisons"][0]["nats_per_byte"] is None
+
+
+def trained(vocab_size: int, train: str) -> LanguageModel:
+    """A model of so many tokens that was trained on a file of this digest."""
+    tokenizer = BpeTokenizer.fit([TEXT[:5000]], [], vocab_size)
+    provenance = {"train": SECTIONS["train"].defaults(), "data": {"train.bin": train * 64, "val.bin": "f" * 64}}
+    return LanguageModel(small_model(vocab_size=vocab_size), tokenizer, None, provenance)
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [(trained(270, "a"), "vocab_size 260 -> 270"), (trained(260, "b"), f"train.bin {'a' * 16} -> {'b' * 16}")],
+    ids=["another vocabulary", "another text"],
+)
+def test_another_vocabulary_and_another_text_to_train_on_are_no_other_seed(other: LanguageModel, told: str) -> None:
+    first, second = training_of(trained(260, "a")), training_of(other)
+    comparison = Comparison.of([run("a", 0.0, **first), run("b", 0.0, **second), run("c", 0.0, a=2)])
+    assert [group.names for group in comparison.groups] == [("a",), ("b",), ("c",)]
+    assert f"settings that differ: {told}" in comparison.lines()
 
 
 def test_losses_of_different_lengths_are_refused() -> None:
