@@ -79,6 +79,8 @@ class Group:
     names: tuple[str, ...]
     losses: NDArray[np.float64]
     """Nats of each span, (runs, spans); NaN where a span was not scored."""
+    again: tuple[str, ...] = ()
+    """Runs of a seed that one of the others has: they are no further sample of the seed's noise, and do not count."""
 
     @property
     def name(self) -> str:
@@ -98,17 +100,23 @@ class Group:
 def groups(runs: Sequence[tuple[str, Mapping[str, Any], NDArray[Any]]]) -> list[Group]:
     """Put runs, each its name, settings and nats of each span, together that differ in nothing but the seed.
 
-    Where nothing but the seed differs between any of them, each is a group of its own.
+    Of several runs of one seed the first counts. Where nothing but the seed differs between any of them, each is a
+    group of its own.
     """
-    together: dict[str, list[int]] = {}
+    together: dict[str, dict[Any, list[int]]] = {}
     for number, (_, settings, _) in enumerate(runs):
         key = repr(sorted((name, value) for name, value in settings.items() if name != SEED))
-        together.setdefault(key, []).append(number)
-    members = list(together.values()) if len(together) > 1 else [[number] for number in range(len(runs))]
-    return [
-        Group(tuple(runs[number][0] for number in numbers), np.array([runs[number][2] for number in numbers], float))
-        for numbers in members
-    ]
+        together.setdefault(key, {}).setdefault(settings.get(SEED), []).append(number)
+    if len(together) == 1:
+        return [_group(runs, [[number]]) for number in range(len(runs))]
+    return [_group(runs, list(by_seed.values())) for by_seed in together.values()]
+
+
+def _group(runs: Sequence[tuple[str, Mapping[str, Any], NDArray[Any]]], by_seed: list[list[int]]) -> Group:
+    """Return the group of some runs, given by their numbers, those of each seed together."""
+    names = tuple(runs[numbers[0]][0] for numbers in by_seed)
+    again = tuple(runs[number][0] for numbers in by_seed for number in numbers[1:])
+    return Group(names, np.array([runs[numbers[0]][2] for numbers in by_seed], float), again)
 
 
 def compare(first: Group, second: Group) -> Difference:

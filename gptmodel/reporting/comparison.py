@@ -149,6 +149,11 @@ class Comparison:
         width = max(len(run.name) for run in self.runs)
         lines = [f"{run.name:<{width}}  {self.bits_per_byte(run):.4f} bits per byte" for run in self.runs]
         lines += [
+            f"{name}: of the settings and the seed of another one, so it does not count as a further seed"
+            for group in self.groups
+            for name in group.again
+        ]
+        lines += [
             f"{group.name}: the seeds' losses have a standard deviation of {BITS * deviation:.4f} bits per byte"
             for group in self.groups
             if (deviation := group.seed_deviation()) is not None
@@ -167,7 +172,10 @@ class Comparison:
                 {"name": run.name, "bits_per_byte": _finite(self.bits_per_byte(run)), "settings": dict(run.settings)}
                 for run in self.runs
             ],
-            "groups": [{"runs": list(group.names), "seed_deviation": group.seed_deviation()} for group in self.groups],
+            "groups": [
+                {"runs": list(group.names), "again": list(group.again), "seed_deviation": group.seed_deviation()}
+                for group in self.groups
+            ],
             "comparisons": [pair.values() for pair in self.pairs],
         }
 

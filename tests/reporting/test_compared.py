@@ -38,6 +38,17 @@ def test_each_group_is_set_beside_the_first() -> None:
     assert values["comparisons"][0]["nats_per_byte"] == pytest.approx(30 / 256, rel=0.2)
 
 
+def test_the_same_training_twice_is_one_seed() -> None:
+    first, other = run("HEAD", 0.0, **{"train.seed": 1}), run("other", 30.0, **{"train.seed": 1, "a": 2})
+    twice = Run("models/model.pth", first.settings, first.losses)
+    comparison = Comparison.of([first, twice, other])
+    lines = comparison.lines()
+    assert "models/model.pth: of the settings and the seed of another one" in "\n".join(lines)
+    assert lines[-3:] == Comparison.of([first, other]).lines()[-3:]
+    assert comparison.values()["groups"][0] == {"runs": ["HEAD"], "again": ["models/model.pth"], "seed_deviation": None}
+    assert [group.names for group in Comparison.of([first, twice]).groups] == [("HEAD",), ("models/model.pth",)]
+
+
 def grounds(*runs: Run) -> str:
     """What the word of the second group rests on."""
     return Comparison.of(runs).lines()[-1]
