@@ -88,8 +88,9 @@ class Group:
         return self.names[0] if len(self.names) == 1 else f"{self.names[0]} ({len(self.names)} seeds)"
 
     def seed_deviation(self) -> float | None:
-        """Return the standard deviation of the runs' losses in nats per byte; None for a single run."""
-        return float(np.std(self.means(), ddof=1)) if len(self.names) > 1 else None
+        """Return the standard deviation of the runs' losses in nats per byte; None for a single run or no passage."""
+        tells = len(self.names) > 1 and passages(self.losses).size > 0
+        return float(np.std(self.means(), ddof=1)) if tells else None
 
     def means(self) -> NDArray[np.float64]:
         """Return the loss of each run, in nats per byte, over the passages that all were scored on."""

@@ -81,11 +81,15 @@ def test_what_the_word_rests_on_and_what_would_tell_more() -> None:
 
 
 def test_with_too_little_text_there_are_words_and_no_numbers_that_json_has_not() -> None:
-    comparison = Comparison.of([run("first", 0.0, spans=3, a=1), run("second", 9.0, spans=3, a=2)])
-    assert "too little text to say whether second is better than first: 0 passages of 1 kB" in comparison.lines()[-2]
+    seeds = [run(name, 0.0, spans=3, a=1, **{"train.seed": seed}) for name, seed in (("first", 1), ("other", 2))]
+    comparison = Comparison.of([*seeds, run("second", 9.0, spans=3, a=2)])
+    said = "too little text to say whether second is better than first (2 seeds): 0 passages of 1 kB"
+    assert said in comparison.lines()[-2]
+    assert "deviation" not in "\n".join(comparison.lines())
     values = json.loads(json_bytes(comparison.values()))
     assert values["runs"][0]["bits_per_byte"] is None
     assert values["comparisons"][0]["nats_per_byte"] is None
+    assert values["groups"][0]["seed_deviation"] is None
 
 
 def trained(vocab_size: int, train: str) -> LanguageModel:
