@@ -6,6 +6,7 @@ NaN; the first token of a split, which has nothing before it, costs nothing. Beh
 more, stands the mark of the model and the split: a file's time does not tell whose losses they are.
 """
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from gptmodel.compute.place import Place
 from gptmodel.data.prepared import bits_per_byte
 from gptmodel.errors import DataError
 from gptmodel.evaluation.loss import over_blocks
-from gptmodel.files import atomic_writer, digest, fingerprint
+from gptmodel.files import atomic_writer, check_ends, digest, fingerprint
 from gptmodel.language_model import LanguageModel
 from gptmodel.tokenizers.base import Tokenizer
 
 SPAN_BYTES = 256
+HEADER_BYTES = 128  # before the losses in val_losses.npy
 PASSAGES = 10  # that are shown of each kind
 
 
@@ -92,11 +94,21 @@ def write_losses(path: Path, losses: NDArray[np.float32], mark: str) -> None:
 def read_losses(path: Path, mark: str) -> NDArray[np.float32] | None:
     """Read val_losses.npy; None where it has another mark or none, DataError where it is not what evaluate writes."""
     try:
+        check_ends(path)
         with path.open("rb") as stream:
-            losses = np.load(stream, allow_pickle=False)
-            found = stream.read()
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: no losses of a text ({str(error)[:100]}); run `dvc repro evaluate` again") from None
-    if not isinstance(losses, np.ndarray) or losses.dtype != np.float32 or losses.ndim != 1:
-        raise DataError(f"{path}: no losses of a text; run `dvc repro evaluate` again")
-    return losses if found == mark.encode() else None
+            header, size = stream.read(HEADER_BYTES), path.stat().st_size
+            for end in (mark.encode(), b""):  # older files have no mark
+                spans = (size - HEADER_BYTES - len(end)) // 4
+                if spans > 0 and size == HEADER_BYTES + 4 * spans + len(end) and header == _header(spans):
+                    losses = np.frombuffer(stream.read(4 * spans), np.float32)
+                    return losses if end and stream.read() == end else None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    raise DataError(f"{path}: no losses of a text; run `dvc repro evaluate` again")
+
+
+def _header(spans: int) -> bytes:
+    """Return what numpy writes before so many losses. It is compared: numpy evaluates whatever stands there."""
+    stream = BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": (spans,)})
+    return stream.getvalue()

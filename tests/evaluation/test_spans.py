@@ -110,12 +110,43 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     write_losses(path, losses, "0123456789abcdef")
     np.testing.assert_array_equal(read_losses(path, "0123456789abcdef"), losses)
     np.testing.assert_array_equal(np.load(path), losses)
-    assert read_losses(path, "another mark") is None
+    assert read_losses(path, "fedcba9876543210") is None
     np.save(path, losses)  # as evaluate wrote it once
     assert read_losses(path, "0123456789abcdef") is None
-    (tmp_path / "text.npy").write_text("losses", encoding="utf-8")
-    with pytest.raises(DataError, match=r"text\.npy"):
-        read_losses(tmp_path / "text.npy", "0123456789abcdef")
+
+
+def crafted(shape: str) -> bytes:
+    """A file of numpy with another shape than that of what follows."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00v\x00" + header.encode() + bytes(400)
+
+
+def test_whatever_else_is_in_the_file_is_a_line(tmp_path: Path) -> None:
+    path, mark = tmp_path / "val_losses.npy", "0123456789abcdef"
+    write_losses(path, np.ones(100, np.float32), mark)
+    content = path.read_bytes()
+    flipped = [bytearray(content) for _ in range(8 * 128)]
+    for bit, damaged in enumerate(flipped):
+        damaged[bit // 8] ^= 1 << bit % 8
+    flipped = [damaged for damaged in flipped if b"(104,)" not in damaged]  # an older file, with no mark behind that
+    shapes = ["(1000000000000,)", "(-5,)", "(-4,)", "(10000000000000000000000,)", "(100, 1)", "(" * 50]
+    others = [
+        b"losses",
+        b"",
+        content[:-17],
+        content[:-1],
+        content + b"\0",
+        b"PK\x03\x04" + bytes(100),
+        crafted("(-4,)")[:128],
+    ]
+    for damaged in [*flipped, *map(crafted, shapes), *others]:
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"val_losses\.npy: no losses of a text; run `dvc repro evaluate` again$"):
+            read_losses(path, mark)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(DataError, match=r"val_losses\.npy: cannot be read: Is a directory"):
+        read_losses(path, mark)
 
 
 def test_the_loss_of_each_token_is_that_of_its_block(tmp_path: Path) -> None:
