@@ -15,6 +15,7 @@ from gptmodel.evaluation.loss import SplitLoss
 from gptmodel.evaluation.scores import Scores, SplitScore
 from gptmodel.files import atomic_writer, digest, fingerprint, json_bytes
 from gptmodel.project.inputs import code_digest
+from gptmodel.wheel import BAD_ZIP
 
 KEPT = 16  # files in a folder, the newest; one is as large as a small picture
 
@@ -42,9 +43,12 @@ class ScoreStore:
     def load(self) -> Scores | None:
         """Return the scores; None where there are none, or the file is damaged."""
         try:
+            with zipfile.ZipFile(self.path) as archive:
+                if archive.testzip():  # numpy would evaluate a damaged header before a checksum tells
+                    return None
             with np.load(self.path, allow_pickle=False) as arrays:
                 return _scores(arrays)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except BAD_ZIP:
             return None
 
     def save(self, scores: Scores) -> None:

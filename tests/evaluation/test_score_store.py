@@ -100,6 +100,20 @@ def test_a_damaged_file_is_as_good_as_none(data: PreparedData, damage: str, tmp_
     assert store.load() is None
 
 
+def test_a_flipped_bit_is_as_good_as_no_file_or_changes_nothing(data: PreparedData, tmp_path: Path) -> None:
+    model = language_model(small_model(vocab_size=data.tokenizer.vocab_size), tokenizer=data.tokenizer)
+    store, scores = ScoreStore(tmp_path / "a.npz"), score(model, data, CPU)
+    store.save(replace(scores, spans=np.zeros(2000, np.float32)))  # so long that not all of it is checked at once
+    content = store.path.read_bytes()
+    first, last = content.index(b"spans.npy"), content.rindex(b"spans.npy")  # beside the array, and in the directory
+    for place in (*range(first - 30, first + 100), *range(last - 46, last), *range(len(content) - 22, len(content))):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        store.path.write_bytes(damaged)
+        loaded = store.load()
+        assert loaded is None or (same(loaded, scores) and not loaded.spans.any())
+
+
 def test_only_the_newest_are_kept(data: PreparedData, tmp_path: Path) -> None:
     model = language_model(small_model(vocab_size=data.tokenizer.vocab_size), tokenizer=data.tokenizer)
     scores = score(model, data, CPU)
