@@ -1,7 +1,9 @@
 """What the stages before the report found out, read from the files that they wrote."""
 
 import csv
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,8 +45,8 @@ def read_findings(layout: Layout) -> Findings:
     data = recorded if isinstance(recorded, Mapping) else {}
     return Findings(
         model=model,
-        evaluation=_read(layout.metrics("evaluate"), "evaluate"),
-        memorisation=_read(layout.metrics("memorisation"), "sample"),
+        evaluation=_read(layout.metrics("evaluate"), "evaluate", "val", "train", "gap", "verdict"),
+        memorisation=_read(layout.metrics("memorisation"), "sample", "sentence", "samples", "held_out", "texts"),
         history=read_history(layout.history),
         positions=_positions(layout.positions),
         baselines=_named(read_baselines(layout.metrics("baselines"), str(data.get(VAL)))),
@@ -54,7 +56,17 @@ def read_findings(layout: Layout) -> Findings:
     )
 
 
-def _read(path: Path, stage: str) -> dict[str, Any]:
+@contextmanager
+def as_written(path: Path, stage: str) -> Iterator[None]:
+    """Raise DataError that names a file of a stage where what is taken from it is not there or of another kind."""
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError, ArithmeticError, csv.Error) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(f"{path}: not as {stage} writes it ({reason}); run `dvc repro {stage}` again") from None
+
+
+def _read(path: Path, stage: str, *keys: str) -> dict[str, Any]:
     try:
         value = read_json(path)
     except FileNotFoundError:
@@ -65,6 +77,8 @@ def _read(path: Path, stage: str) -> dict[str, Any]:
         raise DataError(f"{error}; run `dvc repro {stage}` again") from None
     if not isinstance(value, dict):
         raise DataError(f"{path}: has to be a JSON object; run `dvc repro {stage}` again")
+    if absent := [key for key in keys if key not in value]:
+        raise DataError(f"{path}: has no {absent[0]}; run `dvc repro {stage}` again")
     return value
 
 
@@ -75,9 +89,11 @@ def _named(bits: Mapping[str, float]) -> dict[str, float]:
 def _positions(path: Path) -> dict[str, list[float]] | None:
     if not path.is_file():
         return None
-    try:
+    with as_written(path, "evaluate"):
         with path.open(encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream))
-        return {split: [float(row[split]) for row in rows if row[split]] for split in ("train", "val")}
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise DataError(f"{path}: no losses by position ({error}); run `dvc repro evaluate` again") from None
+        positions = {split: [float(row[split]) for row in rows if row[split]] for split in ("train", "val")}
+        for split, losses in positions.items():
+            if not losses or not all(map(math.isfinite, losses)):
+                raise ValueError(f"no losses, or some that are no numbers, in the column {split}")
+    return positions

@@ -22,5 +22,5 @@ def render(template: str, **values: Any) -> str:
     environment.filters["setting"] = setting
     try:
         return environment.get_template(template).render(**values)
-    except (UndefinedError, TypeError, LookupError) as error:
+    except (UndefinedError, TypeError, ValueError, LookupError) as error:
         raise DataError(f"{template}: what it shows is not complete ({error}); run `dvc repro` again") from None

@@ -8,9 +8,10 @@ from gptmodel.config import SECTIONS
 from gptmodel.evaluation.diagnosis import ADVICE, advice, trend
 from gptmodel.language_model import LanguageModel
 from gptmodel.presets import PRESETS
+from gptmodel.project.layout import Layout
 from gptmodel.reporting.chart import Chart, bar, chart
 from gptmodel.reporting.coloured import COPIED, SURPRISE, Piece, by_copies, by_surprise
-from gptmodel.reporting.findings import Findings
+from gptmodel.reporting.findings import Findings, as_written
 from gptmodel.reporting.page import render
 from gptmodel.reporting.settings import differing, settings_of
 
@@ -23,8 +24,8 @@ MOST_PASSAGES = 5
 
 def report(findings: Findings) -> str:
     """Return the page; DataError where a stage's file is not as that stage writes it."""
-    model, memorisation = findings.model, findings.memorisation
-    texts = memorisation["texts"]
+    model = findings.model
+    samples, samples_left_out = _samples(findings)
     platform = model.provenance.get("platform")
     return render(
         "report.html",
@@ -37,9 +38,9 @@ def report(findings: Findings) -> str:
         passages=_passages(findings),
         surprise=SURPRISE,
         copied=COPIED,
-        memorisation=memorisation,
-        samples=[_sample(text) for text in texts[:MOST_SAMPLES]],
-        samples_left_out=max(0, len(texts) - MOST_SAMPLES),
+        memorisation=findings.memorisation,
+        samples=samples,
+        samples_left_out=samples_left_out,
         preset=_preset(model),
         settings=differing(_defaults(), settings_of(model)),
         platform=platform if isinstance(platform, Mapping) else {},
@@ -47,6 +48,7 @@ def report(findings: Findings) -> str:
     )
 
 
+@as_written(Layout().metrics("evaluate"), "evaluate")
 def _outlook(findings: Findings) -> str:
     """Return where the val loss was going and what to do next, as evaluate says it; "" where there is no verdict."""
     verdict, course = findings.evaluation.get("verdict"), trend(findings.history)
@@ -66,6 +68,7 @@ class Row:
     """Of its bar, in per cent of the longest."""
 
 
+@as_written(Layout().metrics("evaluate"), "evaluate")
 def _baselines(findings: Findings) -> list[Row]:
     """Return the methods, the worst first, with the model among them; none without baselines."""
     if not findings.baselines:
@@ -89,6 +92,7 @@ def _charts(findings: Findings) -> list[Chart]:
     return charts
 
 
+@as_written(Layout().passages, "evaluate")
 def _passages(findings: Findings) -> dict[str, list[tuple[float, list[Piece]]]]:
     """Return the mean nats and the coloured text of passages, the hardest and the easiest."""
     passages = findings.passages or {}
@@ -100,6 +104,13 @@ def _passages(findings: Findings) -> dict[str, list[tuple[float, list[Piece]]]]:
         for kind in ("hardest", "easiest")
         if passages.get(kind)
     }
+
+
+@as_written(Layout().metrics("memorisation"), "sample")
+def _samples(findings: Findings) -> tuple[list[list[Piece]], int]:
+    """Return the samples that are shown, and how many are not."""
+    texts = findings.memorisation["texts"]
+    return [_sample(text) for text in texts[:MOST_SAMPLES]], max(0, len(texts) - MOST_SAMPLES)
 
 
 def _sample(text: Mapping[str, Any]) -> list[Piece]:

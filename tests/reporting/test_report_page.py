@@ -2,14 +2,21 @@
 
 import dataclasses
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 from model_helpers import language_model, small_model
 from report_findings import SPLIT, findings
 
+from gptmodel.checkpoint.model_file import save_model
 from gptmodel.errors import DataError
+from gptmodel.evaluation.history import history_csv
+from gptmodel.files import write_json
 from gptmodel.language_model import LanguageModel
 from gptmodel.presets import PRESETS
+from gptmodel.project.layout import Layout
+from gptmodel.reporting.findings import read_findings
 from gptmodel.reporting.report import MOST_CHARACTERS, MOST_SAMPLES, report
 
 
@@ -75,6 +82,52 @@ def test_settings_that_differ_and_a_preset() -> None:
     page = report(findings(model=LanguageModel(trained.transformer, trained.tokenizer, None, provenance)))
     assert "those of the preset <code>nanogpt</code>" in page
     assert "preset <code>" not in report(findings())
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"memorisation": {}}, "metrics/memorisation.json: not as sample writes it"),
+        ({"memorisation": {"texts": [{}]}}, "metrics/memorisation.json: not as sample writes it"),
+        ({"evaluation": {}}, "metrics/evaluate.json: not as evaluate writes it"),
+        ({"evaluation": {"val": {"bits_per_byte": "x"}}}, "metrics/evaluate.json: not as evaluate writes it"),
+        ({"evaluation": {"val": SPLIT, "verdict": []}}, "metrics/evaluate.json: not as evaluate writes it"),
+        ({"passages": {"hardest": [{}]}}, "evaluation/passages.json: not as evaluate writes it"),
+        (
+            {"passages": {"hardest": [{"tokens": [], "nats": []}]}},
+            "evaluation/passages.json: not as evaluate writes it",
+        ),
+        ({"evaluation": findings().evaluation | {"val": SPLIT | {"tokens": "x"}}}, "report.html: what it shows is"),  # type: ignore[operator]
+    ],
+)
+def test_a_value_that_is_not_there_or_of_another_kind_is_a_line_with_its_file(changes: Any, line: str) -> None:
+    with pytest.raises(DataError) as caught:
+        report(findings(**changes))
+    assert str(caught.value).startswith(line)
+    assert "; run `dvc repro" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "line"),
+    [
+        ("metrics/evaluate.json", "{}", "has no val; run `dvc repro evaluate` again"),
+        ("metrics/memorisation.json", "{}", "has no sentence; run `dvc repro sample` again"),
+        ("metrics/loss_by_position.csv", "position,train,val\n1,2.0,nan\n", "not as evaluate writes it"),
+        ("metrics/loss_by_position.csv", "position,train,val\n", "not as evaluate writes it"),
+        ("metrics/loss_by_position.csv", "position,val\n1,2.0\n", "not as evaluate writes it"),
+    ],
+)
+def test_a_file_without_what_its_stage_writes_is_a_line(file: str, content: str, line: str, tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    save_model(layout.model, language_model(small_model()), {})
+    write_json(layout.metrics("evaluate"), dict(findings().evaluation))
+    write_json(layout.metrics("memorisation"), dict(findings().memorisation))
+    layout.history.write_text(history_csv(findings().history), encoding="utf-8")
+    assert read_findings(layout).positions is None
+    (tmp_path / file).write_text(content, encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        read_findings(layout)
+    assert str(caught.value).startswith(f"{tmp_path / file}: {line}")
 
 
 def test_a_file_that_lacks_something_is_a_line() -> None:
