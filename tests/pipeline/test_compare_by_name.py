@@ -11,6 +11,7 @@ def test_a_revision_an_experiment_and_a_run_are_found_by_name(project: Project) 
     (run,) = project.mlflow_runs()
     names = ["HEAD", "saved", run.info.run_name, run.info.run_id, "models/model.pth"]
     result = project.gptmodel("compare", *names)
+    assert "scoring" not in result.stderr  # the losses of evaluate bear the model's mark, wherever they come from
     lines = result.stdout.splitlines()
     losses = dict(line.removesuffix(" bits per byte").rsplit(maxsplit=1) for line in lines[: len(names)])
     assert [name.rstrip() for name in losses] == names
