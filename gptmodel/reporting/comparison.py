@@ -147,7 +147,9 @@ class Comparison:
     def lines(self) -> list[str]:
         """Return the comparison as a person reads it."""
         width = max(len(run.name) for run in self.runs)
-        lines = [f"{run.name:<{width}}  {self.bits_per_byte(run):.4f} bits per byte" for run in self.runs]
+        losses = [_finite(self.bits_per_byte(run)) for run in self.runs]
+        told = ["no passage was scored" if loss is None else f"{loss:.4f} bits per byte" for loss in losses]
+        lines = [f"{run.name:<{width}}  {of_run}" for run, of_run in zip(self.runs, told, strict=True)]
         lines += [
             f"{name}: of the settings and the seed of another one, so it does not count as a further seed"
             for group in self.groups

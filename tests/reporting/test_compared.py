@@ -85,6 +85,7 @@ def test_with_too_little_text_there_are_words_and_no_numbers_that_json_has_not()
     comparison = Comparison.of([*seeds, run("second", 9.0, spans=3, a=2)])
     said = "too little text to say whether second is better than first (2 seeds): 0 passages of 1 kB"
     assert said in comparison.lines()[-2]
+    assert comparison.lines()[:3] == [f"{name:<6}  no passage was scored" for name in ("first", "other", "second")]
     assert "deviation" not in "\n".join(comparison.lines())
     values = json.loads(json_bytes(comparison.values()))
     assert values["runs"][0]["bits_per_byte"] is None
