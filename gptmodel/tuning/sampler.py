@@ -9,8 +9,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gptmodel.compute.random import Stream, derived_seed
 
-RETRIED = "retried"
-"""The attribute of a trial that has the settings of one whose worker ended before it did."""
+RETRY_OF = "retry_of"
+"""The number of the trial that this one is again, since its worker ended before it did."""
 
 
 class SeededSampler(BaseSampler):
@@ -30,7 +30,7 @@ class SeededSampler(BaseSampler):
     def _was_drawn(self, trial: FrozenTrial) -> bool:
         """Whether a trial counts; of a worker that died while it drew, nothing does."""
         died_early = trial.state == TrialState.FAIL and len(trial.params) < self._size
-        return not died_early and not trial.user_attrs.get(RETRIED)
+        return not died_early and RETRY_OF not in trial.user_attrs
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return self._sampler.infer_relative_search_space(study, trial)

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ WAIT_SECONDS = 60  # for another process that writes to a database file
 TRIES = 5  # of workers that begin at once and all make the tables
 
 FAILURES = (SQLAlchemyError, StorageInternalError)
-Stale = Callable[["optuna.Study", "optuna.trial.FrozenTrial"], None]
 
 
 def own_address(root: Path) -> str:
@@ -42,11 +41,8 @@ def is_missing(address: str) -> bool:
 class Storage:
     """An open database of studies."""
 
-    def __init__(self, address: str, stale: Stale) -> None:
-        """Open it, and make its tables where there are none; StudyError where that cannot be done.
-
-        `stale` is called with each trial whose worker was silent for too long.
-        """
+    def __init__(self, address: str) -> None:
+        """Open it, and make its tables where there are none; StudyError where that cannot be done."""
         self.shown = without_password(address)
         if not KINDS.fullmatch(address):
             raise StudyError(f"OPTUNA_STORAGE = {self.shown!r}: is no address of studies; it has to look like {FORMS}")
@@ -55,22 +51,16 @@ class Storage:
         warnings.filterwarnings("ignore", category=ExperimentalWarning)  # a heartbeat is one to Optuna
         warnings.filterwarnings("ignore", module=r"optuna\.")
         with self.failures():
-            self.rdb = self._opened(address, stale)
+            self.rdb = self._opened(address)
 
-    def _opened(self, address: str, stale: Stale) -> RDBStorage:
+    def _opened(self, address: str) -> RDBStorage:
         arguments: dict[str, Any] = (
             {"connect_args": {"timeout": WAIT_SECONDS}} if self._file is not None else {"pool_pre_ping": True}
         )
         for remaining in reversed(range(TRIES)):
             self._check(address, arguments)
             try:
-                return RDBStorage(
-                    address,
-                    arguments,
-                    heartbeat_interval=HEARTBEAT_SECONDS,
-                    grace_period=GRACE_SECONDS,
-                    heartbeat_stale_trial_callback=stale,
-                )
+                return RDBStorage(address, arguments, heartbeat_interval=HEARTBEAT_SECONDS, grace_period=GRACE_SECONDS)
             except DatabaseError:  # another worker made the same table at the same moment
                 if not remaining:
                     raise

@@ -13,18 +13,18 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gptmodel.address import without_password
 from gptmodel.errors import StudyError
-from gptmodel.tuning.sampler import RETRIED, SeededSampler
+from gptmodel.tuning.sampler import RETRY_OF, SeededSampler
 from gptmodel.tuning.search import Search
 from gptmodel.tuning.space import Choices
 from gptmodel.tuning.storage import Storage, is_missing
 from gptmodel.tuning.subject import Subject, first_difference
 from gptmodel.tuning.table import counted, table
-from gptmodel.tuning.trial import FOLLOWS, REFUSED, Row, Trial
+from gptmodel.tuning.trial import FOLLOWS, REFUSED, WORKER, Row, Trial
 from gptmodel.tuning.worker import Worker
 
 SUBJECT, SEARCH = "subject", "search"
 """Attributes of a study: what its trials share, and what its file says."""
-WORKER, DEATHS = "worker", "deaths"
+DEATHS = "deaths"
 MOST_DEATHS = 3
 """After how many workers that died with a trial it is given up: it may be the trial that kills them."""
 
@@ -37,7 +37,7 @@ class Study:
         self.search, self.name = search, search.file.study
         if not is_new and is_missing(address):
             raise self._none_yet(address)
-        self._storage = Storage(address, lambda _, trial: self._again(trial, died=True))
+        self._storage = Storage(address)
         file = search.file
         parts: dict[str, Any] = {
             "sampler": SeededSampler(file.seed, len(search.space)),
@@ -104,8 +104,9 @@ class Study:
         with self._storage.failures(), self._storage.turn():
             frozen = self._trials()[trial.number]
             if frozen.state == TrialState.RUNNING:
+                trial.leave()
                 self._study.tell(trial.number, state=TrialState.FAIL)
-                self._again(frozen, died=False)
+                self._retry_failed()
 
     def rows(self) -> list[Row]:
         """Return all trials but those that were begun again."""
@@ -140,15 +141,21 @@ class Study:
             name = trial.user_attrs.get(WORKER)  # which every trial has at the end of a turn
             if name is None or worker.is_dead(name):
                 self._study.tell(trial.number, state=TrialState.FAIL)
-                self._again(trial, died=name is not None)
+        self._retry_failed()
         worker.bury()
 
-    def _again(self, trial: FrozenTrial, *, died: bool) -> None:
-        """Put the settings of a trial that was not ended before the next worker."""
-        if len(trial.params) < len(self.search.space):
-            return  # its worker died while it drew
-        deaths = trial.user_attrs.get(DEATHS, 0) + died
-        attributes: dict[str, Any] = {RETRIED: True, DEATHS: deaths}
+    def _retry_failed(self) -> None:
+        """Put all trials that failed before the next worker, once: who failed one may have died before it did this."""
+        trials = self._trials()
+        retried = {trial.user_attrs.get(RETRY_OF) for trial in trials}
+        for trial in trials:
+            was_drawn = len(trial.params) == len(self.search.space)  # else its worker died while it drew
+            if trial.state == TrialState.FAIL and was_drawn and trial.number not in retried:
+                self._retry(trial)
+
+    def _retry(self, trial: FrozenTrial) -> None:
+        deaths = trial.user_attrs.get(DEATHS, 0) + (trial.user_attrs.get(WORKER) is not None)
+        attributes: dict[str, Any] = {RETRY_OF: trial.number, DEATHS: deaths}
         if deaths >= MOST_DEATHS:
             attributes[REFUSED] = f"{deaths} workers were killed while they trained it"
         self._study.add_trial(

@@ -14,6 +14,8 @@ from gptmodel.errors import StudyError
 from gptmodel.tuning.storage import FAILURES, Storage
 from gptmodel.tuning.worker import beating
 
+WORKER = "worker"
+"""The name of who trains it; none where nobody does any more, and nobody died of it."""
 FOLLOWS = "follows"
 """The number of the trial with the same settings, whose result is taken over."""
 REFUSED = "refused"
@@ -23,7 +25,7 @@ RUN = "run"
 
 
 class Trial:
-    """A trial under way. Only `settle` and `refuse` raise errors of the database: a training never does for it."""
+    """A trial under way. Only what ends it raises errors of the database: a training never does for it."""
 
     def __init__(self, study: optuna.Study, trial: optuna.Trial, storage: Storage, values: Mapping[str, Any]) -> None:
         self._study, self._trial, self._storage = study, trial, storage
@@ -65,6 +67,10 @@ class Trial:
             with self._told():
                 self._trial.report(val_loss, iteration)
                 self.is_pruned = iteration < max_iters and self._trial.should_prune()
+
+    def leave(self) -> None:
+        """Take the worker's name off it; any error of the database is raised."""
+        self._trial.set_user_attr(WORKER, None)
 
     def settle(self, val_loss: float) -> None:
         """End it as pruned or complete, unless another worker took it over; StudyError if that is not stored."""

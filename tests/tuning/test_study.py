@@ -44,10 +44,10 @@ def settings(rows: list[Row]) -> list[Any]:
     return [(row.state, row.iteration, row.val_loss, row.values) for row in rows]
 
 
-def whole_search(folder: Path) -> list[Row]:
+def whole_search(folder: Path, trials: int = 5) -> list[Row]:
     """The rows of a search of one worker that nothing happened to."""
     folder.mkdir()
-    study = study_in(folder)
+    study = study_in(folder, trials=trials)
     with Worker(folder / "runs", "tiny") as worker:
         while (trial := study.draw(worker)) is not None:
             trained(trial)
@@ -177,6 +177,27 @@ def test_a_trial_that_is_stopped_waits_for_the_next_worker(tmp_path: Path, worke
         assert again is not None
         assert again.values == trial.values
         study.give_back(again)
+
+
+@pytest.mark.parametrize("how", ["killed", "silent", "stopped"])
+def test_a_kill_before_a_failed_trial_waits_again_loses_nothing(
+    tmp_path: Path, worker: Worker, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    study = study_in(tmp_path)
+    lost = dies(study, tmp_path) if how == "killed" else study.draw(worker)
+    assert lost is not None
+    first = study_in(tmp_path)  # of the worker that is killed when it had told that the trial failed
+    monkeypatch.setattr(first._study, "add_trial", lambda _: pytest.fail("killed"))
+    if how == "silent":
+        monkeypatch.setattr(first._study._storage, "_get_stale_trial_ids", lambda _: [lost._trial._trial_id])
+    with pytest.raises(pytest.fail.Exception, match="killed"):
+        _ = first.give_back(lost) if how == "stopped" else first.draw(worker)
+
+    again, new = study.draw(worker), study.draw(worker)
+    assert again is not None
+    assert new is not None
+    assert again.values == lost.values
+    assert new.values == whole_search(tmp_path / "whole", 2)[1].values
 
 
 def test_more_trials_go_on_with_a_study(tmp_path: Path, worker: Worker) -> None:
