@@ -32,6 +32,9 @@ BATCH_ITEMS = {"metric": 1000, "param": 100, "tag": 100}  # what a server takes 
 LOCK_SECONDS = 5.0
 DEFAULT_EXPERIMENT = "gptmodel"
 
+Histories = dict[str, dict[int, list[Point]]]
+"""The points that a run has, by metric and step: those that were asked for, and those sent since then."""
+
 
 class Delivery:
     """Sends journals to one store, and remembers from one round to the next which run is whose.
@@ -56,13 +59,14 @@ class Delivery:
             except DeletedError as error:
                 self.refused.append(str(error))
                 return self._drop(journal)
+            histories: Histories = {}  # a long run's are large: each is asked for once
             while True:
                 events, end = journal.read(sent.offset, CHUNK_EVENTS)
                 if end == sent.offset:
                     break
                 doubtful, sent = sent.sending, replace(sent, sending=True)
                 journal.mark_sent(sent)
-                self._send_events(run_id, events, doubtful)
+                self._send_events(run_id, events, histories if doubtful else None)
                 statuses = [event for event in events if event.get("kind") == "status"]
                 status = statuses[-1] if statuses else sent.status
                 # a doubt lasts until the end: the mark may be older than the last batch that arrived
@@ -156,16 +160,17 @@ class Delivery:
         self._report(f"sending {file.name}", LONG + file.stat().st_size / SLOWEST_UPLOAD)
         self._store.send_file(run_id, file, folder)
 
-    def _send_events(self, run_id: str, events: list[Event], doubtful: bool) -> None:
+    def _send_events(self, run_id: str, events: list[Event], histories: Histories | None) -> None:
+        """Send events; of the points, where there is doubt, only those that `histories` and the store lack."""
         points = [
             Point(key, float(value), event["ms"], event["step"])
             for event in events
             if event.get("kind") == "metrics"
             for key, value in event["values"].items()
         ]
-        if doubtful:
+        if histories is not None:
             again = {(key, e["step"]) for e in events if e.get("again") for key in e["values"]}
-            points = self._missing(run_id, points, again)
+            points = self._missing(run_id, points, again, histories)
         items: dict[str, list[Any]] = {"metric": points, "param": [], "tag": []}
         for kind in ("param", "tag"):
             merged: dict[str, str] = {}
@@ -185,25 +190,29 @@ class Delivery:
                 except RejectedError as error:
                     self.refused.append(str(error))
 
-    def _missing(self, run_id: str, points: list[Point], again: set[tuple[str, int]]) -> list[Point]:
+    def _missing(
+        self, run_id: str, points: list[Point], again: set[tuple[str, int]], histories: Histories
+    ) -> list[Point]:
         """Return the points that the run lacks.
 
         A step has one point of a metric; or, of one that may come again, one for each time the value changed.
         """
         missing = []
-        points_by_key: dict[str, list[Point]] = {}
         for point in points:
-            if point.key not in points_by_key:
+            if point.key not in histories:
                 self._report("asking for metrics", BRIEF)
-                points_by_key[point.key] = self._store.points(run_id, point.key)
-            matching = [other for other in points_by_key[point.key] if other.step == point.step]
-            if matching and (point.key, point.step) in again:
-                newest = max(matching, key=lambda other: other.timestamp_ms)
-                matching = [p for p in matching if p.timestamp_ms == point.timestamp_ms]
-                matching += [newest] if repr(newest.value) == repr(point.value) else []
-            if not matching:
+                by_step = histories[point.key] = {}
+                for other in self._store.points(run_id, point.key):
+                    by_step.setdefault(other.step, []).append(other)
+            there = histories[point.key].setdefault(point.step, [])
+            is_there = bool(there)
+            if there and (point.key, point.step) in again:
+                newest = max(there, key=lambda other: other.timestamp_ms)
+                is_there = repr(newest.value) == repr(point.value)
+                is_there = is_there or any(other.timestamp_ms == point.timestamp_ms for other in there)
+            if not is_there:
                 missing.append(point)
-                points_by_key[point.key].append(point)
+                there.append(point)
         return missing
 
     def _send_batch(self, run_id: str, kind: str, items: list[Any]) -> None:

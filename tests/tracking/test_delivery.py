@@ -147,6 +147,18 @@ def test_the_same_sender_goes_on_after_a_failure(tmp_path: Path, monkeypatch: py
     check(store)
 
 
+def test_a_history_is_asked_for_once_however_long_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gptmodel.tracking.delivery.CHUNK_EVENTS", 3)
+    journal, store, asked = small_run(tmp_path), ListStore(), list[str]()
+    deliver(store, journal)
+    (journal.folder / "sent.json").unlink()
+    points = store.points
+    monkeypatch.setattr(store, "points", lambda run_id, key: asked.append(key) or points(run_id, key))
+    deliver(store, journal)
+    check(store)
+    assert sorted(asked) == ["loss", "speed"]
+
+
 def test_a_second_evaluation_is_sent_once_when_in_doubt(tmp_path: Path) -> None:
     journal, store = small_run(tmp_path), ListStore()
     deliver(store, journal)
