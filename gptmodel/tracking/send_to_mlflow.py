@@ -6,6 +6,7 @@
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from gptmodel.tracking.delivery import Delivery
@@ -28,7 +29,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     journal = Journal(root, key)
     delivery = Delivery(MlflowStore(root), stage.report, experiment)
-    pause, failed = POLL_SECONDS, set[str]()
+    others = _others(root, journal) if send_others else iter(())
+    pause = POLL_SECONDS
     while True:
         closing, failure = stage.closing, None
         try:
@@ -37,9 +39,8 @@ def main() -> None:
             if closing or journal.pending:
                 delivery.send(journal)
             pause = POLL_SECONDS
-            if send_others and not closing:
-                send_others = _send_one_other(root, journal, delivery, failed)
-                pause = 0.0 if send_others else pause
+            if not closing and _send_next(others, delivery):
+                pause = 0.0
         except Exception as error:  # of any library, of any kind: the journal keeps what could not be sent
             failure = plain(error)
             pause = min(max(2 * pause, BACKOFF_SECONDS[0]), BACKOFF_SECONDS[1])
@@ -49,20 +50,22 @@ def main() -> None:
         stage.wait(pause)
 
 
-def _send_one_other(root: Path, own: Journal, delivery: Delivery, failed: set[str]) -> bool:
-    """Send the oldest journal that an earlier run left; return whether there may be more.
+def _others(root: Path, own: Journal) -> Iterator[Journal]:
+    """Yield the journals that were there when the first was asked for, but for this run's, the oldest first."""
+    yield from (journal for journal in journals(root) if journal.key != own.key)
 
-    One that cannot be sent is noted in `failed` and left to `gptmodel sync`: this run can go on without it.
+
+def _send_next(others: Iterator[Journal], delivery: Delivery) -> bool:
+    """Send the next of the journals that earlier runs left; return whether there may be more.
+
+    One that cannot be sent is left to `gptmodel sync`: this run can go on without it.
     """
-    for journal in journals(root):
-        if journal.key == own.key or journal.key in failed:
-            continue
+    for journal in others:  # which goes on behind the last one: to look at each anew takes minutes with many
         try:
             if is_unsent(journal):
                 delivery.send(journal)
                 return True
         except Exception:  # whatever it is about this one
-            failed.add(journal.key)
             return True
     return False
 

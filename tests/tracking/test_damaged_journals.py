@@ -12,10 +12,12 @@ import pytest
 from tracking_helpers import ENVIRONMENT, Unsent, client, finish_journal, new_key, start_journal, sync
 
 from gptmodel.doctor.leftovers import leftovers
+from gptmodel.tracking import send_to_mlflow
 from gptmodel.tracking.delivery import Delivery
 from gptmodel.tracking.journal import Journal
+from gptmodel.tracking.liveness import is_unsent
 from gptmodel.tracking.mlflow_store import MlflowStore
-from gptmodel.tracking.send_to_mlflow import _send_one_other
+from gptmodel.tracking.send_to_mlflow import _others, _send_next
 
 
 def finished_journal(root: Path, experiment: str = "exp") -> Journal:
@@ -166,16 +168,17 @@ def test_several_that_cannot_be_sent_have_a_line_each(root: Path) -> None:
         assert sum(journal.key in line for journal in bad) == 1
 
 
-def test_a_training_sends_the_others_past_a_damaged_one(root: Path) -> None:
-    """As the helper process does while a stage works."""
+def test_a_training_sends_the_others_past_a_damaged_one(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the helper process does while a stage works; each is looked at once."""
     own, bad, good = (finished_journal(root) for _ in range(3))
     surrogates(bad)
-    delivery, failed = Delivery(MlflowStore(root), lambda *_: None), set[str]()
-    rounds = 0
-    while _send_one_other(root, own, delivery, failed):
-        rounds += 1
-        assert rounds < 5
-    assert failed == {bad.key}
+    delivery, others = Delivery(MlflowStore(root), lambda *_: None), _others(root, own)
+    looked_at: list[str] = []
+    monkeypatch.setattr(
+        send_to_mlflow, "is_unsent", lambda journal: looked_at.append(journal.key) or is_unsent(journal)
+    )
+    assert [_send_next(others, delivery) for _ in range(3)] == [True, True, False]
+    assert looked_at == [bad.key, good.key]
     assert good.key in sent_runs(root)
     assert own.key not in sent_runs(root)
 
