@@ -63,8 +63,8 @@ def is_own(database: Path, root: Path) -> bool:
     return database.resolve() == own and own.stat().st_nlink == 1
 
 
-def check_database(database: Path) -> None:
-    """Fail in a second where MLflow would retry for minutes: a locked, read-only or foreign database file.
+def check_database(database: Path, *, to_write: bool) -> None:
+    """Fail in a second where MLflow would retry for minutes: a locked or foreign file, or a read-only one `to_write`.
 
     A link to a database is followed. GptModelError for what can never be one, sqlite3.Error for the rest.
     """
@@ -75,8 +75,7 @@ def check_database(database: Path) -> None:
         # a new database would take its place
         raise GptModelError(f"{database} is no regular file; move it away, or set MLFLOW_TRACKING_URI to another place")
     with closing(sqlite3.connect(database, timeout=1.0, isolation_level=None)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute("ROLLBACK")
+        connection.execute("BEGIN IMMEDIATE" if to_write else "PRAGMA schema_version")
 
 
 def settle(database: Path, root: Path) -> None:

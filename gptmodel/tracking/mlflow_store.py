@@ -28,15 +28,7 @@ from gptmodel.tracking.failures import plain
 from gptmodel.tracking.journal import tracking_folder
 from gptmodel.tracking.mlflow_experiments import DELETED, check_alive, experiment_number, living_experiment
 from gptmodel.tracking.servers import is_server, pass_proxy_by
-from gptmodel.tracking.store import (
-    BRIEF,
-    LONG,
-    NO_STORE,
-    DeletedError,
-    Point,
-    RejectedError,
-    Report,
-)
+from gptmodel.tracking.store import BRIEF, LONG, NO_STORE, DeletedError, Point, RejectedError, Report
 
 # no retries inside MLflow: they take minutes, and `send_to_mlflow` has its own
 MLFLOW_ENVIRONMENT = {
@@ -65,9 +57,12 @@ class MlflowStore:
         self.address = store_address(root)
 
     def connect(self, report: Report) -> None:
+        self._connect(report, to_write=True)
+
+    def _connect(self, report: Report, *, to_write: bool) -> None:
         check_address(self._uri)
         if self._database:
-            check_database(self._database)
+            check_database(self._database, to_write=to_write)
         if self._client is not None:
             return
         report("importing mlflow", LONG)
@@ -81,7 +76,8 @@ class MlflowStore:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.ERROR)
         report("opening the store", BRIEF if is_server(self._uri) else 4 * LONG)  # the first time it makes all tables
-        with self._first_access():
+        is_made = not to_write and (self._database or is_server(self._uri))  # and may be where nothing can be written
+        with contextlib.nullcontext() if is_made else self._first_access():
             self._create_database()
             client = MlflowClient(tracking_uri=self._uri)
             client.search_experiments(max_results=1)  # creates or opens the database: two at once would fail
@@ -191,7 +187,7 @@ class MlflowStore:
         """Connect, and return MLflow's client for those who only read; None where no store was made yet."""
         if self._database and is_empty(self._database):
             return None
-        self.connect(lambda _what, _seconds: None)
+        self._connect(lambda _what, _seconds: None, to_write=False)
         return self._client
 
     def has_run(self, run_id: str) -> bool:

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import mlflow
@@ -18,6 +19,7 @@ from gptmodel.errors import GptModelError
 from gptmodel.tracking.failures import plain
 from gptmodel.tracking.journal import Journal, Sent
 from gptmodel.tracking.journal_writer import JournalWriter
+from gptmodel.tracking.lookup import download_model
 
 
 def whole_run(root: Path) -> Journal:
@@ -179,6 +181,17 @@ def test_a_locked_database_is_seen_quickly(root: Path) -> None:
     holder.close()
     sync(root)
     assert history(root, "train/loss") == LOSSES
+
+
+def test_reading_takes_no_lock_and_makes_no_folder(root: Path, tmp_path: Path) -> None:
+    """Where nothing can be written, and beside somebody who writes."""
+    whole_run(root)
+    sync(root)
+    shutil.rmtree(root / "runs")
+    (root / "runs").touch()
+    with closing(sqlite3.connect(root / "mlflow.db", isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        assert download_model(root, only_run(root).info.run_id, tmp_path).read_bytes() == b"model"
 
 
 def test_what_cannot_be_a_database_is_told(tmp_path: Path) -> None:
