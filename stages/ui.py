@@ -21,6 +21,6 @@ def ui(port: PortOption = 5000) -> None:
     with server.running() as process:
         try:
             say(f"open {server.page(process)} (Ctrl-C stops it)")
-            process.wait()
+            server.wait(process)
         except KeyboardInterrupt:
             note("stopped")

@@ -78,6 +78,7 @@ OUTSIDE = {  # libraries beside the standard one; the longest prefix counts here
     "gptmodel.tracking": {"filelock"},
     "gptmodel.tracking.mlflow_store": {"mlflow", "filelock"},
     "gptmodel.tracking.registry": {"mlflow"},
+    "gptmodel.tracking.ui_server": {"psutil"},
     "gptmodel.tokenizers": {"numpy"},
     "gptmodel.tokenizers.bpe": {"numpy", "rustbpe", "tiktoken"},
     "gptmodel.data": {"numpy", "torch"},

@@ -14,9 +14,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+import psutil  # type: ignore[import-untyped]
 
 from gptmodel.errors import GptModelError
 from gptmodel.tracking import stored_view
@@ -101,6 +103,11 @@ class UiServer:
             return front
         return stored_view.address(front, newest)
 
+    def wait(self, process: "subprocess.Popen[bytes]") -> NoReturn:
+        """Wait as long as the server runs; GptModelError when it ends by itself."""
+        process.wait()
+        raise self._ended(process)
+
     def _ask(self, question: str, content: Mapping[str, Any] | None = None) -> dict[str, Any]:
         url = f"http://{HOST}:{self._port}/api/2.0/mlflow/{question}"
         answer: dict[str, Any] = json.loads(read_directly(url, ANSWER_SECONDS, content))
@@ -123,7 +130,10 @@ class UiServer:
                 time.sleep(0.3)
             else:
                 return
-        raise GptModelError(
+        raise self._ended(process)
+
+    def _ended(self, process: "subprocess.Popen[bytes]") -> GptModelError:
+        return GptModelError(
             f"mlflow ui ended with status {process.returncode}; `mlflow ui --port {self._port}` shows why"
         )
 
@@ -139,15 +149,25 @@ def _check_free(port: int) -> None:
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
     """End the server and its workers: first kindly, then for sure."""
-    for kind in (signal.SIGTERM, signal.SIGKILL):
+    for for_sure in (False, True):
         try:
-            os.killpg(process.pid, kind)
+            _end(process.pid, for_sure=for_sure)
         except ProcessLookupError:
             return
         try:
             process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             continue
+
+
+def _end(leader: int, *, for_sure: bool) -> None:
+    """Ask the group of a process to end, or end it; all that the process started, where there are no groups."""
+    if hasattr(os, "killpg"):
+        os.killpg(leader, signal.SIGKILL if for_sure else signal.SIGTERM)
+        return
+    with suppress(psutil.NoSuchProcess):  # Windows
+        for process in psutil.Process(leader or None).children(recursive=True):
+            process.kill()
 
 
 def _guard(command: list[str]) -> None:
@@ -159,14 +179,14 @@ def _guard(command: list[str]) -> None:
     def watch() -> None:
         os.read(0, 1)
         gone.set()
-        for kind in (signal.SIGTERM, signal.SIGKILL):
-            os.killpg(0, kind)
+        for for_sure in (False, True):
+            _end(0, for_sure=for_sure)
             time.sleep(STOP_SECONDS)
 
     threading.Thread(target=watch, daemon=True).start()
     status = server.wait()
     if gone.is_set():
-        os.killpg(0, signal.SIGKILL)  # its workers may be left
+        _end(0, for_sure=True)  # its workers may be left
     sys.exit(status)
 
 

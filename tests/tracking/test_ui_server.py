@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import time
 import urllib.request
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from mlflow_server import free_port
 from report_findings import findings
-from tracking_helpers import client, finish_journal, new_key, python, start_journal, sync
+from tracking_helpers import REPOSITORY, client, finish_journal, new_key, python, start_journal, sync
 
 from gptmodel.errors import ConfigError, GptModelError
 from gptmodel.reporting.report import report
@@ -159,6 +160,31 @@ def test_the_server_ends_with_the_command_however_that_ends(root: Path, number: 
     """A small server with a worker, as MLflow's is one."""
     port = free_port()
     process = python(PARENT, root, port)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "running\n"
+    wait_until(port, listening=True)
+    process.send_signal(number)
+    process.wait()
+    wait_until(port, listening=False)
+
+
+def test_the_command_fails_when_the_server_ends_by_itself(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(UiServer, "_command", lambda _: [sys.executable, "-c", "raise SystemExit(3)"])
+    monkeypatch.setattr(UiServer, "page", lambda *_: "the page, which was there for some time")
+    with pytest.raises(GptModelError, match=f"mlflow ui ended with status 3; `mlflow ui --port {port}` shows why"):
+        ui(port)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda number: number.name)
+def test_the_server_ends_with_the_command_where_processes_have_no_groups(
+    root: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """As on Windows: nothing here or in the guard can end a whole group."""
+    (tmp_path / "sitecustomize.py").write_text("import os\ndel os.killpg\n")
+    port = free_port()
+    process = python(PARENT, root, port, PYTHONPATH=f"{tmp_path}{os.pathsep}{REPOSITORY}")
     assert process.stdout is not None
     assert process.stdout.readline() == "running\n"
     wait_until(port, listening=True)
