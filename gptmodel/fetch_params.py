@@ -3,6 +3,7 @@
 import re
 from shlex import quote
 from typing import Self
+from urllib.parse import urlsplit
 
 from pydantic import model_validator
 
@@ -27,6 +28,12 @@ class FetchParams(Section):
         if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
             text = without_password(self.sha256)
             raise ValueError(f"fetch.sha256 = {text!r:.70}: has to be 64 digits, 0 to 9 and a to f")
+        if "://" in self.source:
+            try:
+                urlsplit(self.source)
+            except ValueError:  # its own words may show part of a password
+                text = f"fetch.source = {without_password(self.source)!r}"
+                raise ValueError(f"{text}: is no address; write it as a browser shows it") from None
         if "://" in self.source and self.sha256 is None:
             web = self.source.startswith(("http://", "https://"))
             url = quote(self.source) if without_password(self.source) == self.source else "URL"

@@ -172,6 +172,13 @@ FAULTS = [
     ("fetch", "source", "https://a.org/?a&b", "its file; `curl -fsSL 'https://a.org/?a&b' | sha256sum` prints it"),
     ("fetch", "source", "https://u:secret@a.org/b", "its file; `curl -fsSL URL | sha256sum` prints it"),
     ("fetch", "source", "s3://a/b", "a URL needs the sha256 of its file; `sha256sum FILE`, run on a copy, prints it"),
+    (
+        "fetch",
+        "source",
+        "http://[x/y.txt",
+        "fetch.source = 'http://[x/y.txt': is no address; write it as a browser shows",
+    ),
+    ("fetch", "source", "http://u:secret@[x/y", "fetch.source = 'http://[x/y': is no address"),
     ("fetch", "max_gb", 0, "fetch.max_gb = 0: has to be above 0"),
     ("fetch", "sha256", "abc", "fetch.sha256 = 'abc': has to be 64 digits, 0 to 9 and a to f"),
     ("fetch", "sha256", "A" * 64, "fetch.sha256"),
