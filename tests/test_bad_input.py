@@ -427,7 +427,7 @@ PARAMS |= {
     "a count with a unit": Case(
         "train", "train.max_iters = '5k': has to be a whole number", nothing, ("-S", "train.max_iters=5k")
     ),
-    "a count of thirty digits": Case("train", "has to have fewer than 19 digits", params(train={"max_iters": 10**30})),
+    "a count of thirty digits": Case("train", "has to lie between -2^63 and 2^63", params(train={"max_iters": 10**30})),
     "a short form of a key": Case(
         "train", "train.lr: unknown key, did you mean learning_rate?", params(train={"lr": 1e-3})
     ),
