@@ -21,7 +21,7 @@ class FetchParams(Section):
     )
     sha256: str | None = key(None, "sha256 that the file at a path or URL has to have; a URL needs one")
     separator: str = key("\n\n", "text between two files of a folder, a pattern or a .zip")
-    max_gb: float = key(10.0, "what comes from a URL, or is unpacked, is refused above; 1 is 10^9 bytes", gt=0.0)
+    max_gb: float = key(10.0, "what fetch downloads or unpacks is refused above; 1 is 10^9 bytes", gt=0.0)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
