@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import subprocess
 import sys
 from collections.abc import Generator
@@ -64,7 +63,7 @@ def run_stage(stage: Stage, tree: Path, settings: tuple[str, ...] = ()) -> str |
     for path, out in stage.outs.items():
         if not out.persist:
             remove(tree / path)
-    words = shlex.split(stage.cmd)
+    words = stage.cmd.split()
     is_own_stage = words[:2] == ["python", "-m"] and len(words) == 3 and words[2].startswith("stages.")
     command = [sys.executable, *words[1:], *QUIET, *settings] if is_own_stage else ["/bin/sh", "-c", stage.cmd]
     environment = {key: value for key, value in os.environ.items() if key not in NOT_PASSED_ON} | {
