@@ -4,8 +4,8 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,17 +27,16 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
     holds the old content or the new, never a part.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _unused(path.parent, path)
     with naming(path):
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    temporary = Path(name)
+        stream = temporary.open("x+b")
     try:
-        with naming(path), os.fdopen(descriptor, "w+b") as stream:
+        with naming(path), stream:
             with suppress(OSError):  # a disk without such locks
-                _lock(descriptor)
+                _lock(stream.fileno())
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except BaseException:
         with suppress(OSError):
@@ -54,10 +53,10 @@ def whole_folder(path: Path) -> Iterator[Path]:
     empty folder, or nothing.
     """
     above = next(folder for folder in path.absolute().parents if folder.exists())
-    temporary = Path(tempfile.mkdtemp(dir=above, prefix=f".{path.name}.", suffix=".tmp"))
+    temporary = _unused(above, path)
+    temporary.mkdir()
     try:
         yield temporary
-        temporary.chmod(0o777 & ~_umask())
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.replace(path)
     except BaseException:
@@ -77,10 +76,13 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _unused(folder: Path, path: Path) -> Path:
+    """Return a new name in `folder` for what is to be at `path`.
+
+    What is made there has the rights that the system gives to anything new. `tempfile` gives less, and what is missing
+    can only be known by changing the umask, which other threads would see.
+    """
+    return folder / f".{path.name}.{secrets.token_hex(4)}.tmp"
 
 
 def _sync_folder(folder: Path) -> None:

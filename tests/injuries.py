@@ -51,7 +51,7 @@ def count_calls(places: list[str], report: str) -> None:
 def kill_in_file(name: str, call: int) -> None:
     """Kill this process when half of a file's content is on the disk, at the `call`-th file of that name."""
     count = 0
-    fdopen = os.fdopen
+    open_path: Any = Path.open
 
     class HalfWriter:
         def __init__(self, stream: Any) -> None:
@@ -63,21 +63,24 @@ def kill_in_file(name: str, call: int) -> None:
         def __exit__(self, *_: object) -> None:
             self.stream.close()
 
+        def fileno(self) -> int:
+            return int(self.stream.fileno())
+
         def write(self, content: bytes) -> None:
             self.stream.write(content[: len(content) // 2])
             self.stream.flush()
             os.fsync(self.stream.fileno())
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def opened(descriptor: int, *arguments: Any, **options: Any) -> Any:
+    def opened(path: Path, mode: str = "r", *arguments: Any, **options: Any) -> Any:
         nonlocal count
-        stream = fdopen(descriptor, *arguments, **options)
-        if not Path(f"/proc/self/fd/{descriptor}").readlink().name.startswith(f".{name}"):
+        stream = open_path(path, mode, *arguments, **options)
+        if mode != "x+b" or not path.name.startswith(f".{name}"):
             return stream
         count += 1
         return HalfWriter(stream) if count == call else stream
 
-    os.fdopen = opened  # type: ignore[assignment]
+    Path.open = opened  # type: ignore[method-assign,assignment]
 
 
 def kill_in_line(call: int) -> None:
