@@ -1,5 +1,7 @@
 """A trained model as a folder for other programs, with a certificate made from what was read back."""
 
+import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,14 +41,18 @@ def export(model_file: Path, name: str, out: Path) -> Bundle:
     """Write a model file in a format to a folder that is not there yet, whole or not at all.
 
     Raises ExportError for a model that the format has no place for, for a library that is missing, and for a model that
-    does not compute the same when it was read back; ConfigError for another format and a folder that is in use.
+    does not compute the same when it was read back; ConfigError for another format and a folder that cannot be made.
     """
     if name not in FORMS:
         raise ConfigError(f"{name}: no such format; there are {', '.join(FORMS)}")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if os.path.lexists(out):
         raise ConfigError(f"--out {out}: is there already; name a folder that is not, or move it away")
-    chosen, model = FORMS[name], load_model(model_file)
-    with whole_folder(out) as folder:
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(whole_folder(out))
+        except OSError as error:
+            raise ConfigError(f"--out {out}: cannot be made: {error.strerror}; name another place") from None
+        chosen, model = FORMS[name], load_model(model_file)
         kind = chosen.write(model, folder)
         files = {path.name: path for path in sorted(folder.iterdir())}
         certificate = certified(model, chosen, folder)

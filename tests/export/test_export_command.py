@@ -74,11 +74,19 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_a_folder_that_is_in_use_is_left_alone(tmp_path: Path) -> None:
-    file = model_file(tmp_path, small_language_model())
-    for out in (tmp_path, file):
+def test_what_is_there_is_left_alone_and_what_cannot_be_made_is_told_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle, "load_model", lambda _: pytest.fail("the work has begun"))
+    file = tmp_path / "model.pth"
+    file.touch()
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    for out in (tmp_path, file, Path()):  # the shell stands in the last: nothing can take its place
         with pytest.raises(ConfigError, match="is there already; name a folder that is not"):
             export(file, "safetensors", out)
+    with pytest.raises(ConfigError, match=r"--out /proc/x: cannot be made: .+; name another place"):
+        export(file, "safetensors", Path("/proc/x"))
 
 
 def test_a_folder_is_whole_or_not_there(tmp_path: Path) -> None:
@@ -86,10 +94,9 @@ def test_a_folder_is_whole_or_not_there(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), whole_folder(target) as folder:
         (folder / "file").write_text(str(1 // 0))
     assert list(tmp_path.iterdir()) == []
-    target.mkdir(parents=True)  # an empty one gives its place
     with whole_folder(target) as folder:
         (folder / "file").write_text("x")
-        assert not list(target.iterdir())
+        assert not target.exists()
     assert (target / "file").read_text() == "x"
     assert target.stat().st_mode & 0o777 == (tmp_path / "a").stat().st_mode & 0o777
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
