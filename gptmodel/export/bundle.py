@@ -5,6 +5,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from gptmodel.checkpoint.model_file import load_model
 from gptmodel.errors import ConfigError, ExportError
 from gptmodel.export import gguf_file, huggingface, onnx_file, safetensors_file
@@ -74,7 +76,9 @@ def certified(model: LanguageModel, chosen: Form, folder: Path) -> Certificate:
     """Compare a model with what was written of it, as read back; ExportError unless they compute the same."""
     idx, start = greedy_texts(model)
     exported, first = chosen.logits(folder, idx)
-    certificate = Certificate.of(chosen.compared, model.predict(idx).detach(), exported, first, start)
+    with torch.inference_mode():
+        own = (model.predict(text[None])[0] for text in idx)  # (T, V) each
+        certificate = Certificate.of(chosen.compared, own, exported, first, start)
     if not certificate.within(LIMIT):
         limit = f"{LIMIT:.0e} of a log-probability, or of the largest logit"
         raise ExportError(f"as read back, {certificate.words()}: more than {limit}, so nothing was written")

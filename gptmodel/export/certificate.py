@@ -1,5 +1,6 @@
 """What an exported model computes, set beside what the model itself computes."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -27,25 +28,31 @@ class Certificate:
     greedy_tokens_same: int
 
     @classmethod
-    def of(cls, compared: Compared, own: Tensor, exported: Tensor, first: int, start: int) -> "Certificate":
-        """Compare logits (B, T, V) with what the exported model has (B, n, V) from position `first` on.
+    def of(cls, compared: Compared, own: Iterable[Tensor], exported: Tensor, first: int, start: int) -> "Certificate":
+        """Compare the logits of texts, (T, V) each, with what the exported model has (B, n, V) from `first` on.
 
+        One text after the other: those of all together may be gigabytes.
         The texts are the model's own greedy ones from token `start` on: where both find the same token likeliest, the
         exported model goes on with the same text.
         """
-        own = own[:, first : first + exported.size(1)]  # (B, n, V)
-        of_probabilities = (own.log_softmax(-1) - exported.log_softmax(-1)).abs()
-        difference = (own - exported).abs() if compared == "logits" else of_probabilities
-        same = own.argmax(-1) == exported.argmax(-1)  # (B, n)
-        greedy = same[:, max(0, start - 1 - first) :]
+        rows = []
+        for logits, other in zip(own, exported, strict=True):
+            mine = logits[first : first + len(other)]  # (n, V)
+            of_probabilities = (mine.log_softmax(-1) - other.log_softmax(-1)).abs()
+            difference = (mine - other).abs() if compared == "logits" else of_probabilities
+            greedy = (mine.argmax(-1) == other.argmax(-1))[max(0, start - 1 - first) :]
+            largest = [each.max().item() for each in (difference, of_probabilities, mine.abs())]
+            rows.append([*largest, difference.mean().item(), len(greedy), int(greedy.sum())])
+        table = torch.tensor(rows, dtype=torch.float64)  # (B, 6)
+        largest = table.amax(0).tolist()  # NaN where one is
         return cls(
             compared=compared,
-            largest_difference=difference.max().item(),
-            mean_difference=difference.mean().item(),
-            largest_log_probability_difference=of_probabilities.max().item(),
-            largest_logit=own.abs().max().item(),
-            greedy_tokens=greedy.numel(),
-            greedy_tokens_same=int(greedy.sum()),
+            largest_difference=largest[0],
+            mean_difference=table[:, 3].mean().item(),
+            largest_log_probability_difference=largest[1],
+            largest_logit=largest[2],
+            greedy_tokens=int(table[:, 4].sum()),
+            greedy_tokens_same=int(table[:, 5].sum()),
         )
 
     def within(self, limit: float) -> bool:

@@ -1,12 +1,17 @@
 """What a certificate lets through: rounding, and nothing that a mistake makes of a logit or of a probability."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from export_helpers import small_language_model
 from model_helpers import generator
 from torch import Tensor
 
-from gptmodel.export.certificate import Certificate
-from gptmodel.export.form import Compared
+from gptmodel.export.bundle import certified
+from gptmodel.export.certificate import TEXTS, Certificate
+from gptmodel.export.form import Compared, Form
+from gptmodel.language_model import LanguageModel
 
 OWN = torch.randn(2, 4, 11, generator=generator(0)).clamp(-3, 3)
 
@@ -38,6 +43,23 @@ def test_no_probability_may_be_another_however_large_the_logits_are(common: floa
     assert within(one_changed(own, 5e-5), own)
     for compared in ("logits", "log-probabilities"):
         assert not within(one_changed(own, 5e-4), own, compared)
+
+
+def test_the_model_reads_one_text_at_a_time_and_keeps_nothing_for_gradients(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, predict, seen = small_language_model(), LanguageModel.predict, []
+
+    def watched(model: LanguageModel, idx: Tensor) -> Tensor:
+        seen.append((len(idx), torch.is_inference_mode_enabled()))
+        return predict(model, idx)
+
+    form = Form((), "", lambda *_: "", lambda _, idx: (predict(model, idx).detach(), 0))
+    monkeypatch.setattr(LanguageModel, "predict", watched)
+    certificate = certified(model, form, tmp_path)
+    assert seen == [(1, True)] * TEXTS
+    assert certificate.largest_difference < 1e-5
+    assert certificate.greedy_tokens_same == certificate.greedy_tokens > TEXTS
 
 
 def test_what_is_no_number_is_no_certificate() -> None:
