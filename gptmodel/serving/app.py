@@ -1,47 +1,38 @@
 """The routes of the server: completions, models, attention, copied passages, and the page that uses them."""
 
 import asyncio
-import logging
 import secrets
 import time
-from collections.abc import AsyncIterator
 from importlib import resources
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
-from gptmodel.errors import ConfigError, DataError, GptModelError
+from gptmodel.errors import DataError
+from gptmodel.serving.answers import ENDED, Stream, large, told, whole
 from gptmodel.serving.attention import attention_weights
-from gptmodel.serving.completions import Piece, Wanted, complete
+from gptmodel.serving.completions import complete
 from gptmodel.serving.engine import BusyError, Engine, Job, StoppedError, Work
 from gptmodel.serving.guard import Guard
 from gptmodel.serving.models import Served, Shelf
 from gptmodel.serving.protocol import (
     BODY_BYTES,
-    DONE,
-    PROMPT_TOKENS,
+    MOST_TOKENS,
     ApiError,
     AttentionBody,
     Body,
     CompletionBody,
     CopiedBody,
-    choice,
-    event,
-    joined,
     parsed,
-    usage,
     wanted,
 )
 
 T = TypeVar("T")
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
-ENDED = "the server was stopped before the answer was complete"
-log = logging.getLogger(__name__)
 
 
 class Api:
@@ -99,10 +90,9 @@ class Api:
         }
         if body.stream:
             usage_asked = body.stream_options == {"include_usage": True}
-            return _Stream(job, _events(job, head, task, usage_asked=usage_asked))
-        pieces = joined([piece for turn in await _all(job, request) for piece in turn])
-        choices = [choice(piece, task.logprobs) for piece in pieces]
-        return JSONResponse(head | {"choices": choices, "usage": _usage(task, sum(piece.drawn for piece in pieces))})
+            return Stream(job, head, task, usage_asked=usage_asked)
+        turns = await _all(job, request)
+        return await large(lambda: whole(turns, head, task))
 
     async def attention(self, request: Request) -> Response:
         body = await _body(request, AttentionBody)
@@ -113,16 +103,16 @@ class Api:
         ids = _ids(model, body.text)[-model.language_model.params.block_size :]
         job = _submit(self.engine, attention_weights(model.language_model, ids, body.layer))
         (weights,) = await _all(job, request)
-        thousandths = (weights * 1000).round().int().tolist()
-        return JSONResponse({"tokens": [model.names.of[idx] for idx in ids], "heads": thousandths})
+        tokens = [model.names.of[idx] for idx in ids]
+        return await large(lambda: {"tokens": tokens, "heads": (weights * 1000).round().int().tolist()})
 
     async def copied(self, request: Request) -> Response:
         body = await _body(request, CopiedBody)
         model = self._shelf.model(body.model)
         if model.training_text is None:
             raise ApiError(404, f"the training text of {model.name} is not here: {model.no_training_text}", "model")
-        if not 0 < len(body.text) <= PROMPT_TOKENS:
-            raise ApiError(400, f"text: has to have 1 to {PROMPT_TOKENS} characters, not {len(body.text)}", "text")
+        if not 0 < len(body.text) <= MOST_TOKENS:
+            raise ApiError(400, f"text: has to have 1 to {MOST_TOKENS} characters, not {len(body.text)}", "text")
         (answer,) = await _all(_submit(self.searches, model.training_text.copied(body.text)), request)
         return JSONResponse(answer)
 
@@ -176,56 +166,11 @@ async def _all(job: Job[T], request: Request) -> list[T]:
     except ClientDisconnect:
         raise
     except Exception as error:
-        raise _told(error) from None
+        raise told(error) from None
     finally:
         job.cancel()
         collecting.cancel()
         leaving.cancel()
-
-
-class _Stream(StreamingResponse):
-    """Events as they come; who goes away, at whatever moment, ends the job."""
-
-    def __init__(self, job: Job[list[Piece]], events: AsyncIterator[bytes]) -> None:
-        super().__init__(events, media_type="text/event-stream")
-        self._job = job
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._job.cancel()
-
-
-async def _events(
-    job: Job[list[Piece]], head: dict[str, Any], task: Wanted, *, usage_asked: bool
-) -> AsyncIterator[bytes]:
-    drawn = 0
-    try:
-        async for turns in job.results():
-            pieces = joined([piece for turn in turns for piece in turn])
-            drawn += sum(piece.drawn for piece in pieces)
-            if new := [piece for piece in pieces if piece.text or piece.tokens or piece.finish_reason]:
-                yield event(head | {"choices": [choice(piece, task.logprobs) for piece in new]})
-        if usage_asked:
-            yield event(head | {"choices": [], "usage": _usage(task, drawn)})
-        yield DONE
-    except Exception as error:
-        yield event(_told(error).content())
-
-
-def _usage(task: Wanted, drawn: int) -> dict[str, int]:
-    return usage(sum(map(len, task.prompts)), drawn)
-
-
-def _told(error: Exception) -> ApiError:
-    """Return what a client is told of an error; that of the program is logged with its traceback."""
-    if isinstance(error, StoppedError):
-        return ApiError(503, ENDED)
-    if isinstance(error, GptModelError):
-        return ApiError(400 if isinstance(error, DataError | ConfigError) else 500, str(error))
-    log.error("a request failed", exc_info=error)
-    return ApiError(500, "the server made a mistake; its terminal shows what happened")
 
 
 async def _refused(_request: Request, error: ApiError) -> Response:

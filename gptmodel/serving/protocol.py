@@ -5,7 +5,7 @@ Source: OpenAI's API reference, "Completions", as the `openai` package 3.57 spea
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
@@ -19,8 +19,8 @@ from gptmodel.tokenizers.base import Tokenizer, checked_ids
 from gptmodel.wrong_settings import faults_of
 
 BODY_BYTES = 1_000_000
-PROMPT_TOKENS = 1 << 16
-"""Of all prompts of a request; and as many tokens may be drawn for it, over all its choices."""
+MOST_TOKENS = 1 << 16
+"""Of all prompts of a request; and of its answer, over all choices, with the prompts where they are echoed."""
 STOPS, STOP_CHARACTERS = 4, 100
 Body = TypeVar("Body", bound=Section)
 
@@ -122,11 +122,13 @@ def wanted(body: CompletionBody, tokenizer: Tokenizer) -> Wanted:
         prompts = [_checked(prompt, tokenizer) for prompt in _prompts(body.prompt, tokenizer)]
     except DataError as error:
         raise ApiError(400, str(error), "prompt") from None
-    if (tokens := sum(map(len, prompts))) > PROMPT_TOKENS:
-        raise ApiError(400, f"the prompt has {tokens} tokens: at most {PROMPT_TOKENS} are read at once", "prompt")
-    if (most := len(prompts) * body.n * body.max_tokens) > PROMPT_TOKENS:
-        reason = f"{len(prompts)} prompts x n = {body.n} x max_tokens = {body.max_tokens} make {most} tokens"
-        raise ApiError(400, f"{reason}: at most {PROMPT_TOKENS} are drawn at once", "max_tokens")
+    if (tokens := sum(map(len, prompts))) > MOST_TOKENS:
+        raise ApiError(400, f"the prompt has {tokens} tokens: at most {MOST_TOKENS} are read at once", "prompt")
+    echoed = tokens if body.echo else 0
+    if (most := body.n * (echoed + len(prompts) * body.max_tokens)) > MOST_TOKENS:
+        parts = f"{echoed} of echo + {len(prompts)} prompts x max_tokens = {body.max_tokens}"
+        reason = f"n = {body.n} x ({parts}) makes {most} tokens"
+        raise ApiError(400, f"{reason}: an answer has at most {MOST_TOKENS}", "echo" if body.echo else "max_tokens")
     settings = {
         "max_new_tokens": max(1, body.max_tokens),
         "num_samples": body.n,
@@ -232,9 +234,9 @@ def usage(prompt_tokens: int, drawn: int) -> dict[str, int]:
     return {"prompt_tokens": prompt_tokens, "completion_tokens": drawn, "total_tokens": prompt_tokens + drawn}
 
 
-def event(value: Mapping[str, Any]) -> bytes:
-    """Return an object as an event of a stream."""
-    return b"data: " + json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+def event(content: bytes) -> bytes:
+    """Return JSON as an event of a stream."""
+    return b"data: " + content + b"\n\n"
 
 
-DONE = b"data: [DONE]\n\n"
+DONE = event(b"[DONE]")
