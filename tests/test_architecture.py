@@ -100,6 +100,7 @@ OUTSIDE = {  # libraries beside the standard one; the longest prefix counts here
     "gptmodel.sampling": {"torch"},
     "gptmodel.scoring": {"torch"},
     "gptmodel.serving": {"torch", "pydantic", "starlette"},
+    "gptmodel.serving.copied": {"numpy"},
     "gptmodel.serving.server": {"uvicorn"},
     "gptmodel.text_model": {"pydantic"},
     "gptmodel.export": {"torch"},

@@ -1,71 +1,67 @@
-"""Every suffix of a text in order: what of another text stands in it word for word, looked up at all places at once.
+"""Every suffix of a text in order: what of another text stands in it word for word.
 
 The suffix array is pydivsufsort's (Mori's libdivsufsort). Bytes are the unit, so that texts of any tokenizer compare.
 """
 
+from bisect import bisect_left
+from collections.abc import Iterator
+
 import numpy as np
-from numpy.typing import NDArray
 from pydivsufsort import divsufsort
 
-BYTES_AT_ONCE = 32
-"""Bytes that a lookup compares in one go; a longer match takes several."""
-PLACES_AT_ONCE = 1 << 14
-END = -1
-"""Stands behind the last byte of a text: it is less than every byte, and no match goes over it."""
+SHORT = 64
+"""Bytes that a search compares at first; where a match goes on beyond them, it takes more."""
 
 
 class Suffixes:
     """The suffixes of a text, sorted."""
 
     def __init__(self, text: bytes) -> None:
-        self._text = np.frombuffer(text, dtype=np.uint8)  # (n,)
-        self._order = divsufsort(text) if text else np.empty(0, np.int32)  # (n,) where each suffix begins
+        self._text = text
+        # (n,) where each suffix begins; of an array of numpy a single number costs several times as much
+        self._order = memoryview(divsufsort(text).view(np.uint8)).cast("i") if text else memoryview(b"")
 
-    def longest_matches(self, text: bytes) -> NDArray[np.int64]:
-        """Return for each byte of `text`, (m,), how many bytes from there on stand somewhere in this one as well."""
-        query = np.frombuffer(text, dtype=np.uint8)
-        lengths = np.zeros(len(query), dtype=np.int64)
-        for start in range(0, len(query), PLACES_AT_ONCE):
-            places = np.arange(start, min(start + PLACES_AT_ONCE, len(query)))
-            lengths[places] = self._longest(query, places)
-        return lengths
+    def longest_matches(self, text: bytes) -> Iterator[int]:
+        """Yield for each byte of `text` how many bytes from there on stand somewhere in this one as well.
 
-    def _longest(self, query: NDArray[np.uint8], places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Search by halves for where each place of the query would stand in the order, and keep the longest match met.
-
-        The two suffixes that would be its neighbours, between which the longest match is, are among those met.
+        No match ends before that of an earlier byte does. So one that is long is compared once, and not again for
+        each byte of it: those after it have the same end, up to the first from which on one more byte stands here,
+        and that is found by halves.
         """
-        low, high = np.zeros_like(places), np.full_like(places, len(self._order))
-        longest = np.zeros_like(places)
-        while (active := np.flatnonzero(low < high)).size:
-            middle = (low[active] + high[active]) // 2
-            length, is_after = self._compared(query, places[active], self._order[middle].astype(np.int64))
-            longest[active] = np.maximum(longest[active], length)
-            low[active[is_after]] = middle[is_after] + 1
-            high[active[~is_after]] = middle[~is_after]
-        return longest
+        place, end = 0, 0
+        while place < len(text):
+            end = place + self._longest(text, place, end - place)
+            following = end if end == len(text) else self._first_beyond(text, place, end)
+            yield from range(end - place, end - following, -1)
+            place = following
 
-    def _compared(
-        self, query: NDArray[np.uint8], places: NDArray[np.int64], suffixes: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Return how long each place of the query matches its suffix of the text, and whether it comes after it."""
-        lengths, is_after = np.zeros_like(places), np.zeros(len(places), dtype=np.bool_)
-        undecided = np.arange(len(places))
-        while undecided.size:
-            ours = _bytes_from(query, places[undecided] + lengths[undecided])
-            theirs = _bytes_from(self._text, suffixes[undecided] + lengths[undecided])
-            differs = (ours != theirs) | (ours == END)  # (k, BYTES_AT_ONCE)
-            first = np.where(differs.any(axis=1), differs.argmax(axis=1), BYTES_AT_ONCE)
-            column = np.minimum(first, BYTES_AT_ONCE - 1)[:, None]
-            is_after[undecided] = np.take_along_axis(ours > theirs, column, axis=1)[:, 0]
-            lengths[undecided] += first
-            undecided = undecided[first == BYTES_AT_ONCE]
-        return lengths, is_after
+    def _longest(self, text: bytes, place: int, known: int) -> int:
+        """Return the length of the match at a place, at least `known`; one of its neighbours in the order has it."""
+        size = max(SHORT, 2 * known)
+        while True:
+            piece = text[place : place + size]
+            at = bisect_left(self._order, piece, key=lambda start: self._text[start : start + size])
+            neighbours = self._order[max(0, at - 1) : at + 1]
+            longest = max((_common(piece, self._text[start : start + size]) for start in neighbours), default=0)
+            if longest < size:
+                return longest
+            size *= 4
+
+    def _first_beyond(self, text: bytes, place: int, end: int) -> int:
+        """Return the first place after `place` from which the text up to `end`, that byte included, stands here."""
+        step = 1
+        while not self._has(text[place + step : end + 1]):
+            step *= 2
+        places = range(place + step // 2 + 1, place + step)
+        return places.start + bisect_left(places, True, key=lambda start: self._has(text[start : end + 1]))
+
+    def _has(self, piece: bytes) -> bool:
+        at = bisect_left(self._order, piece, key=lambda start: self._text[start : start + len(piece)])
+        return not piece or (at < len(self._order) and self._text.startswith(piece, self._order[at]))
 
 
-def _bytes_from(text: NDArray[np.uint8], starts: NDArray[np.int64]) -> NDArray[np.int16]:
-    """Return the bytes from each start on, END behind the last one, shape (k, BYTES_AT_ONCE)."""
-    index = starts[:, None] + np.arange(BYTES_AT_ONCE)
-    values: NDArray[np.int16] = text[np.minimum(index, len(text) - 1)].astype(np.int16)
-    values[index >= len(text)] = END
-    return values
+def _common(one: bytes, other: bytes) -> int:
+    """Return how many bytes two texts have in common at their beginnings."""
+    size = min(len(one), len(other))
+    differs = int.from_bytes(one[:size], "big") ^ int.from_bytes(other[:size], "big")
+    return size - (differs.bit_length() + 7) // 8

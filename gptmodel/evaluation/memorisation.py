@@ -104,7 +104,7 @@ def memorisation(written: Sequence[str], data: PreparedData) -> Memorisation:
 
 
 def _copies(texts: Sequence[str], suffixes: Suffixes) -> Copies:
-    return Copies(tuple(texts), tuple(suffixes.longest_matches(text.encode()) for text in texts))
+    return Copies(tuple(texts), tuple(np.fromiter(suffixes.longest_matches(text.encode()), np.int64) for text in texts))
 
 
 def _evenly_cut(data: PreparedData, lengths: Sequence[int]) -> list[str]:

@@ -113,7 +113,7 @@ class Api:
             raise ApiError(404, f"the training text of {model.name} is not here: {model.no_training_text}", "model")
         if not 0 < len(body.text) <= MOST_TOKENS:
             raise ApiError(400, f"text: has to have 1 to {MOST_TOKENS} characters, not {len(body.text)}", "text")
-        (answer,) = await _all(_submit(self.searches, model.training_text.copied(body.text)), request)
+        *_, answer = await _all(_submit(self.searches, model.training_text.copied(body.text)), request)
         return JSONResponse(answer)
 
 

@@ -5,11 +5,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gptmodel.data.prepared import PreparedData, beginning, load_prepared
 from gptmodel.data.suffixes import Suffixes
 from gptmodel.errors import DataError
 from gptmodel.evaluation.memorisation import MOST_BYTES, Copies
 from gptmodel.language_model import LanguageModel
+
+TURN = 256
+"""Bytes that are looked up in a turn: some milliseconds."""
 
 
 class TrainingText:
@@ -27,9 +32,16 @@ class TrainingText:
         tokenizer = self._data.tokenizer
         return Suffixes(tokenizer.decode(beginning(self._data.train.ids, tokenizer, MOST_BYTES)).encode())
 
-    def copied(self, text: str) -> Generator[dict[str, Any], None, None]:
-        """Yield once the passages of at least 8 bytes that stand there, none within another, in characters."""
-        content = text.encode()
-        copies = Copies((text,), (self._suffixes.longest_matches(content),))
+    def copied(self, text: str) -> Generator[dict[str, Any] | None, None, None]:
+        """Yield the passages of at least 8 bytes that stand there, none within another, in characters.
+
+        Before that it yields None again and again: a search can be left, and others have their turns meanwhile.
+        """
+        lengths: list[int] = []
+        for length in self._suffixes.longest_matches(text.encode()):
+            if len(lengths) % TURN == 0:
+                yield None
+            lengths.append(length)
+        copies = Copies((text,), (np.array(lengths),))
         spans = [{"start": start, "end": end, "length": end - start} for start, end in copies.spans()[0]]
         yield {"spans": spans, "longest": len(copies.longest_passage)}

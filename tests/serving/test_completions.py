@@ -201,6 +201,19 @@ def test_what_is_copied_from_the_training_text(tmp_path: Path) -> None:
         server.error("/api/copied", {"text": "a" * 65537}, 400)
 
 
+def test_a_long_text_is_searched_in_many_turns(tmp_path: Path) -> None:
+    """So that who asked for it can go away, and another's is searched meanwhile."""
+    (tmp_path / "input.txt").write_text("abcdefghij\n" * 30, encoding="utf-8")
+    prepare(tmp_path / "input.txt", tmp_path / "prepared", small_params().prepare)
+    save_model(tmp_path / "m.pth", MODEL, {"data": load_prepared(tmp_path / "prepared").digests()})
+    (served,) = Shelf([str(tmp_path / "m.pth")], tmp_path / "prepared").models
+    assert served.training_text is not None
+    *turns, answer = served.training_text.copied("ja" * 5000)
+    assert answer == {"spans": [], "longest": 1}
+    assert turns == [None] * len(turns)
+    assert len(turns) >= 10
+
+
 def test_names_of_models(tmp_path: Path) -> None:
     for name in ("one/model.pth", "two/model.pth", "three.pth"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
