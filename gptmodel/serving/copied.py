@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from gptmodel.data.prepared import PreparedData, beginning, load_prepared
+from gptmodel.data.prepared import PreparedData, load_prepared
 from gptmodel.data.suffixes import Suffixes
 from gptmodel.errors import DataError
-from gptmodel.evaluation.memorisation import MOST_BYTES, Copies
+from gptmodel.evaluation.memorisation import Copies, train_suffixes
 from gptmodel.language_model import LanguageModel
 
 TURN = 256
@@ -18,19 +18,25 @@ TURN = 256
 
 
 class TrainingText:
-    """The train split of a model; DataError where data/prepared is not what the model was trained on."""
+    """The train split in data/prepared, for all models that were trained on it."""
 
-    def __init__(self, folder: Path, model: LanguageModel) -> None:
-        data = load_prepared(folder)
-        if data.digests() != model.provenance.get("data"):
-            raise DataError(f"{folder} is not what the model was trained on; `dvc repro` makes both from one text")
-        self._data: PreparedData = data
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def check(self, model: LanguageModel) -> None:
+        """Raise DataError unless the model was trained on it."""
+        if self._data.digests() != model.provenance.get("data"):
+            raise DataError(
+                f"{self._folder} is not what the model was trained on; `dvc repro` makes both from one text"
+            )
+
+    @cached_property
+    def _data(self) -> PreparedData:
+        return load_prepared(self._folder)
 
     @cached_property
     def _suffixes(self) -> Suffixes:
-        """Made at the first question: it takes half a second for 5 MB, and about five times the text's memory."""
-        tokenizer = self._data.tokenizer
-        return Suffixes(tokenizer.decode(beginning(self._data.train.ids, tokenizer, MOST_BYTES)).encode())
+        return train_suffixes(self._data)  # at the first question
 
     def copied(self, text: str) -> Generator[dict[str, Any] | None, None, None]:
         """Yield the passages of at least 8 bytes that stand there, none within another, in characters.

@@ -20,13 +20,14 @@ from gptmodel.tokenizers.base import Tokenizer
 class Served:
     """A model under a name, with what answers about it need."""
 
-    def __init__(self, name: str, model: TextModel, prepared: Path) -> None:
+    def __init__(self, name: str, model: TextModel, text: TrainingText) -> None:
         self.name, self._model = name, model
         self.names = Names(model.tokenizer)
         self.training_text: TrainingText | None = None
         self.no_training_text = ""
         try:
-            self.training_text = TrainingText(prepared, model.language_model)
+            text.check(model.language_model)
+            self.training_text = text
         except DataError as error:
             self.no_training_text = str(error)
 
@@ -78,7 +79,8 @@ class Shelf:
             raise ConfigError(f"{twice}: is named twice; name each model once")
         short = [path.partition(":/")[2] if path.startswith(IN_MLFLOW) else PurePath(path).stem for path in paths]
         names = [name if short.count(name) == 1 else path for name, path in zip(short, paths, strict=True)]
-        self.models = [Served(name, load(path), prepared) for name, path in zip(names, paths, strict=True)]
+        text = TrainingText(prepared)
+        self.models = [Served(name, load(path), text) for name, path in zip(names, paths, strict=True)]
 
     def model(self, name: str | None) -> Served:
         """Return the model of a name, or the first; ApiError if there is none."""

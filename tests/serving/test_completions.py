@@ -205,9 +205,11 @@ def test_a_long_text_is_searched_in_many_turns(tmp_path: Path) -> None:
     """So that who asked for it can go away, and another's is searched meanwhile."""
     (tmp_path / "input.txt").write_text("abcdefghij\n" * 30, encoding="utf-8")
     prepare(tmp_path / "input.txt", tmp_path / "prepared", small_params().prepare)
-    save_model(tmp_path / "m.pth", MODEL, {"data": load_prepared(tmp_path / "prepared").digests()})
-    (served,) = Shelf([str(tmp_path / "m.pth")], tmp_path / "prepared").models
+    for name in "mn":
+        save_model(tmp_path / f"{name}.pth", MODEL, {"data": load_prepared(tmp_path / "prepared").digests()})
+    served, other = Shelf([str(tmp_path / "m.pth"), str(tmp_path / "n.pth")], tmp_path / "prepared").models
     assert served.training_text is not None
+    assert served.training_text is other.training_text  # which is in memory once
     *turns, answer = served.training_text.copied("ja" * 5000)
     assert answer == {"spans": [], "longest": 1}
     assert turns == [None] * len(turns)
