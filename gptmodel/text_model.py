@@ -16,6 +16,7 @@ from gptmodel.language_model import LanguageModel
 from gptmodel.nn.transformer import TransformerModel
 from gptmodel.project.layout import IN_MLFLOW, project_root
 from gptmodel.sampling.generate import sample_pieces
+from gptmodel.sampling.incremental import IncrementalModel
 from gptmodel.scoring import Score, score_text
 from gptmodel.tokenizers.base import Tokenizer
 from gptmodel.wrong_settings import faults_of
@@ -45,6 +46,7 @@ class TextModel:
 
     def __init__(self, model: LanguageModel, name: str) -> None:
         self.language_model, self.name = model, name
+        self._reader: IncrementalModel | None = None
 
     def generate(  # noqa: PLR0913  # what a user can say about a text
         self,
@@ -145,6 +147,13 @@ class TextModel:
         """How many weights it has."""
         return sum(weight.numel() for weight in self.network.parameters())
 
+    @property
+    def reader(self) -> IncrementalModel:
+        """What draws from it: made when it is first needed, and again where the weights of `network` were changed."""
+        if self._reader is None or not self._reader.is_current:
+            self._reader = IncrementalModel(self.language_model)
+        return self._reader
+
     def __repr__(self) -> str:
         params, tokenizer = self.params, self.tokenizer
         sizes = f"{params.n_layer} layers of {params.n_embd}, block_size {params.block_size}"
@@ -152,7 +161,7 @@ class TextModel:
 
     def _pieces(self, params: SampleParams) -> Iterator[list[str]]:
         place = Place.on(self.network.encoder.weight.device)
-        return sample_pieces(self.language_model, params.prompt, params, place)
+        return sample_pieces(self.reader, params.prompt, params, place)
 
 
 def _params(*, stop: str | Sequence[str] | None, **settings: Any) -> SampleParams:

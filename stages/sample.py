@@ -42,16 +42,17 @@ def sample(
     from gptmodel.files import atomic_write
     from gptmodel.project.inputs import Inputs
     from gptmodel.sampling.generate import sample_pieces
+    from gptmodel.sampling.incremental import IncrementalModel
     from stages.tracked import run_tracker
 
     inputs = None if trial else Inputs("sample", params_file)
     place, target = Place.of(params, "sample"), Layout(out)
-    model = load_model(model_file, place.device)
+    reader = IncrementalModel(model := load_model(model_file, place.device))
     beginning = prompt_text(given, prompt_file, model.tokenizer, params.sample)
     training = None if trial else Layout.around(model_file)
     writes = not trial or target != Layout()
     with run_tracker(training.run if training is not None else None, mlflow=params.runtime.mlflow) as tracker:
-        prompts, texts = _shown(sample_pieces(model, beginning, params.sample, place), tell if writes else say)
+        prompts, texts = _shown(sample_pieces(reader, beginning, params.sample, place), tell if writes else say)
         if inputs is not None:
             inputs.check()
         if writes:

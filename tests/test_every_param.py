@@ -31,6 +31,7 @@ from gptmodel.evaluation.history import kept_row
 from gptmodel.evaluation.loss import scored_blocks
 from gptmodel.project.layout import Layout
 from gptmodel.sampling.generate import sample_pieces
+from gptmodel.sampling.incremental import IncrementalModel
 from gptmodel.tokenizers.char import CharTokenizer
 from gptmodel.tracking.tracker import NullTracker
 from gptmodel.training.initial import initial_model
@@ -197,7 +198,7 @@ def effect(section: str, key: str, params: Params, folder: Path) -> str:  # noqa
         return diagnose(1.7, 2.0, 3.0, params.evaluate.overfit_gap).verdict
     if section == "sample":
         model = language_model(scramble(small_model(vocab_size=11)), tokenizer=CharTokenizer("abcdefghij "))
-        pieces = sample_pieces(model, params.sample.prompt, params.sample, Place.on("cpu"))
+        pieces = sample_pieces(IncrementalModel(model), params.sample.prompt, params.sample, Place.on("cpu"))
         return outcome(lambda: ["".join(of_one) for of_one in zip(*pieces, strict=True)])
     (folder / "input.txt").write_text("hello, world\n" * 9, encoding="utf-8")
     (folder / "val.txt").write_text("world", encoding="utf-8")

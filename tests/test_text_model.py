@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from model_helpers import ROOT, language_model, scramble, small_model, small_values
 
@@ -18,6 +19,7 @@ from gptmodel.config import SampleParams
 from gptmodel.errors import CheckpointError, ConfigError, DataError, GptModelError
 from gptmodel.language_model import LanguageModel
 from gptmodel.nn.transformer import TransformerModel
+from gptmodel.sampling.incremental import IncrementalModel
 from gptmodel.text_model import TextModel
 from gptmodel.tokenizers.base import Tokenizer
 from gptmodel.tokenizers.byte import ByteTokenizer
@@ -41,6 +43,25 @@ def saved(folder: Path, tokenizer: Tokenizer) -> Path:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> TextModel:
     return gptmodel.load(saved(tmp_path_factory.mktemp("model"), LETTERS))
+
+
+def test_the_weights_are_copied_once_for_all_texts_and_again_when_they_were_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = gptmodel.load(saved(tmp_path, LETTERS))
+    made = []
+    make = IncrementalModel.__init__
+    monkeypatch.setattr(IncrementalModel, "__init__", lambda *args: made.append(1) or make(*args))
+    first = model.generate("ab", num_samples=2)
+    assert model.generate("ab", num_samples=2) == first
+    assert "".join(model.stream("ab", max_new_tokens=3))
+    assert len(made) == 1
+    for changed in (lambda: model.network.decoder.weight.mul_(3), model.network.double):
+        with torch.no_grad():
+            changed()
+        assert model.generate("ab") == TextModel(model.language_model, "new").generate("ab")
+    assert len(made) == 5
+    assert model.generate("ab", num_samples=2) != first
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)

@@ -12,10 +12,12 @@ from gptmodel.data.prepared import beginning
 from gptmodel.evaluation.spans import SPAN_BYTES, passages, span_losses
 from gptmodel.language_model import LanguageModel
 from gptmodel.sampling.generate import sample_pieces
+from gptmodel.sampling.incremental import IncrementalModel
 from gptmodel.sampling.stops import GrowingText
 from gptmodel.scoring import score_text
 from gptmodel.serving.completions import Names, Piece, Wanted, complete
 from gptmodel.serving.protocol import joined
+from gptmodel.text_model import TextModel
 from gptmodel.tokenizers.bpe import LONGEST, BpeTokenizer
 
 TEXT = "To be, or not to be: Гамлет спрашивает, 漢字 🙂 naïve. The rest is silence.\n" * 9
@@ -40,7 +42,7 @@ def ids_of(text: str) -> list[int]:
 
 def test_samples_are_the_texts_of_their_tokens() -> None:
     params = sample_params(prompt="Гамлет 漢", max_new_tokens=60, num_samples=3)
-    pieces = sample_pieces(words(), params.prompt, params, Place.on("cpu"))
+    pieces = sample_pieces(IncrementalModel(words()), params.prompt, params, Place.on("cpu"))
     texts = ["".join(of_one) for of_one in zip(*pieces, strict=True)]
     assert len(set(texts)) == 3
     assert all(text.startswith("Гамлет 漢") for text in texts)
@@ -67,7 +69,8 @@ def test_a_score_is_of_each_token_and_of_the_bytes_behind_the_first() -> None:
 def test_an_answer_names_every_token_and_where_it_begins() -> None:
     model, ids = words(), ids_of("Гамлет: 漢字 🙂")
     wanted = Wanted([ids], sample_params(max_new_tokens=40, num_samples=2), 40, echo=True, logprobs=5)
-    choices: list[Piece] = joined([piece for turn in complete(model, Names(model.tokenizer), wanted) for piece in turn])
+    turns = complete(TextModel(model, "words"), Names(model.tokenizer), wanted)
+    choices: list[Piece] = joined([piece for turn in turns for piece in turn])
     for choice in choices:
         assert choice.text.startswith("Гамлет: 漢字 🙂")
         content = b"".join(_bytes(token.name) for token in choice.tokens)

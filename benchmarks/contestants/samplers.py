@@ -16,6 +16,7 @@ from gptmodel.config import PastBlock, SampleParams
 from gptmodel.language_model import LanguageModel
 from gptmodel.nn.transformer import TransformerModel
 from gptmodel.sampling.generate import generate
+from gptmodel.sampling.incremental import IncrementalModel
 from gptmodel.tokenizers.char import CharTokenizer
 
 TEMPERATURE = 0.8
@@ -46,7 +47,8 @@ def ours(transformer: TransformerModel, past_block: PastBlock) -> Continue:
     def continued(idx: Tensor, tokens: int) -> Tensor:
         settings = {"max_new_tokens": tokens, "temperature": TEMPERATURE, "past_block": past_block}
         params = SampleParams.model_validate(SampleParams.defaults() | settings)
-        drawn = [step.ids for step in generate(model, idx, params, torch.Generator().manual_seed(1))]
+        steps = generate(IncrementalModel(model), idx, params, torch.Generator().manual_seed(1))
+        drawn = [step.ids for step in steps]
         return torch.cat((idx, torch.stack(drawn, dim=1)), dim=1)
 
     return continued

@@ -21,6 +21,7 @@ from gptmodel.errors import TrainingError
 from gptmodel.nn.dropout import Dropout
 from gptmodel.nn.transformer import TransformerModel
 from gptmodel.sampling.generate import generate
+from gptmodel.sampling.incremental import IncrementalModel
 from gptmodel.training.memory import place_in_memory
 from gptmodel.training.queued import AHEAD, Queued
 from gptmodel.training.state import TrainingState
@@ -227,7 +228,8 @@ def sampling(device: str) -> tuple[str, bool]:
     model, block_size = state.model.transformer.eval(), params.model.block_size
     start = torch.zeros(4, 1, dtype=torch.int64, device=place.device)
     greedy = params.sample.model_copy(update={"temperature": 0.0})
-    drawn = [step.ids for step in generate(state.model, start, greedy, torch_generator(1, 1, device=place.device))]
+    steps = generate(IncrementalModel(state.model), start, greedy, torch_generator(1, 1, device=place.device))
+    drawn = [step.ids for step in steps]
     ids = start
     with torch.no_grad():
         for _ in range(80):

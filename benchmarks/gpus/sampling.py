@@ -13,6 +13,7 @@ from benchmarks.gpus.speed import params_for
 from gptmodel.compute.place import Place
 from gptmodel.compute.random import torch_generator
 from gptmodel.sampling.generate import generate
+from gptmodel.sampling.incremental import IncrementalModel
 
 
 def sampling_rates(sizes: Sizes, device: str, streams: list[int], tokens: int, rounds: int) -> Results:
@@ -28,7 +29,7 @@ def sampling_rates(sizes: Sizes, device: str, streams: list[int], tokens: int, r
             sample = params.sample.model_copy(update={"max_new_tokens": tokens})
             finished(place.device)
             started = time.perf_counter()
-            for _step in generate(model, idx, sample, torch_generator(1, 1, device=place.device)):
+            for _step in generate(IncrementalModel(model), idx, sample, torch_generator(1, 1, device=place.device)):
                 pass
             finished(place.device)
             rates.append(count * tokens / (time.perf_counter() - started))

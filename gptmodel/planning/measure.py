@@ -28,6 +28,7 @@ from gptmodel.evaluation.loss import at_once, split_loss
 from gptmodel.language_model import LanguageModel
 from gptmodel.planning.text import PlannedText
 from gptmodel.sampling.generate import forgotten_at_once, generate
+from gptmodel.sampling.incremental import IncrementalModel
 from gptmodel.training.compiled import compiled
 from gptmodel.training.loop import Hooks, fit
 from gptmodel.training.memory import memory_errors
@@ -200,12 +201,13 @@ def _sampling(model: LanguageModel, params: Params, seconds: float) -> tuple[flo
     """Return the seconds of a token while keys and values are kept, and of one for which a context is read again."""
     place, sample, block_size = Place.of(params, "sample"), params.sample, model.params.block_size
     model.transformer.to(place.device)
+    reader = IncrementalModel(model)
 
     def seconds_after(length: int, count: int) -> float:
         sample_params = sample.model_copy(update={"max_new_tokens": count})
         idx = torch.zeros(sample.num_samples, length, dtype=torch.int64, device=place.device)  # (B, T)
         generator = torch_generator(sample.seed, Stream.SAMPLING, device=place.device)
-        times = _timed(lambda: [step.ids.tolist() for step in generate(model, idx, sample_params, generator)], seconds)
+        times = _timed(lambda: [step.ids.tolist() for step in generate(reader, idx, sample_params, generator)], seconds)
         return median(times) / count
 
     again = block_size - forgotten_at_once(sample, block_size) + 1  # ids that are read in one piece

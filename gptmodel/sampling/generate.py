@@ -11,7 +11,6 @@ from gptmodel.compute.place import Place
 from gptmodel.compute.random import Stream, torch_generator
 from gptmodel.config import SampleParams
 from gptmodel.errors import CheckpointError, DataError
-from gptmodel.language_model import LanguageModel
 from gptmodel.sampling.incremental import IncrementalModel
 from gptmodel.sampling.logits import next_probabilities
 from gptmodel.sampling.stops import GrowingText
@@ -28,7 +27,7 @@ class Step(NamedTuple):
 
 
 @torch.inference_mode()
-def generate(model: LanguageModel, idx: Tensor, params: SampleParams, generator: torch.Generator) -> Iterator[Step]:
+def generate(reader: IncrementalModel, idx: Tensor, params: SampleParams, generator: torch.Generator) -> Iterator[Step]:
     """Continue token ids (B, T) of any length T > 0, yielding the next ones `params.max_new_tokens` times.
 
     Whoever wants text stops listening when it has enough: `params.stop` is not looked at here.
@@ -39,8 +38,7 @@ def generate(model: LanguageModel, idx: Tensor, params: SampleParams, generator:
     those of a loop that gives the model its whole context each time, the logits but for the last bits of rounding.
     Random numbers come from `generator` alone, which is on the device of idx.
     """
-    model.transformer.eval()
-    reader, block_size = IncrementalModel(model), model.params.block_size
+    block_size = reader.language_model.params.block_size
     cache, forgotten = reader.new_cache(idx.size(0)), forgotten_at_once(params, block_size)
     new_ids = idx[:, -block_size:]
     for _ in range(params.max_new_tokens):
@@ -91,22 +89,25 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str | None, params: SampleParams) -
     return ids
 
 
-def drawn(model: LanguageModel, ids: list[int], params: SampleParams, device: torch.device) -> Iterator[Step]:
+def drawn(reader: IncrementalModel, ids: list[int], params: SampleParams, device: torch.device) -> Iterator[Step]:
     """Draw `num_samples` texts that grow together from the ids of a prompt, with random numbers of `params.seed`."""
     idx = torch.tensor([ids] * params.num_samples, device=device)  # (B, T)
-    return generate(model, idx, params, torch_generator(params.seed, Stream.SAMPLING, device=device))
+    return generate(reader, idx, params, torch_generator(params.seed, Stream.SAMPLING, device=device))
 
 
-def sample_pieces(model: LanguageModel, prompt: str | None, params: SampleParams, place: Place) -> Iterator[list[str]]:
+def sample_pieces(
+    reader: IncrementalModel, prompt: str | None, params: SampleParams, place: Place
+) -> Iterator[list[str]]:
     """Yield the next piece of each of `num_samples` texts that grow together: first the prompt, then what follows.
 
     The pieces of a text, joined, are the text, which ends before the first of `params.stop`. A piece is empty while a
     character lacks some of its tokens, while a stop may have begun, and after one. Errors are those of `prompt_ids`.
     """
-    ids = prompt_ids(model.tokenizer, prompt, params)
-    texts = [GrowingText(model.tokenizer, ids, params.stop) for _ in range(params.num_samples)]
+    tokenizer = reader.language_model.tokenizer
+    ids = prompt_ids(tokenizer, prompt, params)
+    texts = [GrowingText(tokenizer, ids, params.stop) for _ in range(params.num_samples)]
     yield [text.prompt for text in texts]
-    for step in drawn(model, ids, params, place.device):
+    for step in drawn(reader, ids, params, place.device):
         yield [text.push(token) for text, token in zip(texts, step.ids.tolist(), strict=True)]
         if all(text.stopped for text in texts):
             break

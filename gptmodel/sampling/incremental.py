@@ -4,9 +4,9 @@ At the sizes of a laptop one new position costs less in arithmetic than in calls
 calls on weights looked up once; a walk through nn.Module takes about twice the time. Where many positions are read at
 once, the last block attends and feeds forward for the last of them only.
 
-It copies the matrices of its model, each as its product wants it to lie, and shares the other weights: a model that
-was trained on needs a new one. It gives no gradients, and has to compute what `predict` does under every switch of
-`ModelParams`; a test goes through all of them.
+It copies the matrices of its model, each as its product wants it to lie, and shares the other weights: who draws from
+a model again and again keeps one, and a model that was trained on needs a new one (`is_current`). It gives no
+gradients, and has to compute what `predict` does under every switch of `ModelParams`; a test goes through all of them.
 
 Shapes: B batch, T new ids, S ids so far, C n_embd, nh heads, hs head size, V vocab.
 """
@@ -29,19 +29,22 @@ Function = Callable[[Tensor], Tensor]
 
 
 class IncrementalModel:
-    """A model in eval mode as a function of new ids and of what a `KVCache` holds of those before them."""
+    """A model, put into eval mode, as a function of new ids and of what a `KVCache` holds of those before them."""
 
     def __init__(self, language_model: LanguageModel) -> None:
-        model = language_model.transformer
-        if model.training:
-            raise ValueError("the model is in training mode: call its eval() first")
-        self._language_model, self._model = language_model, model
+        model = language_model.transformer.eval()
+        self.language_model, self._model, self._copied = language_model, model, _state(model)
         self._encoder = model.encoder.weight.detach()  # (V, C)
         self._position = model.position.weight.detach() if model.position is not None else None  # (block_size, C)
         self._blocks = [_Block(block, model.params.n_head) for block in model.blocks]  # type: ignore[arg-type]
         self._ln_f = _lean(model.ln_f) if model.ln_f is not None else None
         self._decoder = _lean(model.decoder)
         self._reach = max(model.params.ngram_orders, default=1) - 1  # ids that an n-gram takes from before its own
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the weights are those that were copied, as far as torch counts what changes them."""
+        return self._copied == _state(self._model)
 
     def new_cache(self, batch_size: int) -> KVCache:
         """Return an empty cache for `batch_size` texts, on the device and in the precision of the weights."""
@@ -61,7 +64,7 @@ class IncrementalModel:
         logits = self._decoder(x if self._ln_f is None else self._ln_f(x))  # (B, V)
         if cap := self._model.params.logit_softcap:
             logits = cap * torch.tanh(logits / cap)
-        if (counts := self._language_model.counts) is None:
+        if (counts := self.language_model.counts) is None:
             return logits
         p = counts.probabilities(cache.idx[:, -counts.order :])[:, -1]  # (B, V)
         return counts.mixed(logits, p)
@@ -137,6 +140,11 @@ class _Block:
         q, keys, values = (part.view(-1, self.n_head, T, hs) for part in (q, keys, values))  # (B, nh, T, hs) each
         out = F.scaled_dot_product_attention(q, keys, values, is_causal=True)  # (B, nh, T, hs)
         return out.transpose(1, 2).reshape(-1, width)  # (B * T, C)
+
+
+def _state(model: nn.Module) -> list[tuple[int, int]]:
+    """Return where each weight lies and how often it was changed there, which a tensor of inference mode never is."""
+    return [(weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in model.parameters()]
 
 
 def _qkv(attention: nn.Module) -> tuple[Tensor, Tensor | None]:

@@ -79,7 +79,7 @@ class Api:
         body = await _body(request, CompletionBody)
         model = self._shelf.model(body.model)
         task = wanted(body, model.tokenizer)
-        job = _submit(self.engine, complete(model.language_model, model.names, task))
+        job = _submit(self.engine, complete(model.text_model, model.names, task))
         head = {
             "id": f"cmpl-{secrets.token_hex(12)}",
             "object": "text_completion",

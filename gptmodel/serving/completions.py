@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from gptmodel.config import SampleParams
-from gptmodel.language_model import LanguageModel
 from gptmodel.sampling.generate import drawn
 from gptmodel.sampling.stops import GrowingText
 from gptmodel.scoring import score_tokens
+from gptmodel.text_model import TextModel
 from gptmodel.tokenizers.base import Tokenizer
 
 
@@ -69,7 +69,7 @@ def _name(token: bytes) -> str:
         return "bytes:" + "".join(f"\\x{byte:02x}" for byte in token)
 
 
-def complete(model: LanguageModel, names: Names, wanted: Wanted) -> Generator[list[Piece], None, None]:
+def complete(model: TextModel, names: Names, wanted: Wanted) -> Generator[list[Piece], None, None]:
     """Yield what each turn makes: nothing, or the next parts of some choices.
 
     Prompts come one after the other, each with as many texts as `num_samples`, which grow together as they do in the
@@ -81,7 +81,7 @@ def complete(model: LanguageModel, names: Names, wanted: Wanted) -> Generator[li
         if wanted.echo:
             tokens: list[Token] = []
             if wanted.logprobs is not None:
-                for targets, log_probabilities in score_tokens(model, ids):
+                for targets, log_probabilities in score_tokens(model.language_model, ids):
                     tokens += choices[0].scored(targets, log_probabilities)
                     yield []
             yield [choice.echoed(tokens) for choice in choices]
@@ -91,9 +91,9 @@ def complete(model: LanguageModel, names: Names, wanted: Wanted) -> Generator[li
 
 
 def _continued(
-    model: LanguageModel, ids: list[int], choices: Sequence["_Choice"], wanted: Wanted
+    model: TextModel, ids: list[int], choices: Sequence["_Choice"], wanted: Wanted
 ) -> Generator[list[Piece], None, None]:
-    for step in drawn(model, ids, wanted.params, model.transformer.encoder.weight.device):
+    for step in drawn(model.reader, ids, wanted.params, model.network.encoder.weight.device):
         new_ids = step.ids.tolist()
         logs = torch.log_softmax(step.logits, -1) if wanted.logprobs is not None else None  # (B, V)
         growing = [(row, choice) for row, choice in enumerate(choices) if not choice.finished]

@@ -21,7 +21,7 @@ class Served:
     """A model under a name, with what answers about it need."""
 
     def __init__(self, name: str, model: TextModel, text: TrainingText) -> None:
-        self.name, self._model = name, model
+        self.name, self.text_model = name, model
         self.names = Names(model.tokenizer)
         self.training_text: TrainingText | None = None
         self.no_training_text = ""
@@ -33,32 +33,32 @@ class Served:
 
     @property
     def language_model(self) -> LanguageModel:
-        return self._model.language_model
+        return self.text_model.language_model
 
     @property
     def tokenizer(self) -> Tokenizer:
-        return self._model.tokenizer
+        return self.text_model.tokenizer
 
     @cached_property
     def fingerprint(self) -> str:
         """A digest of the weights and of the platform: equal ones give equal texts for equal requests."""
-        sha = hashlib.sha256(repr((self.tokenizer.digest, self._model.params)).encode())
-        for name, weight in self._model.network.state_dict().items():
+        sha = hashlib.sha256(repr((self.tokenizer.digest, self.text_model.params)).encode())
+        for name, weight in self.text_model.network.state_dict().items():
             sha.update(name.encode() + weight.cpu().numpy().tobytes())
         if (counts := self.language_model.counts) is not None:
             sha.update(counts.grams.numpy().tobytes() + counts.counts.numpy().tobytes())
-        sha.update(repr(Place.on(self._model.network.encoder.weight.device).fingerprint).encode())
+        sha.update(repr(Place.on(self.text_model.network.encoder.weight.device).fingerprint).encode())
         return f"fp_{sha.hexdigest()[:16]}"
 
     def card(self, created: int) -> dict[str, Any]:
         """Return the model as `GET /v1/models` lists it."""
-        params = self._model.params
+        params = self.text_model.params
         return {
             "id": self.name,
             "object": "model",
             "created": created,
             "owned_by": "gptmodel",
-            "parameters": self._model.parameters,
+            "parameters": self.text_model.parameters,
             "tokenizer": self.tokenizer.kind,
             "vocab_size": self.tokenizer.vocab_size,
             "block_size": params.block_size,

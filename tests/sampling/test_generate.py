@@ -27,7 +27,7 @@ LETTERS = CharTokenizer("abcdefghij ")
 
 def continued(idx: Tensor, seed: int = 1, **changes: Any) -> list[list[int]]:
     """The new ids of each row."""
-    steps = [step.ids for step in generate(MODEL, idx, sample_params(**changes), generator(seed))]
+    steps = [step.ids for step in generate(IncrementalModel(MODEL), idx, sample_params(**changes), generator(seed))]
     return torch.stack(steps, dim=1).tolist()
 
 
@@ -127,7 +127,7 @@ def test_tokens_are_those_of_a_loop_without_a_cache(case: dict[str, Any], T: int
     for number, drawing in enumerate(DRAWING):
         idx, source = batch(3, T, seed=number), generator(number)
         params = sample_params(max_new_tokens=20, past_block=past_block, **drawing)
-        steps = generate(language_model(model), idx, params, generator(number))
+        steps = generate(IncrementalModel(language_model(model)), idx, params, generator(number))
         tokens = torch.stack([step.ids for step in steps], dim=1)
         first = max(0, T - block_size)  # id of the context
         for _ in range(20):
@@ -165,7 +165,7 @@ def test_up_to_block_size_both_ways_are_one() -> None:
     model, ways = language_model(lively(small_model())), []
     for past_block in ("crop", "shift"):
         params = sample_params(past_block=past_block, max_new_tokens=7)
-        ways.append([step.logits for step in generate(model, batch(2, 3), params, generator(1))])
+        ways.append([step.logits for step in generate(IncrementalModel(model), batch(2, 3), params, generator(1))])
     equal = [torch.equal(*logits) for logits in zip(*ways, strict=True)]
     assert equal == [True] * 6 + [False]
 
@@ -173,7 +173,7 @@ def test_up_to_block_size_both_ways_are_one() -> None:
 def test_a_shifted_text_is_scored_in_the_contexts_in_which_it_was_drawn() -> None:
     model = language_model(lively(small_model()).eval())
     params = sample_params(past_block="shift", max_new_tokens=39)
-    steps = list(generate(model, batch(1, 2), params, generator(1)))
+    steps = list(generate(IncrementalModel(model), batch(1, 2), params, generator(1)))
     ids = [*batch(1, 2)[0].tolist(), *(int(step.ids) for step in steps)]
     scored = torch.cat([part.log_probabilities for part in score_tokens(model, ids)])  # (40, V)
     drawn = torch.log_softmax(torch.cat([step.logits for step in steps]), -1)  # (39, V)
@@ -186,8 +186,9 @@ def test_an_output_that_is_not_finite_is_an_error(drawing: dict[str, Any]) -> No
         model = scramble(small_model())
         with torch.no_grad():
             model.decoder.bias[3] = value
+        reader = IncrementalModel(language_model(model))
         with pytest.raises(CheckpointError, match="not finite"):
-            next(generate(language_model(model), batch(2, 4), sample_params(**drawing), generator(1)))
+            next(generate(reader, batch(2, 4), sample_params(**drawing), generator(1)))
 
 
 def test_the_prompt_is_left_as_it_was() -> None:
@@ -199,13 +200,10 @@ def test_the_prompt_is_left_as_it_was() -> None:
 
 def test_random_numbers_come_from_the_generator_alone_and_dropout_is_off() -> None:
     model = scramble(small_model(dropout=0.5)).train()
+    reader = IncrementalModel(language_model(model))
     before = torch.get_rng_state()
     runs = [
-        [
-            step.ids.tolist()
-            for step in generate(language_model(model.train()), batch(2, 4), sample_params(), generator(1))
-        ]
-        for _ in range(2)
+        [step.ids.tolist() for step in generate(reader, batch(2, 4), sample_params(), generator(1))] for _ in range(2)
     ]
     assert runs[0] == runs[1]
     assert torch.equal(torch.get_rng_state(), before)
@@ -218,7 +216,7 @@ def texts(
     """The whole samples; `pieces` gets those of the first."""
     model = language_model(scramble(small_model(vocab_size=tokenizer.vocab_size)), tokenizer=tokenizer)
     steps = []
-    for step in sample_pieces(model, prompt, sample_params(**changes), Place.on("cpu")):
+    for step in sample_pieces(IncrementalModel(model), prompt, sample_params(**changes), Place.on("cpu")):
         steps.append(step)
         if pieces is not None:
             pieces.append(step[0])
@@ -237,7 +235,8 @@ def test_the_pieces_of_a_sample_are_its_text(tokenizer: Tokenizer, num_samples: 
     model = language_model(scramble(small_model(vocab_size=tokenizer.vocab_size)), tokenizer=tokenizer)
     params = sample_params(num_samples=num_samples, max_new_tokens=60)
     ids = tokenizer.encode(prompt)
-    drawn = generate(model, torch.tensor([ids] * num_samples), params, torch_generator(params.seed, Stream.SAMPLING))
+    random = torch_generator(params.seed, Stream.SAMPLING)
+    drawn = generate(IncrementalModel(model), torch.tensor([ids] * num_samples), params, random)
     rows = torch.stack([step.ids for step in drawn], dim=1).tolist()
     assert samples == [tokenizer.decode(ids + row) for row in rows]
     assert "".join(pieces) == samples[0]

@@ -17,6 +17,7 @@ from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import load_prepared
 from gptmodel.errors import CheckpointError, ConfigError
 from gptmodel.nn.transformer import TransformerModel
+from gptmodel.sampling.incremental import IncrementalModel
 from gptmodel.scoring import score_text
 from gptmodel.serving.app import Api
 from gptmodel.serving.models import Shelf
@@ -78,6 +79,12 @@ def test_prompts_are_texts_or_ids_one_or_several(server: Running) -> None:
     assert [choice["index"] for choice in both] == [0, 1, 2, 3]
     assert server.post(COMPLETIONS, seed=1)["choices"] == server.post(COMPLETIONS, prompt="\n", seed=1)["choices"]
     assert server.post(COMPLETIONS, prompt=None, model=None, seed=1, stop=None)["choices"][0]["text"]
+
+
+def test_the_weights_are_copied_once_for_all_requests(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.post(COMPLETIONS, prompt="ab")
+    monkeypatch.setattr(IncrementalModel, "__init__", None)  # who calls it fails
+    assert len(server.post(COMPLETIONS, prompt=["ab"] * 3, max_tokens=2)["choices"]) == 3
 
 
 def test_without_a_seed_one_is_drawn_and_told(server: Running) -> None:

@@ -10,11 +10,11 @@ from model_helpers import language_model, sample_params, scramble, small_model
 from serving_helpers import collected
 
 from gptmodel.compute.place import Place
-from gptmodel.language_model import LanguageModel
 from gptmodel.sampling.generate import sample_pieces
 from gptmodel.serving.completions import Names, Piece, Wanted, complete
 from gptmodel.serving.engine import Engine
 from gptmodel.serving.protocol import joined
+from gptmodel.text_model import TextModel
 
 SWITCHES: list[dict[str, Any]] = [
     {},
@@ -24,10 +24,10 @@ SWITCHES: list[dict[str, Any]] = [
     {"position": "none", "ngram_orders": [5], "kneser_ney": 3, "kneser_ney_share": 0.3},
     {"block_size": 1},
 ]
-MODELS = [language_model(scramble(small_model(**case))) for case in SWITCHES]
+MODELS = [TextModel(language_model(scramble(small_model(**case))), "small") for case in SWITCHES]
 
 
-def request(seed: int, model: LanguageModel, **changes: Any) -> Wanted:
+def request(seed: int, model: TextModel, **changes: Any) -> Wanted:
     """One of many different requests."""
     prompts = [model.tokenizer.encode("abcdefghijk"[seed % 7 : seed % 7 + 1 + seed % 5])]
     prompts += [[seed % 11] * (1 + seed % 20)] * (seed % 2)
@@ -46,7 +46,7 @@ def request(seed: int, model: LanguageModel, **changes: Any) -> Wanted:
     return Wanted(prompts, params, params.max_new_tokens, echo=bool(seed % 2), logprobs=logprobs)
 
 
-def alone(model: LanguageModel, wanted: Wanted) -> list[Piece]:
+def alone(model: TextModel, wanted: Wanted) -> list[Piece]:
     return joined([piece for turn in complete(model, Names(model.tokenizer), wanted) for piece in turn])
 
 
@@ -72,7 +72,7 @@ def test_texts_and_numbers_are_those_of_a_request_alone_in_any_order_of_turns(da
 
 
 @pytest.mark.parametrize("model", MODELS, ids=map(str, SWITCHES))
-def test_sixteen_at_once_get_the_texts_of_the_sample_stage(model: LanguageModel) -> None:
+def test_sixteen_at_once_get_the_texts_of_the_sample_stage(model: TextModel) -> None:
     """Through the thread and the loop; what is asked and the log-probabilities beside it change no token."""
     names, place = Names(model.tokenizer), Place.on("cpu")
     requests = [request(seed, model) for seed in range(16)]
@@ -90,7 +90,7 @@ def test_sixteen_at_once_get_the_texts_of_the_sample_stage(model: LanguageModel)
         texts = []
         for ids in wanted.prompts:
             prompt = model.tokenizer.decode(ids)
-            steps = sample_pieces(model, prompt, wanted.params, place)
+            steps = sample_pieces(model.reader, prompt, wanted.params, place)
             texts += [text[0 if wanted.echo else len(prompt) :] for text in map("".join, zip(*steps, strict=True))]
         assert [choice.text for choice in choices] == texts
         assert {choice.finish_reason for choice in choices} <= {"stop", "length"}
