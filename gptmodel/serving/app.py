@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from gptmodel.errors import DataError
 from gptmodel.serving.answers import ENDED, Stream, large, told, whole
-from gptmodel.serving.attention import attention_weights
+from gptmodel.serving.attention import attention_weights, most_tokens
 from gptmodel.serving.completions import complete
 from gptmodel.serving.engine import BusyError, Engine, Job, StoppedError, Work
 from gptmodel.serving.guard import Guard
@@ -97,10 +97,13 @@ class Api:
     async def attention(self, request: Request) -> Response:
         body = await _body(request, AttentionBody)
         model = self._shelf.model(body.model)
-        last = model.language_model.params.n_layer - 1
-        if body.layer > last:
-            raise ApiError(400, f"layer = {body.layer}: has to be at most {last}", "layer")
-        ids = _ids(model, body.text)[-model.language_model.params.block_size :]
+        params = model.language_model.params
+        if body.layer >= params.n_layer:
+            raise ApiError(400, f"layer = {body.layer}: has to be at most {params.n_layer - 1}", "layer")
+        ids = _ids(model, body.text)[-params.block_size :]
+        if len(ids) > (most := most_tokens(params.n_head)):
+            reason = f"has to have at most {most} tokens where there are {params.n_head} heads, not {len(ids)}"
+            raise ApiError(400, f"text: {reason}", "text")
         job = _submit(self.engine, attention_weights(model.language_model, ids, body.layer))
         (weights,) = await _all(job, request)
         tokens = [model.names.of[idx] for idx in ids]

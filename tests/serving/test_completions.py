@@ -20,6 +20,7 @@ from gptmodel.nn.transformer import TransformerModel
 from gptmodel.sampling.incremental import IncrementalModel
 from gptmodel.scoring import score_text
 from gptmodel.serving.app import Api
+from gptmodel.serving.attention import attention_weights
 from gptmodel.serving.models import Shelf
 from gptmodel.text_model import TextModel
 from gptmodel.tokenizers.byte import ByteTokenizer
@@ -189,6 +190,34 @@ def test_attention_is_that_of_the_tutorials_heads(server: Running, text: str) ->
         scores = (head.query(x) @ head.key(x).transpose(1, 2))[0] * 4**-0.5  # type: ignore[operator,union-attr]
     weights = scores.masked_fill(torch.ones(len(ids), len(ids)).tril() == 0, float("-inf")).softmax(-1)
     torch.testing.assert_close(heads[1], weights, rtol=0, atol=0.0006)
+
+
+@pytest.mark.parametrize(
+    "switches", [{}, {"norm": "pre", "norm_type": "rmsnorm", "position": "rotary", "qk_norm": True}], ids=str
+)
+def test_attention_is_that_of_the_whole_model_of_the_tutorial(switches: dict[str, Any]) -> None:
+    """Of which the server builds one layer."""
+    model = model_of(**switches)
+    twin = TransformerModel(model.params, 11, fused=False)
+    twin.load_state_dict(model.transformer.state_dict())
+    seen: list[torch.Tensor] = []
+    for head in twin.eval().blocks[1].sa.heads:  # type: ignore[union-attr]
+        head.dropout.register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[0][0]))
+    with torch.no_grad():
+        twin(torch.tensor([[1, 2, 3, 5, 8]]))
+    before = torch.get_rng_state()
+    (weights,) = attention_weights(model, [1, 2, 3, 5, 8], 1)
+    torch.testing.assert_close(weights, torch.stack(seen))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_so_many_tokens_that_their_weights_are_too_many_are_refused(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gptmodel.serving.attention.MOST_WEIGHTS", 2 * 6 * 6 + 1)
+    assert len(server.post("/api/attention", text="abcdef")["tokens"]) == 6
+    error = server.error("/api/attention", {"text": "abcdefg"}, 400)
+    assert error["message"] == "text: has to have at most 6 tokens where there are 2 heads, not 7"
 
 
 def test_a_text_that_was_not_trained_on_is_not_searched(server: Running) -> None:
