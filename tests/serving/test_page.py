@@ -215,6 +215,42 @@ def test_attention_of_each_layer_and_head(page: "Page", address: str) -> None:
     assert shares == pytest.approx([weight / most for weight in weights[3]])
 
 
+def test_the_maps_of_attention_follow_the_pointer_and_paint_no_cell_again(page: "Page", address: str) -> None:
+    page.select_option("#model", "bytes")
+    panes = run(page, "attention", "abcdef")
+    weights = post(address, "api/attention", model="bytes", text="abcdef", layer=0)["heads"][0]
+    box = panes.locator("canvas").first.bounding_box()
+    assert box is not None
+    cell = box["height"] / 6
+    opacity = """([row, column, cell]) => document.querySelector("#attention canvas").getContext("2d")
+        .getImageData((column + 0.5) * cell, (row + 0.5) * cell, 1, 1).data[3] / 255"""
+    inner = panes.locator("canvas").first.evaluate("canvas => canvas.width / 6")
+    shown = [page.evaluate(opacity, [row, column, inner]) for row in range(6) for column in range(6)]
+    expected = [
+        0.04 + 0.96 * weights[row][column] / max(weights[row]) if column <= row else 0
+        for row in range(6)
+        for column in range(6)
+    ]
+    assert shown == pytest.approx(expected, abs=0.01)
+    page.mouse.move(box["x"] + cell / 2, box["y"] + 4.5 * cell)
+    first = panes.locator("canvas").first.evaluate("canvas => canvas.toDataURL()")
+    page.evaluate("""() => {
+        window.painted = 0;
+        const pen = CanvasRenderingContext2D.prototype;
+        for (const name of ["fillRect", "putImageData"]) {
+            const paint = pen[name];
+            pen[name] = function (...args) { window.painted++; paint.apply(this, args); };
+        }
+    }""")
+    for row in (1, 3, 5):
+        page.mouse.move(box["x"] + cell / 2, box["y"] + (row + 0.5) * cell)
+        assert panes.locator(".looks").inner_text().startswith(f"“{'abcdef'[row]}” looks at ")
+    assert panes.locator("canvas").first.evaluate("canvas => canvas.toDataURL()") != first
+    page.mouse.move(box["x"] + cell / 2, box["y"] + 4.5 * cell)
+    assert panes.locator("canvas").first.evaluate("canvas => canvas.toDataURL()") == first
+    assert page.evaluate("window.painted") == 0
+
+
 def test_what_is_copied_from_the_training_text_is_marked(page: "Page", alone: "Project") -> None:
     copied = (alone.folder / "data" / "input.txt").read_text(encoding="utf-8")[500:560]
     panes = run(page, "copied", f"🜚jjjjjjjj{copied}jjjjjjjj")

@@ -81,18 +81,33 @@ class AttentionMap {
   }
 
   draw(asking) {
-    const { canvas, cell, weights } = this;
+    const { canvas, cell } = this;
     const pen = canvas.getContext("2d");
+    const colour = getComputedStyle(canvas).color;
+    if (this.colour !== colour) this.paint(colour);
     pen.clearRect(0, 0, canvas.width, canvas.height);
-    pen.fillStyle = pen.strokeStyle = getComputedStyle(canvas).color;
-    for (const [row, columns] of weights.entries()) {
+    pen.imageSmoothingEnabled = false;
+    pen.drawImage(this.cells, 0, 0, canvas.width, canvas.height);
+    pen.strokeStyle = colour;
+    pen.strokeRect(0.5, asking * cell + 0.5, (asking + 1) * cell - 1, cell - 1);
+  }
+
+  /** Paint all cells, a pixel each: once, and again when the page turns dark or light. */
+  paint(colour) {
+    const side = this.weights.length;
+    this.colour = colour;
+    this.cells = element("canvas", { width: side, height: side });
+    const pen = this.cells.getContext("2d");
+    const image = pen.createImageData(side, side);
+    for (const [row, columns] of this.weights.entries()) {
       const strongest = Math.max(...columns); // as in the text: a colour is full at the token that is looked at most
-      for (const [column, weight] of columns.slice(0, row + 1).entries()) {
-        pen.globalAlpha = 0.04 + (0.96 * weight) / strongest;
-        pen.fillRect(column * cell, row * cell, cell, cell);
+      for (let column = 0; column <= row; column++) {
+        image.data[4 * (row * side + column) + 3] = 255 * (0.04 + (0.96 * columns[column]) / strongest); // opacity
       }
     }
-    pen.globalAlpha = 1;
-    pen.strokeRect(0.5, asking * cell + 0.5, (asking + 1) * cell - 1, cell - 1);
+    pen.putImageData(image, 0, 0);
+    pen.globalCompositeOperation = "source-in"; // colours what is there
+    pen.fillStyle = colour;
+    pen.fillRect(0, 0, side, side);
   }
 }
