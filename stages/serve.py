@@ -22,9 +22,10 @@ PortOption = Annotated[int, typer.Option("--port", min=1, max=65535, help="Port 
 
 def serve(models: ModelsArgument = None, port: PortOption = 8000) -> None:
     """Serve models to a browser and to OpenAI's clients. Runs on this machine only, until Ctrl-C."""
+    from gptmodel.port import HOST, listening
     from gptmodel.serving.app import Api
     from gptmodel.serving.models import Shelf
-    from gptmodel.serving.server import HOST, Server, listening
+    from gptmodel.serving.server import Server
 
     try:
         with listening(port) as listener:  # before the models are loaded, which takes seconds

@@ -13,10 +13,11 @@ from model_helpers import language_model, scramble, small_model
 
 from gptmodel.checkpoint.model_file import save_model
 from gptmodel.language_model import LanguageModel
+from gptmodel.port import listening
 from gptmodel.serving.app import Api
 from gptmodel.serving.engine import Job
 from gptmodel.serving.models import Shelf
-from gptmodel.serving.server import Server, listening
+from gptmodel.serving.server import Server
 from gptmodel.tokenizers.base import Tokenizer
 from gptmodel.tokenizers.byte import ByteTokenizer
 from gptmodel.tokenizers.char import CharTokenizer

@@ -19,6 +19,7 @@ FLOORS = {  # the longest prefix counts; a module imports from its own floor and
     "gptmodel.address": 0,
     "gptmodel.errors": 0,
     "gptmodel.files": 0,
+    "gptmodel.port": 0,
     "gptmodel.units": 0,
     "gptmodel.wheel": 0,
     "gptmodel.config": 1,
@@ -60,6 +61,7 @@ OUTSIDE = {  # libraries beside the standard one; the longest prefix counts here
     "gptmodel.address": set(),
     "gptmodel.errors": set(),
     "gptmodel.files": set(),
+    "gptmodel.port": set(),
     "gptmodel.units": set(),
     "gptmodel.wheel": set(),
     "gptmodel.config": {"pydantic"},
@@ -126,7 +128,7 @@ OUTSIDE = {  # libraries beside the standard one; the longest prefix counts here
     "gptmodel.doctor": {"dvc", "psutil", "filelock"},
     "stages": {"typer", "rich", "psutil"},
 }
-GROUND = ("gptmodel.address", "gptmodel.errors", "gptmodel.files", "gptmodel.units", "gptmodel.wheel")
+GROUND = ("gptmodel.address", "gptmodel.errors", "gptmodel.files", "gptmodel.port", "gptmodel.units", "gptmodel.wheel")
 ONLY = {  # rooms that know less than their floor would let them
     "gptmodel.nn": {"gptmodel.nn", "gptmodel.config", "gptmodel.compute"},
     "gptmodel.optim": {"gptmodel.optim", "gptmodel.config", "gptmodel.compute"},
@@ -138,6 +140,7 @@ ONLY = {  # rooms that know less than their floor would let them
         "gptmodel.address",
         "gptmodel.errors",
         "gptmodel.files",
+        "gptmodel.port",
         "gptmodel.units",
     },
     "gptmodel.tokenizers": {"gptmodel.tokenizers", "gptmodel.errors", "gptmodel.files", "gptmodel.wheel"},

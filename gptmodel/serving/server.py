@@ -4,29 +4,10 @@ import socket
 
 import uvicorn
 
-from gptmodel.errors import ConfigError
 from gptmodel.serving.app import Api
 
-HOST = "127.0.0.1"
 CONNECTIONS = 256
 STOP_SECONDS = 1
-
-
-def listening(port: int) -> socket.socket:
-    """Return a socket that listens on a port of this machine, which nobody else can reach; ConfigError if it is taken.
-
-    Port 0 is any that is free.
-    """
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((HOST, port))
-        listener.listen(CONNECTIONS)
-    except OSError as error:
-        listener.close()
-        other = port + 1 if port < 65535 else port - 1
-        raise ConfigError(f"--port {port}: {error.strerror}; name another, such as --port {other}") from None
-    return listener
 
 
 class Server(uvicorn.Server):

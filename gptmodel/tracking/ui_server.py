@@ -7,7 +7,6 @@ this process, and when that closes, however this process ended, it ends the serv
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -21,13 +20,13 @@ from typing import Any, NoReturn
 import psutil  # type: ignore[import-untyped]
 
 from gptmodel.errors import GptModelError
+from gptmodel.port import HOST, listening
 from gptmodel.tracking import stored_view
 from gptmodel.tracking.addresses import check_address
 from gptmodel.tracking.database import artifacts_folder, database_file, is_empty, settle, store_address, store_uri
 from gptmodel.tracking.servers import is_web, read_directly
 
 PROGRAM = "gptmodel.tracking.ui_server"
-HOST = "127.0.0.1"
 STOP_SECONDS = 2.0
 ANSWER_SECONDS = 10.0
 MOST_RUNS = 1000
@@ -44,7 +43,7 @@ class UiServer:
         check_address(self._uri)
         if is_web(self._uri):
             raise GptModelError(f"MLFLOW_TRACKING_URI names a server that is already running: open {self.address}")
-        _check_free(port)
+        listening(port).close()
         self._prepare_database()
 
     def _prepare_database(self) -> None:
@@ -136,15 +135,6 @@ class UiServer:
         return GptModelError(
             f"mlflow ui ended with status {process.returncode}; `mlflow ui --port {self._port}` shows why"
         )
-
-
-def _check_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise GptModelError(f"--port {port}: {error.strerror}; name another, such as --port {port + 1}") from None
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
