@@ -56,7 +56,7 @@ class Api:
             Route("/{name}", self.page),
         ]
         handlers = {ApiError: _refused, HTTPException: _failed, ClientDisconnect: _left}
-        return Guard(Starlette(routes=routes, exception_handlers=handlers, max_body_size=BODY_BYTES))  # type: ignore[arg-type]
+        return Guard(Starlette(routes=routes, exception_handlers=handlers))  # type: ignore[arg-type]
 
     def stop(self) -> None:
         """End all answers under way, so that their connections close."""
@@ -128,7 +128,12 @@ async def _body(request: Request, kind: type[Body]) -> Body:
     kind_of_content = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind_of_content != "application/json":
         raise ApiError(415, "the body has to be JSON, with the header Content-Type: application/json")
-    return parsed(await request.body(), kind)
+    content = bytearray()
+    async for part in request.stream():
+        content += part
+        if len(content) > BODY_BYTES:
+            raise ApiError(413, f"the body has more than {BODY_BYTES} bytes, which is the most that is read")
+    return parsed(bytes(content), kind)
 
 
 def _ids(model: Served, text: str) -> list[int]:

@@ -1,7 +1,6 @@
 """Keeps the server for the person at this machine: no name but its own, no page but its own, nothing from elsewhere."""
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -26,7 +25,7 @@ class Guard:
     """
 
     def __init__(self, app: ASGIApp) -> None:
-        self._app = TrustedHostMiddleware(_SameOrigin(app), HOSTS)
+        self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def with_headers(message: Message) -> None:
@@ -34,18 +33,15 @@ class Guard:
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        await self._app(scope, receive, with_headers)
+        refused = _refused(Headers(scope=scope))
+        answer = self._app if refused is None else JSONResponse(refused.content(), refused.status)
+        await answer(scope, receive, with_headers)
 
 
-class _SameOrigin:
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
-        origin = headers.get("origin")
-        if origin is None or origin == f"http://{headers['host']}":
-            await self._app(scope, receive, send)
-            return
-        error = ApiError(403, f"pages of {origin[:100]} may not use this server")
-        await JSONResponse(error.content(), error.status)(scope, receive, send)
+def _refused(headers: Headers) -> ApiError | None:
+    host, origin = headers.get("host", ""), headers.get("origin")
+    if host.partition(":")[0] not in HOSTS:
+        return ApiError(400, f"this server is not {host[:100]!r}; call it {' or '.join(HOSTS)}")
+    if origin is not None and origin != f"http://{host}":
+        return ApiError(403, f"pages of {origin[:100]} may not use this server")
+    return None
