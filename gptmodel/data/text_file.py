@@ -24,7 +24,7 @@ from gptmodel.tokenizers.characters import Characters
 
 READ_BYTES = 1 << 22
 """Read and digested at once, beside the work on the bytes before, so that the two threads seldom meet."""
-CHUNK_BYTES = 1 << 18
+CHUNK_BYTES = 1 << 17
 BEGINNING_BYTES = 1 << 16  # tell how a text is encoded
 
 

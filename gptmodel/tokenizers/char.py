@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 
 from gptmodel.errors import DataError
 from gptmodel.tokenizers.base import Ids, OnUnknown, Unit, checked_ids, decoded, json_digest
-from gptmodel.tokenizers.characters import ASCII, Characters
+from gptmodel.tokenizers.characters import Characters, byte_pairs
+
+ASCII = 128
+UNKNOWN_ASCII = 255
+"""Sorted characters put ASCII first: its ids are below 128, so in a single byte this can mean unknown."""
 
 
 class CharTokenizer:
@@ -83,9 +87,8 @@ class CharTokenizer:
     def _ids(self, text: str, on_unknown: OnUnknown, start: int = 0) -> Ids:
         """Return the ids of a text, or of a part that begins at character `start` of it."""
         if text.isascii():
-            # Sorted characters put ASCII first: its ids are below 128, so 255 can mean unknown in a single byte.
-            ids: Ids = np.frombuffer(text.encode("ascii").translate(self._ascii_table), dtype=np.uint8)
-            unknown = 255
+            ids: Ids = self._ids_of_pairs.take(byte_pairs(text)).view(np.uint8)[: len(text)]
+            unknown = UNKNOWN_ASCII
         else:
             points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
             ids = self._table.take(points, mode="clip")
@@ -131,9 +134,11 @@ class CharTokenizer:
         return table
 
     @cached_property
-    def _ascii_table(self) -> bytes:
-        """ASCII code point -> id, or 255 where unknown."""
-        return bytes(self.stoi.get(chr(point), 255) if point < ASCII else 255 for point in range(256))
+    def _ids_of_pairs(self) -> NDArray[np.uint16]:
+        """Two ASCII characters, as `byte_pairs` has them -> their two ids, UNKNOWN_ASCII where unknown."""
+        ids = np.full(256, UNKNOWN_ASCII, dtype=np.uint16)
+        ids[:ASCII] = [self.stoi.get(chr(point), UNKNOWN_ASCII) for point in range(ASCII)]
+        return (ids[:, np.newaxis] << 8 | ids).ravel().astype("<u2")
 
 
 class _CharStream:
