@@ -134,7 +134,8 @@ def _batch(model: ModelParams, train: TrainParams) -> int:
     """Return the numbers that backward keeps of a batch, but for the logits.
 
     A layer keeps about 20 widths of each token: its inputs, q, k, v, the attention's output and projection, two sums,
-    two norms, and four widths before and after the non-linearity. Dropout adds its noise and its output.
+    two norms, and four widths before and after the non-linearity; backward has about four more at work. Dropout adds its
+    noise and its output.
     """
     C, T = model.n_embd, model.block_size
     tokens = train.batch_size * T
@@ -146,7 +147,7 @@ def _batch(model: ModelParams, train: TrainParams) -> int:
         numbers += tokens * weights * (3 * model.n_layer + 8)
     elif is_plain(T, dropout, dtype):
         numbers += tokens * weights * model.n_layer
-    return numbers + tokens * model.n_layer * (24 if model.dropout else 20) * C
+    return numbers + tokens * model.n_layer * (28 if model.dropout else 24) * C
 
 
 def _scored(model: ModelParams, vocab_size: int) -> int:
