@@ -38,6 +38,8 @@ BEGINNINGS = {
 DAMAGE = (*BAD_ZIP, lzma.LZMAError, zstd.ZstdError)
 """What the libraries raise for a file that is damaged, encrypted or packed in a way they do not know."""
 MOST_ENTRIES = 100_000
+TOOLS = ("__MACOSX", "__pycache__")
+"""Folders that tools put beside texts."""
 
 
 def is_packed(name: str) -> bool:
@@ -52,7 +54,7 @@ def packed_as(beginning: bytes) -> str | None:
 
 def is_hidden(name: str) -> bool:
     """Whether a name, or a folder in it, is one that tools put beside texts and no reader looks for."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
+    return any(part.startswith(".") or part in TOOLS for part in PurePosixPath(name).parts)
 
 
 @contextmanager

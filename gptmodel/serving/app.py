@@ -48,7 +48,9 @@ class Api:
         """Return what a server calls."""
         routes = [
             Route("/v1/models", self.models),
+            Route("/v1/models/{name:path}", self.one_model),
             Route("/v1/completions", self.completions, methods=["POST"]),
+            Route("/v1/chat/completions", self.chat, methods=["POST"]),
             Route("/api/attention", self.attention, methods=["POST"]),
             Route("/api/copied", self.copied, methods=["POST"]),
             Route("/health", self.health),
@@ -74,6 +76,12 @@ class Api:
 
     async def models(self, _request: Request) -> Response:
         return JSONResponse({"object": "list", "data": [model.card(self._began) for model in self._shelf.models]})
+
+    async def one_model(self, request: Request) -> Response:
+        return JSONResponse(self._shelf.model(request.path_params["name"]).card(self._began))
+
+    async def chat(self, _request: Request) -> Response:
+        raise ApiError(404, "these models continue a text and hold no talks: use /v1/completions")
 
     async def completions(self, request: Request) -> Response:
         body = await _body(request, CompletionBody)

@@ -189,11 +189,11 @@ def test_a_zip_of_which_a_name_is_no_utf8_is_damaged(texts: Path) -> None:
 
 
 def test_the_texts_of_a_zip_that_is_hidden_itself_are_read(texts: Path) -> None:
-    zipped(texts / ".t.zip", {"a.txt": b"a", ".b.txt": b"b", "__MACOSX/c.txt": b"c"})
+    zipped(texts / ".t.zip", {"a.txt": b"a", ".b.txt": b"b", "__MACOSX/c.txt": b"c", "__pycache__/d.pyc": b"d"})
     for setting in ("texts/.t.zip", "texts/.*"):
         found = reading(texts, setting)
         assert b"".join(found) == b"a"
-        assert found.hidden == [".t.zip/.b.txt", ".t.zip/__MACOSX/c.txt"]
+        assert found.hidden == [".t.zip/.b.txt", ".t.zip/__MACOSX/c.txt", ".t.zip/__pycache__/d.pyc"]
 
 
 def test_an_encrypted_zip_is_refused(texts: Path) -> None:

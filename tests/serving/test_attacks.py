@@ -162,7 +162,7 @@ def test_what_says_nothing_else_than_nothing_is_taken(server: Running) -> None:
         ("/api/attention", {"text": 5}, 400, "text = 5: has to be a text"),
         ("/api/attention", {"model": "x", "text": "ab"}, 404, "there is no model 'x' here"),
         ("/api/copied", {"txt": "ab"}, 400, "txt: unknown key, did you mean text?"),
-        ("/v1/chat/completions", {"messages": []}, 404, "Not Found"),
+        ("/v1/chat/completions", {"messages": []}, 404, "use /v1/completions"),
         ("/nowhere", {}, 405, "Method Not Allowed"),
     ],
     ids=str,

@@ -170,6 +170,8 @@ def test_the_models_and_the_health(server: Running) -> None:
         ("byte", "model", 8, 2),
     ]
     assert (status, cards[0]["parameters"]) == (200, sum(w.numel() for w in MODEL.transformer.parameters()))
+    assert [json.loads(server.ask("GET", f"/v1/models/{name}")[2]) for name in ("char", "byte")] == cards
+    assert server.ask("GET", "/v1/models/none")[0] == 404
     assert json.loads(server.ask("GET", "/health")[2]) == {"status": "ok", "jobs": 0}
 
 
