@@ -13,9 +13,8 @@ def test_a_revision_an_experiment_and_a_run_are_found_by_name(project: Project) 
     result = project.gptmodel("compare", *names)
     assert "scoring" not in result.stderr  # the losses of evaluate bear the model's mark, wherever they come from
     lines = result.stdout.splitlines()
-    losses = dict(line.removesuffix(" bits per byte").rsplit(maxsplit=1) for line in lines[: len(names)])
-    assert [name.rstrip() for name in losses] == names
-    assert len(set(losses.values())) == 1  # they are one model
+    told = [line.removeprefix(name).lstrip() for name, line in zip(names, lines, strict=False)]
+    assert told == ["no passage was scored"] * len(names)  # of so short a text
     assert lines.count("settings that differ: none") == len(names) - 1
 
 
