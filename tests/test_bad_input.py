@@ -1098,7 +1098,10 @@ EXPORTS = {
         "export", "--out params.yaml: is there already", nothing, ("onnx", "--out", "params.yaml")
     ),
     "export below a file": Case(
-        "export", "move away the file that stands where a folder has to be", nothing, ("gguf", "--out", "params.yaml/x")
+        "export",
+        "params.yaml/x: cannot be made: Not a directory; name another place",
+        nothing,
+        ("gguf", "--out", "params.yaml/x"),
     ),
     "export of no model": Case(
         "export", "models/model.pth: no such model; train one", gone(M), ("safetensors", "--out", "x")

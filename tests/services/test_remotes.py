@@ -73,6 +73,7 @@ def test_after_a_pull_from_s3_nothing_is_left_to_do(on_s3: tuple[Project, Projec
     assert not [path for path in written if PASSWORD.encode() in path.read_bytes() or KEY.encode() in path.read_bytes()]
 
 
+@pytest.mark.slow
 def test_what_was_pulled_is_proven(on_s3: tuple[Project, Project]) -> None:
     assert "dvc.lock is proven" in typed(on_s3[1], line(2, recipe(ANOTHER, {})))
 

@@ -108,6 +108,7 @@ def test_a_training_an_evaluation_and_samples(
     hold_no_password(project)
 
 
+@pytest.mark.slow
 def test_two_clones_at_once_kills_and_a_server_that_is_killed(
     running: MlflowServer, login: dict[str, str], tmp_path: Path, alone: Project
 ) -> None:

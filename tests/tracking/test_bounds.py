@@ -76,9 +76,10 @@ def test_a_server_that_drips(journal: Journal, monkeypatch: pytest.MonkeyPatch) 
 def test_a_server_that_sends_without_end(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     with endless_server(b" " * (1 << 20), 0.0) as uri:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # kB, of what other tests started
         with pytest.raises(UnsentError, match=r"more memory than there is for it|did not answer in time"):
             list(sync(journal.root))
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1_500_000  # kB
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss <= max(before, 1_500_000)
     assert journal.pending
 
 
