@@ -49,7 +49,8 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
 def whole_folder(path: Path) -> Iterator[Path]:
     """Make a folder that takes its place at `path` only when the block ends without an error.
 
-    Until then it is beside the first folder above `path` that is to be made, if any. At `path` there has to be nothing.
+    Until then it is beside the first folder above `path` that is to be made, if any. What is at `path` has to be an
+    empty folder, or nothing.
     """
     above = next(folder for folder in path.absolute().parents if folder.exists())
     temporary = _unused(above, path)

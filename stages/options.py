@@ -122,7 +122,7 @@ def showing(*sections: str) -> type[TyperCommand]:
             for section in sections:
                 section_values = values.get(section) or {}
                 rows = [
-                    (f"{section}.{key}", f"{described(field)}  [now: {plain(section_values.get(key))}]")
+                    (f"{section}.{key}", f"{described(field)}  [default: {plain(section_values.get(key))}]")
                     for key, field in SECTIONS[section].model_fields.items()
                 ]
                 with formatter.section(f"Settings of {path}, section {section} (change with -S)"):

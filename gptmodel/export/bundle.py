@@ -47,7 +47,8 @@ def export(model_file: Path, name: str, out: Path) -> Bundle:
     """
     if name not in FORMS:
         raise ConfigError(f"{name}: no such format; there are {', '.join(FORMS)}")
-    if os.path.lexists(out):
+    is_free = out.is_dir() and not any(out.iterdir()) and not out.samefile(Path())  # in which the shell stands
+    if os.path.lexists(out) and not is_free:
         raise ConfigError(f"--out {out}: is there already; name a folder that is not, or move it away")
     with ExitStack() as stack:
         try:

@@ -153,9 +153,9 @@ def test_the_help_has_each_setting_with_its_default_from_the_params_file(gptmode
     for section in SECTIONS[stage]:
         assert f"Settings of {path}, section {section}" in words
         for key, value in values[section].items():
-            default = words.partition(f" {section}.{key} ")[2].partition("[now: ")[2]
+            default = words.partition(f" {section}.{key} ")[2].partition("[default: ")[2]
             assert default.startswith(f"{_written(value)}]"), key
-            assert f" {section}.{key} {described(config.SECTIONS[section].model_fields[key])} [now: " in words, key
+            assert f" {section}.{key} {described(config.SECTIONS[section].model_fields[key])} [default: " in words, key
 
 
 def test_the_help_can_be_had_without_a_params_file(gptmodel):
