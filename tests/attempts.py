@@ -13,6 +13,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Mapping
@@ -91,8 +92,10 @@ class Server:
     def start(self, folder: Path, arguments: list[str], injuries: Mapping[str, Any], **environment: str) -> Attempt:
         """Start `gptmodel ARGUMENTS` in a folder; what it says goes to files beside that folder."""
         self.count += 1
-        beside = folder.parent / f"{folder.name}-said" / str(self.count)
-        beside.mkdir(parents=True)
+        said = folder.parent / f"{folder.name}-said"
+        said.mkdir(exist_ok=True)
+        # a folder that was made once is used by several processes at a time, each with a count of its own
+        beside = Path(tempfile.mkdtemp(prefix=f"{self.count}-", dir=said))
         for stream in ("stdout", "stderr"):
             (beside / f"{stream}.txt").touch()
         self.say(
