@@ -156,8 +156,10 @@ def _end(leader: int, *, for_sure: bool) -> None:
         os.killpg(leader, signal.SIGKILL if for_sure else signal.SIGTERM)
         return
     with suppress(psutil.NoSuchProcess):  # Windows
-        for process in psutil.Process(leader or None).children(recursive=True):
-            process.kill()
+        # the server last: when it is gone the guard ends, which may be what does this
+        for process in reversed(psutil.Process(leader or None).children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 def _guard(command: list[str]) -> None:
