@@ -82,6 +82,11 @@ def test_top_p_counts_what_top_k_left() -> None:
     torch.testing.assert_close(both, torch.tensor([[2 / 3, 1 / 3, 0.0]]))
 
 
+def test_a_set_that_holds_just_top_p_is_enough() -> None:
+    probabilities = next_probabilities(torch.zeros(1, 4), temperature=1.0, top_p=0.5)
+    assert probabilities.tolist() == [[0.5, 0.5, 0.0, 0.0]]
+
+
 @pytest.mark.parametrize("temperature", [1e-300, 1e-45, 1e-38, 1e-5, 1e5, 1e38, 1e300])
 def test_any_temperature_gives_probabilities(temperature: float) -> None:
     probabilities = drawn(temperature=temperature)
