@@ -28,12 +28,19 @@ class SnapshotStore:
         self.folder = folder
 
     def save(self, iteration: int, state: dict[str, Any]) -> None:
-        """Write a snapshot, whole or not at all, and drop all but the newest two."""
+        """Write a snapshot, whole or not at all, and drop all but it and the newest before it.
+
+        Those of later iterations were passed over when the run was opened: they are damaged, and would only outlast it.
+        """
         head, content = snapshot_bytes(state)
-        with atomic_writer(self.path(iteration)) as stream:
+        written = self.path(iteration)
+        with atomic_writer(written) as stream:
             stream.write(head)
             stream.write(content)
-        for path in [*self._newest_first()[KEPT:], *self.folder.glob(".snapshot-*.tmp")]:  # the latter of killed saves
+        snapshots = self._newest_first()
+        place = snapshots.index(written)
+        useless = [*snapshots[:place], *snapshots[place + KEPT :]]
+        for path in [*useless, *self.folder.glob(".snapshot-*.tmp")]:  # the latter of killed saves
             path.unlink(missing_ok=True)
 
     def path(self, iteration: int) -> Path:

@@ -189,6 +189,18 @@ def test_a_snapshot_with_any_bit_flipped_is_passed_over(tmp_path: Path) -> None:
     assert newest(store) == 2
 
 
+def test_what_is_saved_after_damaged_ones_is_kept(tmp_path: Path) -> None:
+    """A training that begins again has fewer iterations than the damaged snapshots say."""
+    store, paths = saved(tmp_path, 8, 9)
+    for path in paths.values():
+        path.write_bytes(b"damaged")
+    assert newest(store) is None
+    for iteration, kept in ((1, [1]), (2, [1, 2]), (3, [2, 3])):
+        _, paths = saved(tmp_path, iteration)
+        assert newest(store) == iteration
+        assert sorted(paths) == kept
+
+
 def test_clearing_forgets_all(tmp_path: Path) -> None:
     store, _ = saved(tmp_path / "run", 1, 2)
     store.clear()
