@@ -19,6 +19,8 @@ from torch.nn import functional as F
 DENSE = 1 << 21
 """Numbers in a table of whole distributions: contexts as few as this allows have theirs computed beforehand."""
 LARGEST = 1 << 53
+FALLBACK = (0.0, 0.5, 1.0, 1.5)
+"""What is held back of a count of 0, 1, 2, and 3 or more where the counts tell nothing of it (KenLM, Heafield et al. 2013)."""
 NOWHERE = -1  # the context of a position that has too few ids
 
 
@@ -170,8 +172,13 @@ def _smoothed(counts: Tensor, number: Tensor, tokens: Tensor, below: Tensor | No
 
 
 def _discounts(counts: Tensor) -> Tensor:
-    """Return what is held back of a count of 0, 1, 2, and 3 or more (Chen and Goodman 1999, equation 26)."""
+    """Return what is held back of a count of 0, 1, 2, and 3 or more (Chen and Goodman 1999, equation 26).
+
+    A short text, or one that stands there several times, has n-grams that occur four times and none that occur three
+    times. By the equation nothing would be held back then, and what was never seen would be impossible.
+    """
     once, twice, thrice, four = (max(1, int((counts == times).sum())) for times in (1, 2, 3, 4))
     part = once / (once + 2 * twice)
-    discounts = (0.0, 1 - 2 * part * twice / once, 2 - 3 * part * thrice / twice, 3 - 4 * part * four / thrice)
-    return torch.tensor(discounts, dtype=torch.float64).clamp(min=torch.zeros(4), max=torch.arange(4.0))
+    by_counts = (0.0, 1 - 2 * part * twice / once, 2 - 3 * part * thrice / twice, 3 - 4 * part * four / thrice)
+    discounts = [value if value > 0.0 else fallback for value, fallback in zip(by_counts, FALLBACK, strict=True)]
+    return torch.tensor(discounts, dtype=torch.float64).clamp(max=torch.arange(4.0))

@@ -36,7 +36,8 @@ class Slow:
         once, twice, thrice, four = (max(1, of[n]) for n in (1, 2, 3, 4))
         part = once / (once + 2 * twice)
         discounts = (1 - 2 * part * twice / once, 2 - 3 * part * thrice / twice, 3 - 4 * part * four / thrice)
-        return min(max(discounts[min(times, 3) - 1], 0.0), times, 3)
+        discount = discounts[min(times, 3) - 1]
+        return min(discount, times, 3) if discount > 0.0 else (0.5, 1.0, 1.5)[min(times, 3) - 1]
 
     def probability(self, context: list[int], token: int) -> float:
         context = context[-(self.order - 1) :] if self.order > 1 else []
@@ -66,6 +67,16 @@ def test_probabilities_are_those_of_the_recursion(order: int, dense: int, monkey
             np.testing.assert_allclose(row_probabilities[t], expected, rtol=1e-5)
     torch.testing.assert_close(p.sum(-1), torch.ones(3, 9), rtol=0, atol=1e-5)
     assert bool((p > 0).all())
+
+
+def test_no_token_is_impossible_in_a_text_that_stands_there_four_times() -> None:
+    """Its n-grams occur four times, and hardly one three times: by the equation nothing would be held back."""
+    ids = np.tile(token_ids(40), 4)
+    counted, slow = KneserNey.count(2, VOCAB, 0.5, torch.from_numpy(ids)), Slow(2, VOCAB, ids.tolist())
+    p = counted.probabilities(torch.arange(VOCAB)[:, None])[:, 0]  # (V, V)
+    assert bool((p > 0).all())
+    expected = [[slow.probability([before], token) for token in range(VOCAB)] for before in range(VOCAB)]
+    np.testing.assert_allclose(p, expected, rtol=1e-5)
 
 
 def test_a_longer_order_tells_more_of_a_text_that_repeats() -> None:

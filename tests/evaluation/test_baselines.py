@@ -77,6 +77,14 @@ def test_the_counts_see_the_four_tokens_before_each_across_every_border(
     assert kneser_ney_nats(train, val, 7) == pytest.approx(float(whole), rel=1e-6)
 
 
+def test_a_text_that_stands_there_four_times_is_measured(tmp_path: Path) -> None:
+    """Where its n-grams occur four times and never three times, none of val may be impossible all the same."""
+    draw = random.Random(3)
+    verse = "".join(draw.choices("abcdef ", k=60))
+    bits, _ = measure(prepared(tmp_path, content=(verse * 4 + "".join(draw.choices("abcdef ", k=60))).encode()))
+    assert all(map(math.isfinite, bits.values())), bits
+
+
 def test_bytes_that_are_no_text_are_compressed_as_they_are(tmp_path: Path) -> None:
     content = bytes(range(256)) * 20
     data = prepared(tmp_path, "byte", content)
