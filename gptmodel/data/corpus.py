@@ -68,7 +68,8 @@ def prepare(path: Path, out: Path, params: PrepareParams, root: Path = Path()) -
     val_text = survey_val(params, root)
     units = split_units(params, text.units)
     tokenizer = learn(params, text, val_text, units)
-    counts = _write_splits(out, tokenizer, text, val_text, units)
+    names = (TRAIN, VAL, TEST) if params.test_fraction else (TRAIN, VAL)
+    counts = _write_splits(out, names, tokenizer, text, val_text, units)
     return PrepareReport(
         tokenizer=tokenizer.kind,
         tokenizer_digest=tokenizer.digest,
@@ -79,7 +80,7 @@ def prepare(path: Path, out: Path, params: PrepareParams, root: Path = Path()) -
         val_tokens=counts[1],
         text_sha256=text.sha256,
         mark_left_out=text.start > 0,
-        test_tokens=counts[2] if units[2] else None,
+        test_tokens=counts[2] if TEST in names else None,
         val_text_sha256=val_text.sha256 if val_text is not None else None,
     )
 
@@ -140,19 +141,23 @@ def check_splits(train_count: int, val_count: int, block_size: int) -> None:
             )
 
 
-def _deciding(units: tuple[int, int, int], val_text: Text | None) -> str:
+def _deciding(names: Sequence[str], val_text: Text | None) -> str:
     """Name the settings that decide where the text is cut."""
-    test = "prepare.test_fraction" if units[2] else ""
+    test = "prepare.test_fraction" if TEST in names else ""
     return " or ".join(filter(None, ("prepare.val_source" if val_text is not None else "prepare.train_fraction", test)))
 
 
 def _write_splits(
-    out: Path, tokenizer: Tokenizer, text: Text, val_text: Text | None, units: tuple[int, int, int]
-) -> tuple[int, int, int]:
-    """Write the files, and return the number of tokens of each split."""
+    out: Path,
+    names: Sequence[str],
+    tokenizer: Tokenizer,
+    text: Text,
+    val_text: Text | None,
+    units: tuple[int, int, int],
+) -> list[int]:
+    """Write the files of the splits that are asked for by name, and return the number of tokens of each."""
     for name in (TRAIN, VAL, TEST, TOKENIZER):
         remove_leftovers(out / name)
-    names = (TRAIN, VAL, TEST) if units[2] else (TRAIN, VAL)
     writers = [TokenWriter(out / name, tokenizer.vocab_size, tokenizer.digest) for name in names]
     with ExitStack() as stack:  # no file takes its place before all are complete
         for writer in writers:
@@ -167,9 +172,9 @@ def _write_splits(
             shares = " and ".join(f"{count} to {use}" for count, use in uses)
             raise DataError(
                 f"{text.path}: {sum(counts)} tokens leave {shares}, but each split needs {MIN_SPLIT}; "
-                f"use a longer text or another {_deciding(units, val_text)}"
+                f"use a longer text or another {_deciding(names, val_text)}"
             )
     save_tokenizer(out / TOKENIZER, tokenizer)
-    if not units[2]:
+    if TEST not in names:
         (out / TEST).unlink(missing_ok=True)  # of another test_fraction
-    return counts[0], counts[1], counts[2] if units[2] else 0
+    return counts

@@ -105,6 +105,16 @@ def test_the_end_of_the_text_can_be_kept_for_the_test(
         load_test(load_prepared(tmp_path / "out"))
 
 
+@pytest.mark.parametrize("val_source", [None, "val.txt"])
+def test_a_share_for_the_test_that_comes_to_nothing_is_refused(tmp_path: Path, val_source: str | None) -> None:
+    for name in ("input.txt", "val.txt"):
+        (tmp_path / name).write_bytes(b"hello, world! " * 4)
+    changed = params(train_fraction=0.5, test_fraction=0.01, val_source=val_source)
+    with pytest.raises(DataError, match=r" and 0 to test, but each split needs 2; .* or prepare\.test_fraction$"):
+        prepare(tmp_path / "input.txt", tmp_path / "out", changed, tmp_path)
+    assert not list((tmp_path / "out").glob("*"))
+
+
 @pytest.mark.parametrize("kind", ["char", "byte", "bpe"])
 @pytest.mark.parametrize("test_fraction", [0.0, 0.25])
 def test_a_text_of_ones_own_validates_and_nothing_is_cut_off_for_it(
