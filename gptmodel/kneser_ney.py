@@ -20,7 +20,7 @@ DENSE = 1 << 21
 """Numbers in a table of whole distributions: contexts as few as this allows have theirs computed beforehand."""
 LARGEST = 1 << 53
 FALLBACK = (0.0, 0.5, 1.0, 1.5)
-"""What is held back of a count of 0, 1, 2, and 3 or more where the counts tell nothing of it (KenLM, Heafield et al. 2013)."""
+"""What is held back of a count of 0, 1, 2, and 3 or more where counts do not tell: KenLM's (Heafield et al. 2013)."""
 NOWHERE = -1  # the context of a position that has too few ids
 
 

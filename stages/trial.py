@@ -9,7 +9,7 @@ from gptmodel.data.prepared import PreparedData
 from gptmodel.errors import AlreadyRunning, CompileError, Interrupted
 from gptmodel.files import atomic_write
 from gptmodel.project.layout import STUDY_MARK, project_root
-from gptmodel.training.loop import Hooks, fit
+from gptmodel.training.loop import Hooks, can_be_longer, fit
 from gptmodel.training.run import TrainingRun
 from gptmodel.tuning.trial import Trial
 from stages.command import note, tell
@@ -47,7 +47,7 @@ def train(trial: Trial, params: "Params", data: PreparedData, stop: StopSignals,
                 finished = fit(run.state, run.splits, params, run.place, hooks)
             if stop.received is not None and not finished and not trial.is_over:
                 raise Interrupted(stop.received, f"trial {trial.number}: {run.stopped()}")
-            if finished:
+            if finished and not can_be_longer(params.train):  # else it is saved as a longer one would have been
                 run.save(run.state)
             tracker.close("KILLED" if trial.is_over else "FINISHED")
         loss = run.state.history[-1].val_loss

@@ -36,9 +36,9 @@ def write_search(folder: Path, **changes: Any) -> None:
     (folder / "tune.yaml").write_text(yaml.safe_dump({**FILE, **changes}, sort_keys=False), encoding="utf-8")
 
 
-def new_search(folder: Path, runtime: Mapping[str, Any], **changes: Any) -> Project:
+def new_search(folder: Path, runtime: Mapping[str, Any], train: Mapping[str, Any] = SHORT, **changes: Any) -> Project:
     """A tiny project with a search."""
-    project = new_project(folder, train=SHORT, runtime=runtime)
+    project = new_project(folder, train=train, runtime=runtime)
     write_search(folder, **changes)
     return project
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from made_once import made_once
 from projects import JOURNAL_ONLY, Project
-from tuning_helpers import FEW, new_search, settings_of, study_of, trained_by
+from tuning_helpers import FEW, SHORT, new_search, settings_of, study_of, trained_by
 
 UNTRACKED = {"mlflow": False}
 STEP = "gptmodel.training.step:training_step"
@@ -100,6 +100,20 @@ def test_the_best_starts_finished_and_a_pruned_trial_goes_on(copy: Project, tmp_
         assert copy.outcome() == fresh.outcome()
         assert not (copy.folder / "runs" / str(row.run)).exists()
     assert len(copy.journals) == before
+
+
+def test_a_trial_made_longer_is_a_training_that_was_so_long_from_the_start(tmp_path: Path) -> None:
+    """What only the last iteration of a trial made due is in no state that a longer training goes on from."""
+    constant = {"max_iters": 9, "lr_schedule": "constant", "keep": "best"}
+    project = new_search(tmp_path / "project", UNTRACKED, SHORT | constant, trials=1, space={"train.seed": [5, 6]})
+    project.succeed("tune")
+    best, fresh = project.succeed("tune", "--best").output.split(), Project(tmp_path / "fresh")
+    shutil.copytree(project.folder, fresh.folder, ignore=shutil.ignore_patterns("runs", "studies.db*"))
+    assert "continued from iteration 9" in project.succeed("train", *best).error
+    longer = (*best, "-S", "train.max_iters=12")
+    assert "continued from iteration 9, where a shorter" in project.succeed("train", *longer).error
+    fresh.succeed("train", *longer)
+    assert project.outcome() == fresh.outcome()
 
 
 def test_workers_side_by_side_train_no_settings_twice(tmp_path: Path) -> None:
