@@ -23,6 +23,7 @@ def compiled(model: TransformerModel, train: TrainParams, place: Place) -> Nats:
     Each part of a batch goes through it by itself. Raises CompileError when the compiler that was found fails. The
     weights stay those of the model.
     """
+    torch.compiler.reset()  # it counts what it compiled for other trainings of this process, and refuses at eight
     from_embeddings = torch.compile(_nats, fullgraph=True, dynamic=False, options=OPTIONS[place.device.type])
 
     def pure(model: TransformerModel, x: Tensor, targets: Tensor, kept: list[Tensor]) -> Tensor:

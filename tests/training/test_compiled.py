@@ -142,6 +142,24 @@ def test_bytes_are_the_same_compiled_anew_and_resumed(tmp_path: Path, data: Prep
 
 @pytest.mark.thorough
 @pytest.mark.usefixtures("_fresh_compiler")
+def test_a_process_compiles_for_any_number_of_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a worker of a search does: what is compiled for one of them does not count against the next."""
+    import torch._dynamo.config
+
+    whole = torch.compile
+
+    def traced(function: Callable[..., Any], *, fullgraph: bool, dynamic: bool, **_: Any) -> Callable[..., Any]:
+        return whole(function, backend="eager", fullgraph=fullgraph, dynamic=dynamic)  # no code: that takes a minute
+
+    monkeypatch.setattr(torch, "compile", traced)
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 2)
+    train = small_params(train={"compile": True}).train
+    for dropout in (0.1, 0.2, 0.3, 0.4):
+        compiled(small_model(dropout=dropout).train(), train, Place.on(CPU))
+
+
+@pytest.mark.thorough
+@pytest.mark.usefixtures("_fresh_compiler")
 def test_without_a_compiler_training_goes_on_without(
     tmp_path: Path, data: PreparedData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
