@@ -9,12 +9,12 @@ import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
 from gptmodel.checkpoint.archive import ArchiveError, load_archive
-from gptmodel.files import atomic_writer
+from gptmodel.files import CHUNK_BYTES, atomic_writer
 
 MAGIC = b"gptmodel snapshot 1\n"
 KEPT = 2
@@ -51,7 +51,8 @@ class SnapshotStore:
         """Return the newest snapshot that is whole and for which `fits` is true, or None."""
         for path in self._newest_first():
             try:
-                state = read_snapshot(path.read_bytes())
+                with path.open("rb") as stream:
+                    state = read_snapshot(stream)
             except OSError:
                 continue
             if state is not None and fits(state):
@@ -75,21 +76,25 @@ def snapshot_bytes(state: dict[str, Any]) -> tuple[bytes, memoryview]:
     """Return the first line of a snapshot and the rest: of a large model, a copy takes as much memory as the state."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    return _head(buffer.getbuffer()), buffer.getbuffer()
+    return _head(hashlib.sha256(buffer.getbuffer()).hexdigest()), buffer.getbuffer()
 
 
-def _head(content: bytes | memoryview) -> bytes:
-    return MAGIC + hashlib.sha256(content).hexdigest().encode() + b"\n"
+def _head(sha256: str) -> bytes:
+    return MAGIC + sha256.encode() + b"\n"
 
 
-def read_snapshot(raw: bytes) -> dict[str, Any] | None:
-    """Return the state that `snapshot_bytes` was made of, or None if the bytes are damaged."""
-    size = len(_head(b""))
-    content = raw[size:]
-    if raw[:size] != _head(content):
+def read_snapshot(stream: IO[bytes]) -> dict[str, Any] | None:
+    """Return the state that `snapshot_bytes` was made of, or None if the bytes are damaged.
+
+    They are not taken into memory as they are: a training that goes on may need no more of it than one that begins.
+    """
+    head, sha256 = stream.read(len(_head(64 * "0"))), hashlib.sha256()
+    while chunk := stream.read(CHUNK_BYTES):
+        sha256.update(chunk)
+    if head != _head(sha256.hexdigest()):
         return None
     try:
-        state = load_archive(io.BytesIO(content))
+        state = load_archive(stream)  # which is found from its end
     except ArchiveError:
         return None
     return state if isinstance(state, dict) else None

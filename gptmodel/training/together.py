@@ -1,6 +1,7 @@
 """What the processes of a training have to have alike: inputs, settings and machine at its start, and weights later."""
 
 import hashlib
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -58,7 +59,7 @@ def first_ones(world: World, load: Callable[[], dict[str, Any] | None]) -> dict[
     if world.size == 1:
         return state
     content = world.from_first(None if state is None else b"".join(snapshot_bytes(state)))
-    return state if world.is_first or content is None else read_snapshot(content)
+    return state if world.is_first or content is None else read_snapshot(io.BytesIO(content))
 
 
 def _digest(state: TrainingState) -> str:

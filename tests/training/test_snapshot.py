@@ -1,11 +1,14 @@
 """Snapshots: a resumed run is the run that was never killed, bit by bit, and a damaged file is passed over."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from model_helpers import equal_states
+from model_helpers import ROOT, equal_states
 from training_helpers import new_state, plain_run, rows_without_time, trained, varied
 
 from gptmodel.files import fingerprint
@@ -154,6 +157,34 @@ def test_the_newest_two_are_kept_and_the_newest_is_loaded(tmp_path: Path) -> Non
     store, paths = saved(tmp_path, 9, 10, 200)
     assert sorted(paths) == [10, 200]
     assert newest(store) == 200
+
+
+READING = """
+import sys
+from pathlib import Path
+from gptmodel.training.snapshot import SnapshotStore
+
+def peak() -> int:
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+
+before = peak()
+assert SnapshotStore(Path(sys.argv[1])).load_newest() is not None
+print(peak() - before)
+"""
+
+
+@pytest.mark.thorough
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is told in other units")
+def test_to_read_a_snapshot_takes_little_more_memory_than_its_state(tmp_path: Path) -> None:
+    """Else a training that just fits into the memory could not go on after a kill."""
+    weights = {str(number): torch.full((1 << 20,), float(number)) for number in range(24)}
+    SnapshotStore(tmp_path).save(1, weights)
+    command = [sys.executable, "-c", READING, str(tmp_path)]
+    result = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert 1.0 < int(result.stdout) / (24 << 22) < 1.5
 
 
 def test_an_empty_or_missing_folder_has_no_snapshot(tmp_path: Path) -> None:
