@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from gptmodel.config import Params, TrainParams
-from gptmodel.evaluation.history import Evaluation, patience_left
+from gptmodel.evaluation.history import patience_left
 from gptmodel.training.decisive import LENGTH
 from gptmodel.training.loop import can_be_longer
 from gptmodel.training.snapshot import SNAPSHOTS, SnapshotStore
+from gptmodel.training.state import rows_of
 
 MOST_BYTES = 10**9
 """Of all that are kept; the newest is kept whatever its size."""
@@ -75,7 +76,7 @@ def why_anew(params: Params, locked: Mapping[str, Any], ends: Path) -> str | Non
 def _comes_by(state: dict[str, Any], train: TrainParams) -> bool:
     """Whether a training comes by a state, and does not begin with its own end."""
     iteration = state["iteration"]
-    before = [row for row in (Evaluation(**row) for row in state["history"]) if row.iteration < iteration]
+    before = [row for row in rows_of(state["history"]) if row.iteration < iteration]
     return bool(iteration < train.max_iters and patience_left(before, train.patience) > 0)
 
 

@@ -1,7 +1,7 @@
 """All that a training run is at the end of an iteration: what a snapshot holds, and what it is resumed from."""
 
-from dataclasses import asdict, dataclass, field
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from gptmodel.evaluation.history import LARGEST, Evaluation, kept_row
 from gptmodel.language_model import LanguageModel
 from gptmodel.optim.base import Optimizer
 
+DTYPES = {int: torch.int64, float: torch.float64}
 PARTS = ("model", "best", "scaler", "iteration", "seconds")  # which have the same types and shapes throughout
 
 
@@ -54,7 +55,7 @@ class TrainingState:
             "scaler": self.scaler.state_dict(),
             "iteration": self.iteration,
             "seconds": self.seconds,
-            "history": [asdict(row) for row in self.history],
+            "history": columns_of(self.history),
         }
 
     def fits(self, state: dict[str, Any]) -> bool:
@@ -81,7 +82,24 @@ class TrainingState:
         self.scaler.load_state_dict(state["scaler"])
         self.iteration = state["iteration"]
         self.seconds = state["seconds"]
-        self.history = [Evaluation(**row) for row in state["history"]]
+        self.history = rows_of(state["history"])
+
+
+def columns_of(rows: Sequence[Evaluation]) -> dict[str, Tensor]:
+    """Return a tensor (n,) for each column of a history.
+
+    What reads a snapshot has a bound on how many values it takes, and the rows of a long training are beyond it.
+    """
+    return {
+        name: torch.tensor([getattr(row, name) for row in rows], dtype=DTYPES[kind])
+        for name, kind in Evaluation.__annotations__.items()
+    }
+
+
+def rows_of(columns: Mapping[str, Tensor]) -> list[Evaluation]:
+    """Return the history that `columns_of` was given."""
+    values = (column.tolist() for column in columns.values())
+    return [Evaluation(**dict(zip(columns, row, strict=True))) for row in zip(*values, strict=True)]
 
 
 def _alike(own: Any, other: Any) -> bool:
@@ -97,15 +115,19 @@ def _alike(own: Any, other: Any) -> bool:
     return True
 
 
-def _is_history(rows: Any, iteration: int) -> bool:
-    """Whether these are rows of evaluations, in their order, none after `iteration`."""
-    kinds = Evaluation.__annotations__
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and row.keys() == kinds.keys() for row in rows):
+def _is_history(columns: Any, iteration: int) -> bool:
+    """Whether these are the columns of evaluations, in their order, none after `iteration`."""
+    own = columns_of(())
+    if not isinstance(columns, dict) or columns.keys() != own.keys():
         return False
-    if not all(type(row[name]) is kind and 0 <= row[name] < LARGEST for row in rows for name, kind in kinds.items()):
+    if not all(isinstance(column, Tensor) and column.dtype == own[name].dtype for name, column in columns.items()):
         return False
-    iterations = [-1, *(row["iteration"] for row in rows), iteration + 1]
-    return all(before < after for before, after in pairwise(iterations))
+    if {column.shape for column in columns.values()} != {columns["iteration"].flatten().shape}:
+        return False
+    if not all(bool(((column >= 0) & (column < LARGEST)).all()) for column in columns.values()):
+        return False
+    ends = torch.tensor([-1]), torch.tensor([iteration + 1])
+    return bool((torch.cat([ends[0], columns["iteration"], ends[1]]).diff() > 0).all())
 
 
 def _fits_optimizer(optimizer: Optimizer, state: Any) -> bool:

@@ -194,7 +194,7 @@ def test_a_snapshot_lacks_no_row_and_is_resumed_to_the_same_end(
     assert [snapshot["iteration"] for snapshot in snapshots] == [2, 4, 6, 8]
     assert same(state, end)
     for snapshot in snapshots:
-        rows = [row["iteration"] for row in snapshot["history"]]
+        rows = snapshot["history"]["iteration"].tolist()
         assert rows == [n for n in (0, 3, 6) if n <= snapshot["iteration"]]
         for resumed_beside in (False, True):
             resumed = new_state(1, **SETTINGS)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from model_helpers import ROOT, equal_states
 from training_helpers import new_state, plain_run, rows_without_time, trained, varied
 
+from gptmodel.evaluation.history import Evaluation
 from gptmodel.files import fingerprint
 from gptmodel.training.loop import fit
 from gptmodel.training.snapshot import SnapshotStore
@@ -138,6 +140,43 @@ def test_a_snapshot_is_of_its_moment(tmp_path: Path) -> None:
     snapshot = store.load_newest()
     assert snapshot is not None
     assert equal_states(dict(snapshot["model"]), before)
+
+
+def test_a_training_with_very_many_evaluations_goes_on(tmp_path: Path) -> None:
+    state, store = new_state(), SnapshotStore(tmp_path)
+    row = Evaluation(iteration=0, tokens=0, seconds=0.1, learning_rate=0.01, train_loss=1.5, val_loss=2.5)
+    state.iteration = 150_000
+    state.history = [replace(row, iteration=number, val_loss=1 / (number + 3)) for number in range(state.iteration)]
+    store.save(state.iteration, state.state_dict())
+    snapshot, resumed = store.load_newest(state.fits), new_state()
+    assert snapshot is not None
+    resumed.load_state_dict(snapshot)
+    assert resumed.history == state.history
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("iteration", [0, 3, 3]),
+        ("iteration", [0, 5, 3]),
+        ("iteration", [0, 3, 7]),  # after the snapshot
+        ("iteration", [-1, 3, 6]),
+        ("iteration", [[0], [3], [6]]),
+        ("iteration", [0, 3]),
+        ("tokens", [0, 3, 1 << 53]),
+        ("val_loss", [1.0, 2.0, float("nan")]),
+        ("val_loss", [1, 2, 3]),
+        ("val_loss", [1.0, 2.0]),
+        ("val_los", [1.0, 2.0, 3.0]),
+    ],
+)
+def test_a_history_that_no_training_has_is_not_gone_on_from(column: str, values: list[Any]) -> None:
+    state = trained()
+    snapshot = state.state_dict()
+    assert snapshot["history"]["iteration"].tolist() == [0, 3, 6]
+    assert state.fits(snapshot)
+    snapshot["history"][column] = torch.tensor(values, dtype=torch.float64 if isinstance(values[0], float) else None)
+    assert not state.fits(snapshot)
 
 
 def saved(folder: Path, *iterations: int) -> tuple[SnapshotStore, dict[int, Path]]:
