@@ -5,7 +5,7 @@ from shlex import quote
 from typing import Self
 from urllib.parse import urlsplit
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from gptmodel.address import without_password
 from gptmodel.section import Section, key
@@ -21,7 +21,16 @@ class FetchParams(Section):
     )
     sha256: str | None = key(None, "sha256 that the file at a path or URL has to have; a URL needs one")
     separator: str = key("\n\n", "text between two files of a folder, a pattern or a .zip")
-    max_gb: float = key(10.0, "what fetch downloads or unpacks is refused above; 1 is 10^9 bytes", gt=0.0)
+    max_gb: float = key(10.0, "what fetch downloads or unpacks is refused above; 1 is 10^9 bytes", gt=0.0, le=1e9)
+
+    @field_validator("separator")
+    @classmethod
+    def _is_text(cls, value: str) -> str:
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError("holds half of a character, which no text in UTF-8 can; leave it out") from None
+        return value
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -700,6 +700,12 @@ FETCHES = {
         "fetch", "data/fetch.source: Is a directory; move away the folder", as_folder("data/fetch.source")
     ),
     "a limit that is none": Case("fetch", "fetch.max_gb = 0: has to be above 0", gone(T), ("-S", "fetch.max_gb=0")),
+    "a limit that no disk has": Case(
+        "fetch",
+        "fetch.max_gb = 1e+300: has to be at most 1000000000",
+        both(gone(T), put("texts/a.txt", b"a"), put("texts/b.txt", b"b")),
+        ("-S", "fetch.source=texts", "-S", "fetch.max_gb=1.0e+300"),
+    ),
     "a limit without a number": Case("fetch", "fetch.max_gb = 'all'", gone(T), ("-S", "fetch.max_gb=all")),
     "a folder as the source that fetch writes into": Case(
         "fetch", "data: data/input.txt, which fetch writes, is below the same", gone(T), ("-S", "fetch.source=data")
@@ -835,6 +841,12 @@ FOLDERS = {
     ),
     "a separator that is a number": Case(
         "fetch", "fetch.separator = 5: has to be a text", gone(T), ("-S", "fetch.separator=5")
+    ),
+    "a separator that is half of a character": Case(
+        "fetch",
+        r"fetch.separator = '\ud83d': holds half of a character, which no text in UTF-8 can; leave it out",
+        both(gone(T), put("texts/a.txt", b"a"), put("texts/b.txt", b"b")),
+        (*SOURCE, "-S", r'fetch.separator="\ud83d"'),
     ),
     "a val text that fetch does not find": Case(
         "fetch",
