@@ -1,6 +1,10 @@
 """A server of models on this machine alone, until it is told to stop."""
 
+import signal
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import uvicorn
 
@@ -36,6 +40,24 @@ class Server(uvicorn.Server):
         self._api.stop()
         await super().shutdown(sockets)
 
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Let a terminal that closes end the server as SIGTERM does: the handler that was there comes after it.
+
+        An error raised by a handler would come up wherever asyncio is, which may take it for one of a connection.
+        """
+        hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+        in_main = threading.current_thread() is threading.main_thread()
+        with super().capture_signals():
+            if hangup is None or not in_main or signal.getsignal(hangup) is signal.SIG_IGN:
+                yield
+                return
+            former = signal.signal(hangup, self.handle_exit)
+            try:
+                yield
+            finally:
+                signal.signal(hangup, former)
+
     def serve_on(self, listener: socket.socket) -> None:
-        """Serve until SIGINT (KeyboardInterrupt) or SIGTERM."""
+        """Serve until SIGINT (KeyboardInterrupt), SIGTERM or SIGHUP."""
         self.run([listener])

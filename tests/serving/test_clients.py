@@ -162,7 +162,12 @@ def test_curl_streams(command: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "status", "said"), [(signal.SIGINT, 0, "stopped"), (signal.SIGTERM, 143, "stopped by SIGTERM")]
+    ("number", "status", "said"),
+    [
+        (signal.SIGINT, 0, "stopped"),
+        (signal.SIGTERM, 143, "stopped by SIGTERM"),
+        (signal.SIGHUP, 129, "stopped by SIGHUP"),
+    ],
 )
 def test_a_signal_ends_the_server_though_a_stream_is_open(tmp_path: Path, number: int, status: int, said: str) -> None:
     command = started(tmp_path)
