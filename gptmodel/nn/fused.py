@@ -105,7 +105,7 @@ def is_plain(block_size: int, dropout: float, dtype: torch.dtype) -> bool:
 def can_attend(model: ModelParams, device: torch.device, dtype: torch.dtype) -> bool:
     """Tell whether the attention that a model needs on a device computes in `dtype` there, by trying a small one.
 
-    In bfloat16 torch's kernel fails on a processor with AVX512 if torch was told to use less of it.
+    In bfloat16 torch's kernel fails on some processors with AVX512 if torch was told to use less of it.
     """
     if device.type != "cpu" or is_plain(model.block_size, model.dropout_of_attention(model.dropout), dtype):
         return True
