@@ -100,7 +100,7 @@ def test_losses_by_passages_add_up_to_those_of_the_tokens() -> None:
     assert LONGEST <= SPAN_BYTES  # so that in each span a token begins
     ids = np.array(ids_of(TEXT * 4))
     nats = np.random.default_rng(0).random(len(ids)).astype(np.float32)
-    spans = span_losses(nats, tokenizer.byte_lengths()[ids])
+    spans = span_losses(nats, ids, tokenizer.byte_lengths())
     assert len(spans) == -(-len((TEXT * 4).encode()) // SPAN_BYTES)
     assert spans.sum() == pytest.approx(nats.sum(), rel=1e-5)
     shown = passages(nats, ids, tokenizer)["hardest"]

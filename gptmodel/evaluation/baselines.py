@@ -18,6 +18,7 @@ from gptmodel.evaluation.counting import PairCounts
 from gptmodel.evaluation.repetition import MOST_BYTES, repeated_share, sentence
 from gptmodel.files import read_json
 from gptmodel.kneser_ney import KneserNey, longest_order
+from gptmodel.tokenizers.base import Ids
 
 ORDER = 5
 DIGITS = 4  # after the point: the last bits of a logarithm differ from machine to machine
@@ -25,7 +26,7 @@ DIGEST, REPEATED, FIRST_MB = "val_sha256", "val_repeated_in_train", "val_repeate
 """The keys of metrics/baselines.json that are no method: which val split it is of, how much of it train has, and of how
 much text that was found, where it was not all of both splits."""
 LARGEST_TEXT = 50_000_000
-"""Bytes: xz and the counts of 5-grams would take minutes or gigabytes for more."""
+"""Tokens: xz and the counts of 5-grams would take minutes or gigabytes for more."""
 CHUNK_TOKENS = 1 << 20
 CHUNK_NUMBERS = 1 << 22  # in a table of whole distributions
 XZ = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 26}]
@@ -94,11 +95,11 @@ def added_bits(compressed: Callable[[bytes], int], train: bytes, val: bytes) -> 
     return round(8 * (compressed(train + val) - compressed(train)) / len(val), DIGITS)
 
 
-def text_bytes(data: PreparedData, ids: NDArray[np.integer]) -> bytes:
+def text_bytes(data: PreparedData, ids: Ids) -> bytes:
     """Return a split as bytes; of a tokenizer of bytes, which may know some that are no UTF-8, the ids themselves."""
     if data.tokenizer.unit == "byte" and data.tokenizer.vocab_size == 256:
         return ids.astype(np.uint8).tobytes()
-    return data.tokenizer.decode(ids.tolist()).encode()
+    return data.tokenizer.decode(ids).encode()
 
 
 def name_of(method: str) -> str:

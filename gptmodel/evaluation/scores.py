@@ -75,7 +75,7 @@ def score(model: LanguageModel, data: PreparedData, place: Place, max_tokens: in
     val = _score_split(model, data.val, lengths, place, bound, val_nats)
     counts = PairCounts(data.train.ids, data.tokenizer.vocab_size)
     counting = counting_loss(counts, partial(_rows, data.val.ids, block_size, *bound))
-    spans = span_losses(val_nats, lengths[data.val.ids])
+    spans = span_losses(val_nats, data.val.ids, lengths)
     easy_and_hard = find_passages(val_nats, data.val.ids, data.tokenizer)
     return Scores(train, val, spans, easy_and_hard, counting, counted=model.counts is not None)
 

@@ -26,6 +26,7 @@ from gptmodel.tokenizers.base import Tokenizer
 SPAN_BYTES = 256
 HEADER_BYTES = 128  # before the losses in val_losses.npy
 PASSAGES = 10  # that are shown of each kind
+CHUNK_TOKENS = 1 << 20
 
 
 def token_losses(model: LanguageModel, ids: NDArray[np.integer], place: Place) -> NDArray[np.float32]:
@@ -39,17 +40,17 @@ def token_losses(model: LanguageModel, ids: NDArray[np.integer], place: Place) -
     return np.concatenate(over_blocks(model.transformer, work, ids, model.params.block_size, place, None))
 
 
-def span_losses(nats: NDArray[np.floating], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Sum the nats of each token, (n,), over the spans of the text; `lengths` are the bytes of each token, (n,)."""
-    starts = np.cumsum(lengths) - lengths  # (n,) where each token begins
-    spans = -(-int(lengths.sum()) // SPAN_BYTES)
-    return np.bincount(starts // SPAN_BYTES, weights=nats, minlength=spans).astype(np.float32)
+def span_losses(
+    nats: NDArray[np.floating], ids: NDArray[np.integer], lengths: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Sum the nats of the ids, (n,) both, over the spans of the text; `lengths` are the bytes of each token, (V,)."""
+    return _spans(nats, ids, lengths)[0]
 
 
 def val_losses(model: LanguageModel, ids: NDArray[np.integer], place: Place) -> NDArray[np.float32]:
     """Score a split and return the nats of each of its spans."""
     nats = np.concatenate((np.zeros(1, np.float32), token_losses(model, ids, place)))  # (n,)
-    return span_losses(nats, model.tokenizer.byte_lengths()[ids])
+    return span_losses(nats, ids, model.tokenizer.byte_lengths())
 
 
 def passages(
@@ -60,23 +61,44 @@ def passages(
     `nats` are those of each of the ids, (n,). A passage has its first byte, its bits per byte, and its tokens as text
     with the nats of each. The first span has a token that costs nothing, and the last may be short: neither counts.
     """
-    lengths = tokenizer.byte_lengths()[ids]  # (n,)
-    starts = np.cumsum(lengths) - lengths  # (n,)
-    losses = span_losses(nats, lengths)[1:-1]
+    lengths = tokenizer.byte_lengths()  # (V,)
+    sums, tokens, sizes = _spans(nats, ids, lengths)
+    losses, ends, begins = sums[1:-1], np.cumsum(tokens), np.cumsum(sizes) - sizes
     order = np.argsort(losses, kind="stable")[: np.isfinite(losses).sum()] + 1  # what is not a number comes last
 
     def passage(span: int) -> dict[str, Any]:
-        first, end = np.searchsorted(starts, (SPAN_BYTES * span, SPAN_BYTES * (span + 1)))
+        first, end = int(ends[span] - tokens[span]), int(ends[span])
         stream = tokenizer.stream()
         return {
-            "byte": int(starts[first]),
-            "bits_per_byte": round(bits_per_byte(float(nats[first:end].sum()), int(lengths[first:end].sum())), 4),
+            "byte": int(begins[span]),
+            "bits_per_byte": round(bits_per_byte(float(nats[first:end].sum()), int(sizes[span])), 4),
             "tokens": [stream.push(int(idx)) for idx in ids[first:end]],
             "nats": [round(float(loss), 4) for loss in nats[first:end]],
         }
 
     easiest, hardest = order[:PASSAGES], order[::-1][:PASSAGES]
     return {"hardest": [passage(span) for span in hardest], "easiest": [passage(span) for span in easiest]}
+
+
+def _spans(
+    nats: NDArray[np.floating], ids: NDArray[np.integer], lengths: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Return for each span the nats of the tokens that begin in it, how many they are, and their bytes, (spans,) each.
+
+    The ids are taken in chunks: the place of each token would be several times as large as they are.
+    """
+    parts = [slice(start, start + CHUNK_TOKENS) for start in range(0, len(ids), CHUNK_TOKENS)]
+    spans = -(-sum(int(lengths[ids[part]].sum()) for part in parts) // SPAN_BYTES)
+    sums, tokens, sizes, read = np.zeros(spans), np.zeros(spans, np.int64), np.zeros(spans, np.int64), 0
+    for part in parts:
+        of_each = lengths[ids[part]]  # (c,)
+        ends = read + np.cumsum(of_each)  # (c,)
+        span = (ends - of_each) // SPAN_BYTES  # (c,) where each token begins
+        first, read = int(span[0]), int(ends[-1])
+        for target, weights in ((sums, nats[part]), (tokens, None), (sizes, of_each)):
+            counted = np.bincount(span - first, weights)
+            target[first : first + len(counted)] += counted.astype(target.dtype)
+    return sums.astype(np.float32), tokens, sizes
 
 
 def mark_of(model_file: Path, val_sha256: str) -> str:

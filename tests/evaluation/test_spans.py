@@ -2,6 +2,7 @@
 
 import math
 import random
+import tracemalloc
 from pathlib import Path
 from typing import Literal
 
@@ -31,17 +32,20 @@ def spans_by_hand(nats: list[float], lengths: list[int]) -> list[float]:
     return sums
 
 
+@pytest.mark.parametrize("chunk_tokens", [1, 100, 1 << 20])
 @pytest.mark.parametrize("tokens", [1, 100, 255, 256, 257, 3000])
-def test_the_sums_are_those_of_a_loop(tokens: int) -> None:
+def test_the_sums_are_those_of_a_loop(tokens: int, chunk_tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spans, "CHUNK_TOKENS", chunk_tokens)
     draw = random.Random(tokens)
     nats, lengths = [draw.random() for _ in range(tokens)], [draw.randint(1, 4) for _ in range(tokens)]
-    sums = span_losses(np.array(nats), np.array(lengths))
+    sums = span_losses(np.array(nats), np.array(lengths), np.arange(5))
     np.testing.assert_allclose(sums, spans_by_hand(nats, lengths), rtol=1e-6)
     assert sums.dtype == np.float32
 
 
 def test_a_token_that_crosses_a_border_counts_where_it_starts() -> None:
-    assert span_losses(np.ones(200), np.full(200, 3)).tolist() == [86.0, 85.0, 29.0]  # byte 255 begins the 86th
+    sums = span_losses(np.ones(200), np.full(200, 3), np.arange(5))
+    assert sums.tolist() == [86.0, 85.0, 29.0]  # byte 255 begins the 86th
 
 
 def of_text(kind: Literal["char", "byte"], folder: Path) -> PreparedData:
@@ -69,8 +73,10 @@ def test_the_spans_add_up_to_the_loss_of_the_split(kind: Literal["char", "byte"]
 def test_tokenizers_of_one_text_have_spans_of_the_same_bytes(tmp_path: Path) -> None:
     """Both splits are cut at the same character only where the text allows it: here the whole text is compared."""
     char, byte = of_text("char", tmp_path), of_text("byte", tmp_path)
-    lengths = [np.concatenate([d.tokenizer.byte_lengths()[x.ids] for x in (d.train, d.val)]) for d in (char, byte)]
-    counted = [span_losses(of_each.astype(float), of_each) for of_each in lengths]
+    counted = []
+    for data in (char, byte):
+        ids, lengths = np.concatenate([data.train.ids, data.val.ids]), data.tokenizer.byte_lengths()
+        counted.append(span_losses(lengths[ids].astype(float), ids, lengths))
     assert len(counted[0]) == len(counted[1])
     assert np.abs(np.cumsum(counted[0]) - np.cumsum(counted[1])).max() <= 1  # a character of two bytes on a border
 
@@ -97,6 +103,18 @@ def test_passages_are_the_spans_of_least_and_most_loss(monkeypatch: pytest.Monke
     assert "".join(easiest["tokens"]) == "ab" * 127 + "é"
     assert easiest["nats"] == [1.0] * 255
     assert easiest["bits_per_byte"] == pytest.approx(255 / 256 / math.log(2), abs=1e-4)
+
+
+def test_a_large_text_takes_little_more_memory_than_its_losses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spans, "CHUNK_TOKENS", 1 << 12)
+    tokenizer, ids, nats = CharTokenizer("ab"), np.zeros(1_000_000, np.uint8), np.ones(1_000_000, np.float32)
+    tracemalloc.start()
+    try:
+        assert len(span_losses(nats, ids, tokenizer.byte_lengths())) == 3907
+        assert len(passages(nats, ids, tokenizer)["hardest"]) == 10
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_short_text_has_no_passages(tmp_path: Path) -> None:
