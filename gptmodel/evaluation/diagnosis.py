@@ -89,9 +89,9 @@ def trend(history: Sequence[Evaluation]) -> Trend | None:
     best = int(np.argmin(losses))
     since = losses[best + 1 :][-LAST:]
     if len(since) >= min(LAST, max(1, len(losses) // 4)) and min(since) > losses[best] * (1 + NOTICEABLE):
-        rise = losses[-1] / losses[best] - 1
+        ended = f"{losses[-1] / losses[best] - 1:.1%} higher" if losses[best] else f"at {losses[-1]:.2g}"
         words = f"best at iteration {iterations[best]:,} ({losses[best]:.4f}), rising since"
-        return Trend("rising", f"{words}: the val loss ended {rise:.1%} higher")
+        return Trend("rising", f"{words}: the val loss ended {ended}")
     val_fall = _fall(iterations, losses)
     train_fall = _fall(iterations, [row.train_loss for row in history])
     if val_fall > NOTICEABLE:

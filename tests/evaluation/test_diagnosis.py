@@ -133,3 +133,6 @@ def test_losses_of_nothing_are_judged_too() -> None:
     assert found is not None
     assert found.direction == "flat"
     assert not math.isnan(diagnose(0.0, 0.0, 0.0, 0.1).gap)
+    found = trend(history(2.0, 0.0, 1e-6, 2e-6, 2.5e-6))
+    assert found is not None
+    assert found.explanation == "best at iteration 100 (0.0000), rising since: the val loss ended at 2.5e-06"
