@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from made_once import made_once
-from projects import JOURNAL_ONLY, Project
+from projects import JOURNAL_ONLY, Project, points
 from tuning_helpers import FEW, SHORT, new_search, settings_of, study_of, trained_by
 
 UNTRACKED = {"mlflow": False}
@@ -105,14 +105,17 @@ def test_the_best_starts_finished_and_a_pruned_trial_goes_on(copy: Project, tmp_
 def test_a_trial_made_longer_is_a_training_that_was_so_long_from_the_start(tmp_path: Path) -> None:
     """What only the last iteration of a trial made due is in no state that a longer training goes on from."""
     constant = {"max_iters": 9, "lr_schedule": "constant", "keep": "best"}
-    project = new_search(tmp_path / "project", UNTRACKED, SHORT | constant, trials=1, space={"train.seed": [5, 6]})
-    project.succeed("tune")
+    project = new_search(tmp_path / "project", {}, SHORT | constant, trials=1, space={"train.seed": [5, 6]})
+    project.succeed("tune", injuries=JOURNAL_ONLY)
     best, fresh = project.succeed("tune", "--best").output.split(), Project(tmp_path / "fresh")
     shutil.copytree(project.folder, fresh.folder, ignore=shutil.ignore_patterns("runs", "studies.db*"))
-    assert "continued from iteration 9" in project.succeed("train", *best).error
+    assert "continued from iteration 9" in project.succeed("train", *best, injuries=JOURNAL_ONLY).error
+    (journal,) = project.journals
+    assert {step for name, step in points(journal) if name == "val_loss"} == {0, 2, 4, 6, 8, 9}  # none twice
     longer = (*best, "-S", "train.max_iters=12")
-    assert "continued from iteration 9, where a shorter" in project.succeed("train", *longer).error
-    fresh.succeed("train", *longer)
+    attempt = project.succeed("train", *longer, injuries=JOURNAL_ONLY)
+    assert "continued from iteration 9, where a shorter training ended" in attempt.error
+    fresh.succeed("train", *longer, injuries=JOURNAL_ONLY)
     assert project.outcome() == fresh.outcome()
 
 
