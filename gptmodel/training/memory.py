@@ -89,9 +89,14 @@ def estimate_bytes(
     if not train.compile and not train.shard:  # these compute one part
         waiting = min(train.parts, threads_at_work + train.parts.bit_length() - 1) - 1
         resident += waiting * (numbers.weights - numbers.tables)
-    counts = COUNTED_BYTES * (model.kneser_ney + train.teacher_order) * train_tokens
+    counts = COUNTED_BYTES * (_orders(model.kneser_ney, 3) + _orders(train.teacher_order, 2)) * train_tokens
     base = BASE_BYTES + (COMPILER_BYTES if train.compile else 0)
     return base + 4 * (resident + working + numbers.scratch + saving) + counts
+
+
+def _orders(order: int, least: int) -> int:
+    """Return how many orders of n-grams take as much memory as these and the counting of them, which `least` do."""
+    return max(order, least) if order else 0
 
 
 def estimate_gpu_bytes(

@@ -106,6 +106,38 @@ def test_sizes_are_shown_in_words() -> None:
     assert size(1_250_000_000) == "1.2 GB"
 
 
+COUNTING = """
+import sys
+from pathlib import Path
+import numpy as np
+import torch
+from gptmodel.kneser_ney import KneserNey
+
+def peak() -> int:
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+
+ids = np.random.default_rng(0).integers(65, size=int(sys.argv[1]), dtype=np.uint8)
+before = peak()
+KneserNey.count(int(sys.argv[2]), 65, 0.3, torch.from_numpy(ids.astype(np.int64)))
+print(peak() - before)
+"""
+
+
+@pytest.mark.thorough
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is told in other units")
+@pytest.mark.parametrize("order", [1, 2])
+def test_counting_needs_no_more_than_is_reckoned_where_little_is_kept_of_it(params: Params, order: int) -> None:
+    tokens, model = 4_000_000, params.model.model_copy(update={"kneser_ney": order, "kneser_ney_share": 0.3})
+    none, all_of_them = (
+        estimate_bytes(model, params.train, 65, count, threads=1, beside=False) for count in (0, tokens)
+    )
+    command = [sys.executable, "-c", COUNTING, str(tokens), str(order)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert all_of_them - none == pytest.approx(int(result.stdout), rel=0.2)
+
+
 PEAK = """
 import sys
 import time
