@@ -6,7 +6,7 @@ The optimizer starts anew, and n-grams are counted in the text at hand. So setti
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from gptmodel.checkpoint.model_file import load_model
 from gptmodel.config import ModelParams, Params
@@ -30,6 +30,11 @@ class InitialModel:
 
     sha256: str
     weights: dict[str, Tensor]
+
+    def put_into(self, transformer: nn.Module) -> None:
+        """Give a transformer the weights, and keep none: they would stay as long as the training, beside its own."""
+        transformer.load_state_dict(self.weights)
+        self.weights.clear()
 
 
 def initial_model(params: Params, tokenizer: Tokenizer, root: Path) -> InitialModel | None:

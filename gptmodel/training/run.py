@@ -75,7 +75,7 @@ class TrainingRun:
         self._snapshots, self._ends = SnapshotStore(folder), EndStates(folder.parent, decisive.name_of_any_length())
         self.state = first_state(self.params, self.data.tokenizer, self.data.train.ids, self.place)
         if decisive.initial is not None:
-            self.state.model.transformer.load_state_dict(decisive.initial.weights)
+            decisive.initial.put_into(self.state.model.transformer)
         self.is_made_longer = False
         if state := first_ones(self.place.world, self._load):
             self.state.load_state_dict(state)

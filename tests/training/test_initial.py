@@ -1,5 +1,6 @@
 """A training that starts from the weights of a model: of the same tokenizer and sizes only, and known by its digest."""
 
+import gc
 import json
 import shutil
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 from model_helpers import equal_states, language_model, scramble, small_model, small_params
+from torch import Tensor
 
 from gptmodel.checkpoint.model_file import load_model, save_model
 from gptmodel.data.corpus import prepare
@@ -57,6 +59,16 @@ def test_the_weights_are_those_of_the_file_and_all_else_begins_anew(tmp_path: Pa
     assert ", from the weights of start.pth" in run.summary()
     assert run.state.model.counts is not None
     assert int(run.state.model.counts.counts.sum()) == len(data.train.ids)  # those of the file counted another text
+
+
+def test_no_second_copy_of_the_weights_stays_as_long_as_the_training(tmp_path: Path, data: PreparedData) -> None:
+    write_model(tmp_path / "start.pth", data.tokenizer)
+    run = opened(tmp_path, data)
+    gc.collect()
+    shape, own = (data.tokenizer.vocab_size, 8), {id(weight) for weight in run.state.model.transformer.parameters()}
+    tensors = [value for value in gc.get_objects() if isinstance(value, Tensor) and value.shape == shape]
+    assert len(tensors) == 2  # those of the encoder and the decoder
+    assert {*map(id, tensors)} <= own
 
 
 def test_the_run_is_known_by_the_digest_of_the_file_and_not_by_its_path(tmp_path: Path, data: PreparedData) -> None:
