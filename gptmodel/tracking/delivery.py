@@ -50,9 +50,14 @@ class Delivery:
         self._runs: dict[str, str] = {}
 
     def send(self, journal: Journal) -> int:
-        """Send what is pending and return how far the store is; raises when the store cannot be used now."""
+        """Send what is pending and return how far the store is; raises when the store cannot be used now.
+
+        A journal that was removed meanwhile makes no run: its name and experiment come when it is written anew.
+        """
         self._store.connect(self._report)
         with FileLock(journal.send_lock, timeout=LOCK_SECONDS):
+            if not journal.size and not journal.files():
+                return 0
             self._report("finding the run", BRIEF)
             try:
                 run_id, sent = self._run(journal)
@@ -109,7 +114,7 @@ class Delivery:
         The store has to be connected.
         """
         mark, identity = journal.run(), self._store.identity
-        if mark.get("store") == identity:
+        if mark.get("store") == identity or not journal.size:
             return False
         self._report("looking for a run", BRIEF)
         experiment = mark.get("experiment") or DEFAULT_EXPERIMENT

@@ -107,14 +107,16 @@ def _examine(root: Path, delivery: Delivery) -> tuple[list[Journal], list[str]]:
 
 
 def _left(root: Path) -> str:
-    """Return how many runs are left where the store cannot be asked which it has."""
-    left = 0
+    """Return how many runs are left where the store cannot be asked which it has: those that no store was sent."""
+    left, total = 0, len(journals(root))
     for journal in journals(root):
         try:
             left += is_unsent(journal)
         except Exception:  # one that cannot be read is left, too
             left += 1
-    return f"{left} of {len(journals(root))} runs are still to be sent"
+    if not left:
+        return f"whether it has the {total} {'run' if total == 1 else 'runs'} of this project cannot be told"
+    return f"{left} of {total} runs are still to be sent"
 
 
 def _failure(journal: Journal, error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 # ruff: noqa: ARG002  a ListStore has the methods of a Store, and uses less of them
 
+import shutil
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,7 +55,8 @@ class ListStore:
 
     def create_run(self, key: str, experiment: str, name: str | None, start_ms: int, imported: bool) -> str:
         run_id = f"run{len(self.runs)}"
-        new = {"key": key, "metric": [], "param": [], "tag": [], "files": {}, "data": [], "status": ["RUNNING"]}
+        new: dict[str, Any] = {"key": key, "experiment": experiment, "name": name, "metric": []}
+        new |= {"param": [], "tag": [], "files": {}, "data": [], "status": ["RUNNING"]}
         self._call(lambda: self.runs.update({run_id: new}))
         return run_id
 
@@ -234,3 +236,27 @@ def test_a_run_without_a_process_is_killed_and_a_living_one_is_left_alone(tmp_pa
     assert next(iter(store.runs.values()))["status"][-1] == "KILLED"
     assert end_if_dead(journal)
     assert not is_unsent(journal)
+
+
+def test_a_journal_that_was_removed_makes_no_run_until_it_is_written_anew(tmp_path: Path) -> None:
+    """Whoever has it open still knows the run's name and experiment; the one that sends it would have to guess."""
+    store, writer = ListStore(), start_journal(tmp_path, new_key())
+    delivery = Delivery(store, lambda *_: None)
+    shutil.rmtree(tmp_path / "runs")
+    assert delivery.send(writer.journal) == 0
+    assert not store.runs
+    writer.params({"p": "1"})
+    assert delivery.send(writer.journal) == writer.journal.size
+    [run] = store.runs.values()
+    assert (run["name"], run["experiment"]) == ("name", "exp")
+
+
+def test_an_empty_journal_is_no_run(tmp_path: Path) -> None:
+    """A kill before its first line leaves one."""
+    store, journal = ListStore(), Journal(tmp_path, new_key())
+    JournalWriter(journal).close()
+    delivery = Delivery(store, lambda *_: None)
+    assert not journal.pending
+    assert not delivery.lacks(journal)
+    assert delivery.send(journal) == 0
+    assert not store.runs
