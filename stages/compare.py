@@ -13,7 +13,10 @@ from stages.contenders import find, scored
 
 Names = Annotated[
     list[str],
-    typer.Argument(metavar="A B ...", help="Model files, git revisions, DVC experiments or MLflow runs (id or name)."),
+    typer.Argument(
+        metavar="A B ...",
+        help="Model files, git revisions, DVC experiments, MLflow runs (id or name), or models:/NAME@ALIAS of MLflow.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print plain values, in nats per byte, instead of sentences.")]
 HtmlOption = Annotated[

@@ -13,8 +13,9 @@ FreeOption = Annotated[
     str | None,
     typer.Option(
         "--free",
-        metavar="NAME|AGE",
-        help="Give up an unfinished training, all of a study, or all of an age such as 30d or 12h; check nothing.",
+        metavar="NAME|AGE|ends",
+        help="Give up an unfinished training, all of a study, all of an age such as 30d or 12h, or the ends that "
+        "longer trainings go on from; check nothing.",
     ),
 ]
 
