@@ -9,6 +9,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from gptmodel.checkpoint.model_file import load_model
+from gptmodel.compute.forked import compute_after_forks
 from gptmodel.compute.place import Place, pick_device
 from gptmodel.config import Device, ModelParams, PastBlock, SampleParams
 from gptmodel.errors import ConfigError
@@ -31,6 +32,7 @@ def load(path: str | os.PathLike[str], device: str = "auto") -> "TextModel":
     """
     if device not in get_args(Device):
         raise ConfigError(f"device = {device}: has to be auto, cpu, cuda or mps")
+    compute_after_forks()  # programs make pools of processes
     name, chosen = os.fspath(path), pick_device(device, "device")
     if not name.startswith(IN_MLFLOW):
         return TextModel(load_model(Path(name), chosen), name)

@@ -196,3 +196,27 @@ def test_the_lines_of_the_documents_run_where_a_model_is(tmp_path: Path) -> None
 def ascii_model() -> LanguageModel:
     tokenizer = CharTokenizer("\n" + "".join(map(chr, range(32, 127))))
     return language_model(scramble(small_model(vocab_size=tokenizer.vocab_size)), tokenizer=tokenizer)
+
+
+def test_processes_that_are_forked_from_one_with_a_model_load_and_use_models(tmp_path: Path) -> None:
+    """What a pool of processes does on Linux. In a child GNU's OpenMP waits for ever for the threads of its parent."""
+    program = (
+        "import concurrent.futures as futures, faulthandler, multiprocessing, sys\n"
+        "import torch, gptmodel\n"
+        "torch.set_num_threads(2)\n"
+        "model = gptmodel.load(sys.argv[1])\n"
+        "def text(seed):\n"
+        "    torch.ones(1000, 1000).triu()\n"  # what torch shares out to its threads
+        "    again = gptmodel.load(sys.argv[1])\n"
+        "    loss = round(again.score('abcabc').loss, 4)\n"  # the last digits may be those of other threads
+        "    return again.generate('ab', seed=seed), model.generate('ab', seed=seed), loss\n"
+        "def in_time(seed):\n"
+        "    faulthandler.dump_traceback_later(30, exit=True)\n"
+        "    return text(seed)\n"
+        "alone = [text(seed) for seed in range(3)]\n"
+        "with futures.ProcessPoolExecutor(2, mp_context=multiprocessing.get_context('fork')) as pool:\n"
+        "    print(list(pool.map(in_time, range(3))) == alone)\n"
+    )
+    command = [sys.executable, "-c", program, str(saved(tmp_path, LETTERS))]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (0, "True\n"), result.stderr
