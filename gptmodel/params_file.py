@@ -52,8 +52,9 @@ def checked(values: Mapping[str, Any], where: str) -> Params:
                 faults += faults_of(name, section, error)
     faults += [f"{name}: unknown section{closest(name, Params)}" for name in values if name not in SECTIONS]
     if faults:
-        complete = " (presets/ holds complete files)" if any(fault.endswith("missing") for fault in faults) else ""
-        raise ConfigError(f"{where}: {'; '.join(faults)}{complete}")
+        added = any(fault.endswith("missing") for fault in faults)
+        mend = " (`python -m gptmodel.presets` adds to params.yaml what is missing, with its defaults)" if added else ""
+        raise ConfigError(f"{where}: {'; '.join(faults)}{mend}")
     return Params.model_validate(sections)
 
 

@@ -164,6 +164,7 @@ ONLY = {  # rooms that know less than their floor would let them
     },
     "gptmodel.doctor": {
         "gptmodel.doctor",
+        "gptmodel.params_file",
         "gptmodel.project",
         "gptmodel.tracking",
         "gptmodel.errors",

@@ -232,8 +232,8 @@ PARAMS = {
         "train", "not valid YAML", put("params.yaml", b"a: !!python/object/apply:os.getcwd []")
     ),
     "params key twice": Case("train", "the key a appears twice", put("params.yaml", b"a: 1\na: 2\n")),
-    "section missing": Case("train", "model: section missing (presets/ holds complete files)", without("model")),
-    "key missing": Case("train", "train.seed: missing", without("train", "seed")),
+    "section missing": Case("train", "model: section missing (`python -m gptmodel.presets` adds", without("model")),
+    "key missing": Case("train", "train.seed: missing (`python -m gptmodel.presets` adds", without("train", "seed")),
     "key unknown": Case(
         "train", "train.bach_size: unknown key, did you mean batch_size?", params(train={"bach_size": 3})
     ),

@@ -15,6 +15,7 @@ from pathlib import Path
 import gptmodel
 from gptmodel.doctor.finding import Finding
 from gptmodel.errors import GptModelError
+from gptmodel.params_file import load_params
 from gptmodel.project.git import git
 from gptmodel.project.inputs import own_text_elsewhere
 from gptmodel.project.layout import Layout
@@ -37,6 +38,7 @@ def environment(root: Path) -> Iterator[Finding]:
     yield from _elsewhere(root)
     yield from _moved(root / ".venv")
     yield from _repository(root)
+    yield from _settings(root)
     yield from _text(root)
     for link in (Layout(root).source, Layout(root).val_source, Layout(root).init_from):
         yield from _source(link)
@@ -132,6 +134,16 @@ def _repository(root: Path) -> Iterator[Finding]:
             return
     text = "there is no dvc.lock yet: `dvc repro`" if not (root / "dvc.lock").is_file() else "dvc.lock is valid"
     yield Finding("ok", f"git and DVC are set up; {text}")
+
+
+def _settings(root: Path) -> Iterator[Finding]:
+    """See whether the stages take the settings: those of an older version lack what came since."""
+    try:
+        load_params(root / "params.yaml")
+    except GptModelError as error:
+        yield Finding("problem", str(error))
+    else:
+        yield Finding("ok", "params.yaml has all settings")
 
 
 def _text(root: Path) -> Iterator[Finding]:

@@ -1,10 +1,15 @@
 """What `gptmodel doctor` sees of places that a project depends on and that are not where they were."""
 
+import os
+import re
 import shutil
+import subprocess
+import sys
 import venv
 from pathlib import Path
 
 import pytest
+from model_helpers import ROOT
 
 from gptmodel.doctor.environment import environment
 
@@ -51,3 +56,26 @@ def test_a_text_that_is_gone_is_a_problem(tmp_path: Path, setting: str) -> None:
     assert problems(tmp_path / "project", setting) == []
     link.symlink_to(link.name)
     assert len(problems(tmp_path / "project", f"{link}, to which it is a link, is gone")) == 1
+
+
+def test_a_params_file_of_an_older_version_is_a_problem_that_names_what_mends_it(tmp_path: Path) -> None:
+    for name in ("params.yaml", "presets"):
+        source = ROOT / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    params = tmp_path / "params.yaml"
+    assert problems(tmp_path, "params.yaml") == []
+    older = {"init_from", "patience"}
+    lines = params.read_text(encoding="utf-8").splitlines(keepends=True)
+    params.write_text("".join(line for line in lines if line.split(":")[0].strip() not in older), encoding="utf-8")
+    [found] = problems(tmp_path, "params.yaml")
+    assert "train.patience: missing; train.init_from: missing" in found
+    command = re.search("`python (.+?)`", found)
+    assert command is not None
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, *command[1].split()], cwd=tmp_path, env=environment, check=True)
+    assert problems(tmp_path, "params.yaml") == []
+    assert params.read_text(encoding="utf-8") == "".join(lines)
+    params.unlink()
+    assert problems(tmp_path, "params.yaml") == [
+        f"{params}: no such params file; run in the project's folder, or name one with --params"
+    ]
