@@ -55,7 +55,7 @@ class Api:
             Route("/api/copied", self.copied, methods=["POST"]),
             Route("/health", self.health),
             Route("/", self.page),
-            Route("/{name}", self.page),
+            *(Route(f"/{name}", self.page) for name in self._page),
         ]
         handlers = {ApiError: _refused, HTTPException: _failed, ClientDisconnect: _left}
         return Guard(Starlette(routes=routes, exception_handlers=handlers))  # type: ignore[arg-type]
@@ -66,9 +66,7 @@ class Api:
         self.searches.stop()
 
     async def page(self, request: Request) -> Response:
-        name = request.path_params.get("name", "index.html")
-        if name not in self._page:
-            raise ApiError(404, f"there is nothing at {request.url.path}; / is the page, /v1 is for OpenAI's clients")
+        name = request.scope["path"].removeprefix("/") or "index.html"
         return Response(self._page[name], media_type=TYPES[_suffix(name)])
 
     async def health(self, _request: Request) -> Response:
@@ -194,8 +192,14 @@ async def _refused(_request: Request, error: ApiError) -> Response:
     return JSONResponse(error.content(), error.status, headers=headers)
 
 
-async def _failed(_request: Request, error: HTTPException) -> Response:
-    return JSONResponse(ApiError(error.status_code, error.detail).content(), error.status_code, headers=error.headers)
+async def _failed(request: Request, error: HTTPException) -> Response:
+    path, allowed = request.scope["path"][:100], (error.headers or {}).get("Allow", "")
+    what = {
+        404: f"there is nothing at {path}; / is the page, /v1 is for OpenAI's clients",
+        405: f"{path} takes {', '.join(sorted(allowed.split(', ')))}",  # starlette has them in any order
+    }
+    refused = ApiError(error.status_code, what.get(error.status_code, error.detail))
+    return JSONResponse(refused.content(), refused.status, headers=error.headers)
 
 
 async def _left(_request: Request, _error: ClientDisconnect) -> Response:

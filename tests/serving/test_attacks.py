@@ -163,7 +163,9 @@ def test_what_says_nothing_else_than_nothing_is_taken(server: Running) -> None:
         ("/api/attention", {"model": "x", "text": "ab"}, 404, "there is no model 'x' here"),
         ("/api/copied", {"txt": "ab"}, 400, "txt: unknown key, did you mean text?"),
         ("/v1/chat/completions", {"messages": []}, 404, "use /v1/completions"),
-        ("/nowhere", {}, 405, "Method Not Allowed"),
+        ("/completions", {"prompt": "ab"}, 404, "there is nothing at /completions; / is the page, /v1 is for OpenAI's"),
+        ("/v1/embeddings", {"input": "ab"}, 404, "there is nothing at /v1/embeddings; "),
+        ("/v1/models", {}, 405, "/v1/models takes GET, HEAD"),
     ],
     ids=str,
 )
@@ -183,6 +185,7 @@ def test_other_routes_refuse_in_the_same_form(
         ("GET", "/..%2fapp.py", 404),
         ("GET", "/page/index.html", 404),
         ("GET", "/nowhere", 404),
+        ("OPTIONS", "/nowhere", 404),
         ("DELETE", "/", 405),
     ],
 )
