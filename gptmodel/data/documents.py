@@ -2,6 +2,7 @@
 
 import codecs
 import hashlib
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -17,6 +18,10 @@ BEGINNING_BYTES = 1 << 16  # tell how a text is encoded
 MARK = codecs.BOM_UTF8
 NAMES_SHOWN = 3
 NO_TEXT = "take it away, or name the texts by a pattern, such as 'texts/*.txt'"
+
+
+class NoTextError(DataError):
+    """A document that is not UTF-8."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +47,13 @@ class Reading:
         self.hidden, self.empty = list(source.hidden), list[str]()
 
     def __iter__(self) -> Iterator[bytes]:
-        for file in self.source.names:
-            path, shown = self.source.file(file)
-            for name, stream in unpacked(path, file, shown):
-                if is_hidden(name.removeprefix(file)):  # in a zip; whoever names a hidden file wants it
-                    self.hidden.append(name)
-                else:
-                    yield from self._document(name, path, shown + name.removeprefix(file), stream)
+        for place, file in enumerate(self.source.names, 1):
+            try:
+                yield from self._file(file)
+            except NoTextError as error:
+                later = [name for name in self.source.names[place:] if self._needs_conversion(name)]
+                others = f"; not UTF-8 either: {_some(later)}" if later else ""
+                raise DataError(f"{error}{others}") from None
         if not self.documents:
             raise DataError(f"{self.source.shown}: is empty; let fetch.source name a text")
 
@@ -57,6 +62,29 @@ class Reading:
         left_out = {"hidden": self.hidden, "empty": self.empty}
         lines = [f"{self.source.shown}: left out as {why}: {_some(names)}" for why, names in left_out.items() if names]
         return lines + notes_on(self.source)
+
+    def _file(self, file: str) -> Iterator[bytes]:
+        path, shown = self.source.file(file)
+        for name, stream in unpacked(path, file, shown):
+            if is_hidden(name.removeprefix(file)):  # in a zip; whoever names a hidden file wants it
+                self.hidden.append(name)
+            else:
+                yield from self._document(name, path, shown + name.removeprefix(file), stream)
+
+    def _needs_conversion(self, file: str) -> bool:
+        """Whether a file that has yet to be read is no UTF-8; of packed ones, only reading them tells."""
+        path = self.source.file(file)[0]
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        try:
+            if not is_packed(path.name):
+                with path.open("rb") as stream:
+                    deque(map(decoder.decode, chunks(stream, file, None)), maxlen=0)
+                decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return True
+        except (OSError, DataError):  # which is told when its turn comes
+            pass
+        return False
 
     def _document(self, name: str, path: Path, shown: str, stream: IO[bytes]) -> Iterator[bytes]:
         """Yield a document, behind a separator if it is not the first, and list it; nothing for an empty one."""
@@ -86,7 +114,7 @@ def _as_text(content: Iterator[bytes], path: Path | None, shown: str) -> Iterato
             decoder.decode(chunk, final=not chunk)
         except UnicodeDecodeError as error:
             place = f"not UTF-8 at byte {read - pending + error.start} (counted from 0)"
-            raise DataError(f"{shown}: {place}; {likely_encoding(path, beginning, NO_TEXT)}") from None
+            raise NoTextError(f"{shown}: {place}; {likely_encoding(path, beginning, NO_TEXT)}") from None
         if 0 in chunk:
             what = wide_words(path, beginning) or f"does not look like text, since it holds NUL bytes; {NO_TEXT}"
             raise DataError(f"{shown}: {what}")

@@ -358,3 +358,19 @@ def test_a_folder_that_dvc_would_look_through_for_very_long_is_refused(
 def test_a_list_of_names_is_cut() -> None:
     assert documents._some(["a"]) == "a"
     assert documents._some([str(number) for number in range(1004)]) == "0, 1, 2 and 1,001 more"
+
+
+def test_who_converts_a_folder_is_told_of_all_files_that_need_it(texts: Path) -> None:
+    """One of them at a time would be a run for each file of an old folder."""
+    old = "Zażółć gęślą jaźń. ".encode("cp1250") * 50
+    put(texts, a_txt=b"plain", c_txt="zażółć".encode(), e_txt=b"", **dict.fromkeys(("b_txt", "d_txt", "f_txt"), old))
+    put(texts, g_txt=old, h_txt=old)
+    (texts / "i.txt").symlink_to("a.txt")
+    zipped(texts / "j.zip", {"x.txt": old})
+    first = fault(texts)
+    assert first.startswith("texts/b.txt: not UTF-8 at byte 2 (counted from 0); it is probably W")
+    assert first.endswith("b.txt`; not UTF-8 either: d.txt, f.txt, g.txt and 1 more")
+    for name in "bdfg":
+        put(texts, **{f"{name}_txt": b"converted"})
+    assert fault(texts).startswith("texts/h.txt: not UTF-8 at byte 2")
+    assert "either" not in fault(texts)
