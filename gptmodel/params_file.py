@@ -60,7 +60,7 @@ def checked(values: Mapping[str, Any], where: str) -> Params:
 
 def read_params(path: Path) -> dict[str, Any]:
     """Read a params file as plain values, unchecked but for being a YAML mapping."""
-    missing = "no such params file; run in the project's folder, or name one with --params"
+    missing = "no such params file; run in the project's folder (stages take another by --params)"
     values = read_yaml(path, "params file", missing)
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: has to hold sections of keys and values (presets/ holds complete files)")

@@ -77,5 +77,5 @@ def test_a_params_file_of_an_older_version_is_a_problem_that_names_what_mends_it
     assert params.read_text(encoding="utf-8") == "".join(lines)
     params.unlink()
     assert problems(tmp_path, "params.yaml") == [
-        f"{params}: no such params file; run in the project's folder, or name one with --params"
+        f"{params}: no such params file; run in the project's folder (stages take another by --params)"
     ]
