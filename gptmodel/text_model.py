@@ -156,6 +156,9 @@ class TextModel:
             self._reader = IncrementalModel(self.language_model)
         return self._reader
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_reader": None}  # copies of matrices, which whoever unpickles it makes anew
+
     def __repr__(self) -> str:
         params, tokenizer = self.params, self.tokenizer
         sizes = f"{params.n_layer} layers of {params.n_embd}, block_size {params.block_size}"

@@ -1,7 +1,9 @@
 """`gptmodel.load`: what the sample stage writes, from three lines of Python; wrong arguments; what an import costs."""
 
+import copy
 import inspect
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -220,3 +222,11 @@ def test_processes_that_are_forked_from_one_with_a_model_load_and_use_models(tmp
     command = [sys.executable, "-c", program, str(saved(tmp_path, LETTERS))]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout) == (0, "True\n"), result.stderr
+
+
+def test_a_model_that_was_used_can_be_sent_to_another_process(model: TextModel) -> None:
+    first, loss = model.generate("ab", num_samples=2), model.score("abcabc").loss
+    for again in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        assert again.generate("ab", num_samples=2) == first
+        assert again.score("abcabc").loss == loss
+        assert again.tokenizer.digest == model.tokenizer.digest
