@@ -181,7 +181,8 @@ def _store(root: Path) -> Iterator[Finding]:
         return
     if is_empty(database):
         if any(journal.run() for journal in journals(root)):
-            yield Finding("note", f"mlflow.db is gone: {_refill(root)}")
+            text = "there is no mlflow.db: it is gone, or its runs are in another store (MLFLOW_TRACKING_URI)"
+            yield Finding("note", f"{text}; {_refill(root)}")
         else:
             yield Finding("ok", "there is no MLflow store yet: train makes it")
         return

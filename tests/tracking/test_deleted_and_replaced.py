@@ -171,6 +171,7 @@ def test_a_store_that_is_gone_is_filled_again_as_doctor_says(root: Path, tmp_pat
     if damage != "replaced":
         [line] = lines
         assert "`gptmodel sync` fills a new one" in line
+        assert ("or its runs are in another store" in line) == (damage == "removed")  # nobody knows that it was here
     if "move it away" in "".join(lines):
         if damage == "not a database":  # a torn page may be met late
             with pytest.raises(Unsent, match="; whether it has the 1 run of this project cannot be told"):
