@@ -74,7 +74,7 @@ def test_the_same_training_twice_at_once_is_refused(project: Project) -> None:
     project.dvc("repro", "prepare")
     process = project.train_until_snapshot("python", "-m", "stages.train", "-S", "train.max_iters=1000000")
     second = project.gptmodel("train", "-S", "train.max_iters=1000000", status=2)
-    assert "under way in another process" in second.stderr
+    assert "the same training is already running in another process" in second.stderr
     assert "Traceback" not in second.stderr
     process.terminate()
     process.communicate(timeout=60)

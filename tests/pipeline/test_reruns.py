@@ -14,7 +14,8 @@ EXACT = ["models/model.pth", "data/prepared/tokenizer.json", "data/prepared/trai
     ("settings", "stages"),
     [
         ({"sample.seed": 2, "sample.max_new_tokens": 5}, ["sample", "report"]),
-        ({"evaluate.overfit_gap": 0.3}, ["evaluate", "report"]),
+        ({"evaluate.max_tokens": 300}, ["evaluate", "report"]),
+        ({"evaluate.overfit_gap": 0.3}, ["evaluate"]),  # the verdict is the same, so nothing new is to be reported
     ],
 )
 def test_a_later_stage_reruns_alone_but_for_the_report_and_adds_to_the_same_run(
