@@ -147,7 +147,7 @@ PRESETS = {
         train={
             **LAPTOP.train,
             "batch_size": 8,
-            "max_iters": 5000,
+            "max_iters": 4500,
             "eval_interval": 250,
             "weight_decay": 0.1,
             "compile": True,

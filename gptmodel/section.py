@@ -15,7 +15,7 @@ class Section(BaseModel):
     @classmethod
     def _fits_a_counter(cls, value: Any) -> Any:
         if isinstance(value, int) and abs(value) >= 2**63:
-            raise ValueError("has to lie between -2^63 and 2^63")
+            raise ValueError(f"has to be {'below 2^63' if value > 0 else 'above -2^63'}")
         return value
 
     @classmethod

@@ -20,7 +20,7 @@ from gptmodel.sampling.generate import sample_pieces
 from gptmodel.sampling.incremental import IncrementalModel
 from gptmodel.scoring import Score, score_text
 from gptmodel.tokenizers.base import Tokenizer
-from gptmodel.wrong_settings import faults_of
+from gptmodel.wrong_settings import faults_of, shown
 
 
 def load(path: str | os.PathLike[str], device: str = "auto") -> "TextModel":
@@ -170,6 +170,8 @@ class TextModel:
 
 
 def _params(*, stop: str | Sequence[str] | None, **settings: Any) -> SampleParams:
+    if not isinstance(stop, str | Sequence | None):
+        raise ConfigError(f"stop = {shown(stop)}: has to be a text, or a list of texts")
     stops = [] if stop is None else [stop] if isinstance(stop, str) else stop
     try:
         return SampleParams.model_validate(SampleParams.defaults() | settings | {"stop": stops})

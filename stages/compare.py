@@ -14,7 +14,7 @@ from stages.contenders import find, scored
 Names = Annotated[
     list[str],
     typer.Argument(
-        metavar="A B ...",
+        metavar="MODEL",
         help="Model files, git revisions, DVC experiments, MLflow runs (id or name), or models:/NAME@ALIAS of MLflow.",
     ),
 ]

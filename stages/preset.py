@@ -7,7 +7,7 @@ import typer
 from stages.command import say
 from stages.options import PARAMS_FILE, plain
 
-NameArgument = Annotated[str | None, typer.Argument(metavar="[NAME]", help="One of the presets.", show_default=False)]
+NameArgument = Annotated[str | None, typer.Argument(metavar="NAME", help="One of the presets.", show_default=False)]
 
 
 def preset(name: NameArgument = None) -> None:

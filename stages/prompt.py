@@ -17,7 +17,7 @@ MARK = "\ufeff"
 ESCAPES = {r"\n": "a line end", r"\r": "a carriage return", r"\t": "a tab"}
 
 PromptArgument = Annotated[
-    str | None, typer.Argument(metavar="[PROMPT]", help="Text to continue, as with --prompt.", show_default=False)
+    str | None, typer.Argument(metavar="PROMPT", help="Text to continue, as with --prompt.", show_default=False)
 ]
 PromptOption = Annotated[str | None, typer.Option("--prompt", metavar="TEXT", help="Replaces sample.prompt.")]
 PromptFileOption = Annotated[

@@ -39,10 +39,13 @@ def run_ranks(params: "Params", data: "PreparedData", words: list[str]) -> None:
         return
     from gptmodel.compute.agent import run_agent
     from gptmodel.compute.ranks import World
+    from gptmodel.project.layout import project_root
+    from gptmodel.training.initial import initial_model
     from gptmodel.training.run import find_place
 
     splits = len(data.train.ids), len(data.val.ids)
     find_place(params, data.tokenizer.vocab_size, splits, World(0, runtime.processes, runtime.processes))
+    initial_model(params, data.tokenizer, project_root())
     if status := run_agent(
         runtime.processes,
         runtime.restarts,

@@ -12,7 +12,7 @@ from stages.options import MODEL_FILE
 ModelsArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[MODEL]...",
+        metavar="MODEL",
         help=f"Model files, or of MLflow runs:/ID and models:/NAME@ALIAS.  [default: {MODEL_FILE}]",
         show_default=False,
     ),

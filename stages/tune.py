@@ -76,4 +76,7 @@ def _say_best(study: "Study") -> None:
         raise ConfigError(f"study {study.name}: no trial is complete yet; `gptmodel tune --status` shows them")
     say(as_options(row.values))
     if not list((project_root() / "runs" / str(row.run)).glob("snapshot-*.pt")):
-        note(f"note: trial {row.number} was trained elsewhere, or its state was given up: it will be trained anew")
+        note(
+            f"note: the state of trial {row.number} is not here (trained elsewhere, given up, or taken by the pipeline "
+            "already), so a training of it starts anew"
+        )

@@ -11,7 +11,7 @@ from gptmodel.project.layout import project_root
 from gptmodel.proof.result import Event, Proof, Rebuilding
 from stages.command import note, say
 
-RevisionArgument = Annotated[str, typer.Argument(metavar="[REV]", help="The commit, branch or tag to prove.")]
+RevisionArgument = Annotated[str, typer.Argument(metavar="REV", help="The commit, branch or tag to prove.")]
 StageOption = Annotated[
     list[str] | None,
     typer.Option("--stage", metavar="NAME", help="Rebuild this stage only, from the outs it depends on; repeatable."),

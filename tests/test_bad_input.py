@@ -427,7 +427,7 @@ PARAMS |= {
     "a count with a unit": Case(
         "train", "train.max_iters = '5k': has to be a whole number", nothing, ("-S", "train.max_iters=5k")
     ),
-    "a count of thirty digits": Case("train", "has to lie between -2^63 and 2^63", params(train={"max_iters": 10**30})),
+    "a count of thirty digits": Case("train", "has to be below 2^63", params(train={"max_iters": 10**30})),
     "a short form of a key": Case(
         "train", "train.lr: unknown key, did you mean learning_rate?", params(train={"lr": 1e-3})
     ),
@@ -863,7 +863,7 @@ STARTS = {
         ("-S", "train.init_from=none.pth"),
     ),
     "a model to start from that is a folder": Case(
-        "train", "train.init_from = data: no such file; name a model.pth", nothing, ("-S", "train.init_from=data")
+        "train", "train.init_from = data: is a folder; name a model.pth", nothing, ("-S", "train.init_from=data")
     ),
     "a model to start from at a URL": Case(
         "train",
@@ -896,6 +896,12 @@ STARTS = {
         both(model(lambda content: content.update(format="gptmodel 0")), copied(M, "start.pth")),
         ("-S", "train.init_from=start.pth"),
     ),
+    "a model to start from that is none, for two processes": Case(
+        "train",
+        "train.init_from = own.txt: not a model file, or damaged (",
+        both(put("own.txt", b"no model"), params(train={"parts": 2}, runtime={"processes": 2})),
+        ("-S", "train.init_from=own.txt"),
+    ),
     "a model to start from of another size": Case(
         "train",
         "train.init_from = start.pth: has model.n_embd = ",
@@ -916,7 +922,7 @@ SPLITS = {
         ("-S", "prepare.val_source=none.txt"),
     ),
     "a val text that is a folder": Case(
-        "prepare", "data: no such file; prepare.val_source has to", nothing, ("-S", "prepare.val_source=data")
+        "prepare", "data: is a folder; prepare.val_source has to", nothing, ("-S", "prepare.val_source=data")
     ),
     "a val text at a URL": Case(
         "prepare",

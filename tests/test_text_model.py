@@ -121,7 +121,7 @@ def test_what_a_model_says_of_itself(model: TextModel) -> None:
         ({"top_p": 2.0}, "top_p = 2.0: has to be at most 1"),
         ({"max_new_tokens": 0}, "max_new_tokens = 0: has to be above 0"),
         ({"stop": [""]}, "stop: item 1 = '': has to be a text that is not empty"),
-        ({"stop": 5}, 'stop = 5: has to be a list, such as ["a", "b"]'),
+        ({"stop": 5}, "stop = 5: has to be a text, or a list of texts"),
         ({"prompt": ""}, "prompt = '': has to be a text that is not empty"),
         ({"prompt": 5}, "prompt = 5: has to be a text; one that looks like something else needs quotes"),
         ({"seed": 1.5, "top_k": -1}, "top_k = -1: has to be at least 0; seed = 1.5: has to be a whole number"),

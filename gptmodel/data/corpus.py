@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from gptmodel.data.documents import Document
+from gptmodel.data.local_files import val_path
 from gptmodel.data.prepared import TEST, TOKENIZER, TRAIN, VAL
 from gptmodel.data.text_file import Text, cut, splits, survey
 from gptmodel.data.tokens import TokenWriter
 from gptmodel.errors import DataError
 from gptmodel.files import remove_leftovers
 from gptmodel.prepare_params import PrepareParams
-from gptmodel.project.layout import local_path
 from gptmodel.tokenizers.base import Tokenizer
 from gptmodel.tokenizers.kinds import KINDS, save_tokenizer
 
@@ -87,15 +87,13 @@ def prepare(path: Path, out: Path, params: PrepareParams, root: Path = Path()) -
 
 def survey_val(params: PrepareParams, root: Path) -> Text | None:
     """Read prepare.val_source once, as `survey` does, also a packed one; None if a part of the text validates."""
-    path = local_path(params.val_source) if params.val_source is not None else None
-    if path is None:
+    if params.val_source is None:
         return None
-    if not (root / path).is_file():
-        raise DataError(f"{params.val_source}: no such file; prepare.val_source has to name a text file")
+    path = root / val_path(params.val_source, root)
     try:
-        return survey(root / path, KINDS[params.tokenizer].unit)
+        return survey(path, KINDS[params.tokenizer].unit)
     except DataError as error:
-        fault = str(error).removeprefix(str(root / path))
+        fault = str(error).removeprefix(str(path))
         raise DataError(f"prepare.val_source = {params.val_source}{fault}") from None
 
 

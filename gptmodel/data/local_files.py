@@ -66,6 +66,14 @@ def local_source(setting: str, where: Path, project: Layout) -> Source:
     return source
 
 
+def val_path(val_source: str, root: Path) -> Path:
+    """Return where `prepare.val_source` leads, a relative path from `root` on; DataError where there is no file."""
+    where = local_path(val_source)
+    if where is None or not (root / where).is_file():
+        raise DataError(f"{val_source}: {_instead(where, root)}; prepare.val_source has to name a text file")
+    return where
+
+
 def model_path(init_from: str, root: Path) -> Path:
     """Return the file that `train.init_from` names, from the project's folder `root` on.
 
@@ -77,8 +85,13 @@ def model_path(init_from: str, root: Path) -> Path:
         copy = f"`cp {Layout().model} start.pth`, and set train.init_from to start.pth"
         raise ConfigError(f"{setting}: is what the training itself writes; {copy}")
     if where is None or not (root / where).is_file():
-        raise ConfigError(f"{setting}: no such file; name a model.pth that is there, or set it to null")
+        raise ConfigError(f"{setting}: {_instead(where, root)}; name a model.pth that is there, or set it to null")
     return root / where
+
+
+def _instead(where: Path | None, root: Path) -> str:
+    """Return what is found where a file has to be."""
+    return "is a folder" if where is not None and (root / where).is_dir() else "no such file"
 
 
 def notes_on(source: Source) -> list[str]:

@@ -19,7 +19,7 @@ from gptmodel.data.input_text import (
     single,
     write_text,
 )
-from gptmodel.data.local_files import Source, local_source, model_path
+from gptmodel.data.local_files import Source, local_source, model_path, val_path
 from gptmodel.data.manifest import write_manifest
 from gptmodel.data.shakespeare import SHAKESPEARE_SHA256, shakespeare
 from gptmodel.data.unpack import is_packed, readable
@@ -63,7 +63,8 @@ def fetch_text(
     target = layout.text
     if target.is_dir():
         raise DataError(f"{target}: is a folder, but the text has to be a file; move the folder away")
-    val_path, init_path = _val_path(val_source, root), _init_path(init_from, root)
+    watched_val = None if val_source is None else val_path(val_source, root)
+    watched_init = _init_path(init_from, root)
     text, watched = _fetched(params, target, root, on_progress)
     if not target.stat().st_size:
         name = target if params.source == "own" else without_password(params.source)
@@ -72,8 +73,8 @@ def fetch_text(
     shown, size = without_password(params.source), target.stat().st_size
     watches = {
         shown: _note_source(layout.source, watched, root, shown, text.sha256),
-        val_source: _note_source(layout.val_source, val_path, root, val_source or "none", ""),
-        init_from: _note_source(layout.init_from, init_path, root, init_from or "none", ""),
+        val_source: _note_source(layout.val_source, watched_val, root, val_source or "none", ""),
+        init_from: _note_source(layout.init_from, watched_init, root, init_from or "none", ""),
     }
     write_manifest(layout.metrics("fetch"), size, text.sha256, text.documents)
     return FetchReport(
@@ -200,16 +201,6 @@ def _unpacked_before(text: Path, made_of: dict[str, str]) -> FetchedText | None:
 
 def _reading(params: FetchParams, source: Source) -> Reading:
     return Reading(source, params.separator, int(params.max_gb * 1e9))
-
-
-def _val_path(val_source: str | None, root: Path) -> Path | None:
-    """Return where prepare.val_source leads, from the project's folder on; DataError if there is no file."""
-    if val_source is None:
-        return None
-    path = local_path(val_source)
-    if path is None or not (root / path).is_file():
-        raise DataError(f"{val_source}: no such file; prepare.val_source has to name a text file")
-    return path
 
 
 def _init_path(init_from: str | None, root: Path) -> Path | None:

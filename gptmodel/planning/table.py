@@ -31,12 +31,15 @@ def _work(params: "Params", text: "PlannedText", measured: "Measured", plan: "Pl
     train, block_size = params.train, params.model.block_size
     tokens = train.batch_size * block_size
     yield "parameters", f"{measured.parameters:,}", f"vocab_size {text.tokenizer.vocab_size}"
-    yield "tokens per iteration", f"{tokens:,}", f"{train.batch_size:,} sequences of {block_size:,}"
+    sequences = "sequence" if train.batch_size == 1 else "sequences"
+    yield "tokens per iteration", f"{tokens:,}", f"{train.batch_size:,} {sequences} of {block_size:,}"
     remark = (
         f"{train.max_iters * tokens:,} tokens, {plan.epochs:.2f} times the {text.train_tokens:,} of the train split"
     )
     if train.patience is not None:
-        remark += f", at most: {train.patience} evaluations without a lower val loss end the training"
+        several = f"{train.patience:,} evaluations without a lower val loss end"
+        ends = "an evaluation without a lower val loss ends" if train.patience == 1 else several
+        remark += f", at most: {ends} the training"
     yield "iterations", f"{train.max_iters:,}", remark
     beside = ", beside the iterations" if measured.beside else ""
     yield "evaluations", f"{plan.evaluations:,}", f"{plan.evaluated:,} tokens of both splits in each{beside}"

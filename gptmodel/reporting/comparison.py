@@ -77,7 +77,7 @@ class Pair:
         if not self.settings:
             return "no setting differs, so this is about these two models alone"
         if list(self.settings) == [SEED]:
-            return "they differ in train.seed alone, so the difference is noise of the seed"
+            return "they differ in train.seed alone: this is about these two models, and other seeds may turn it round"
         command = f"`dvc exp run -S train.seed={self.unused_seed}`"
         more_seeds = f"train with other seeds, with the settings of each: {command}"
         if seed is None:

@@ -107,7 +107,7 @@ OPTIONS = 'stream_options: has to be {"include_usage": true} or left out'
         ({"top_p": 0}, 400, "top_p", "top_p = 0: has to be above 0"),
         ({"top_k": -1}, 400, "top_k", "top_k = -1: has to be at least 0"),
         ({"seed": -1}, 400, "seed", "seed = -1: has to be at least 0"),
-        ({"seed": 2**63}, 400, "seed", "seed = 9223372036854775808: has to lie between -2^63 and 2^63"),
+        ({"seed": 2**63}, 400, "seed", "seed = 9223372036854775808: has to be below 2^63"),
         ({"logprobs": 21}, 400, "logprobs", "logprobs = 21: has to be at most 20"),
         ({"logprobs": True}, 400, "logprobs", "logprobs = true: has to be a whole number"),
         ({"stop": ["a"] * 5}, 400, "stop", STOP),

@@ -181,6 +181,7 @@ def test_no_line_of_a_help_is_cut(gptmodel, monkeypatch: pytest.MonkeyPatch, col
     assert [line for line in commands if line.endswith("...")] == []
     for text in (outcome.out, *(gptmodel(line.split()[0], "--help").out for line in commands)):
         assert max(map(len, text.splitlines())) <= int(columns)
+        assert "[[" not in text
 
 
 def test_presets_are_listed_with_their_sizes_and_one_is_used(gptmodel):

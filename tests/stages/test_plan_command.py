@@ -51,6 +51,13 @@ def test_a_newcomer_reads_what_a_run_will_take_and_nothing_is_written(project: P
     assert max(map(len, result.output.splitlines())) < 140
 
 
+def test_one_of_a_kind_is_not_told_as_several(project: Project) -> None:
+    result = plan(project, "-S", "train.max_iters=20", "-S", "train.batch_size=1", "-S", "train.patience=1")
+    rows = {line.split("  ")[0]: line for line in result.output.splitlines()}
+    assert rows["tokens per iteration"].endswith("  1 sequence of 8")
+    assert rows["iterations"].endswith(", at most: an evaluation without a lower val loss ends the training")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

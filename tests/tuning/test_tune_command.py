@@ -78,7 +78,7 @@ def test_its_words(copy: Project) -> None:
     assert said.error == ""
     assert rows[0].split()[0] == str(best.number)
     copy.succeed("doctor", "--free", "tiny")
-    assert "will be trained anew" in copy.succeed("tune", "--best").error
+    assert "so a training of it starts anew" in copy.succeed("tune", "--best").error
 
 
 def test_the_best_starts_finished_and_a_pruned_trial_goes_on(copy: Project, tmp_path: Path) -> None:
