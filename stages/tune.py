@@ -76,7 +76,5 @@ def _say_best(study: "Study") -> None:
         raise ConfigError(f"study {study.name}: no trial is complete yet; `gptmodel tune --status` shows them")
     say(as_options(row.values))
     if not list((project_root() / "runs" / str(row.run)).glob("snapshot-*.pt")):
-        note(
-            f"note: the state of trial {row.number} is not here (trained elsewhere, given up, or taken by the pipeline "
-            "already), so a training of it starts anew"
-        )
+        why = "trained elsewhere, given up, or taken by the pipeline already"
+        note(f"note: the state of trial {row.number} is not here ({why}), so a training of it starts anew")

@@ -24,7 +24,7 @@ repeated = st.builds(lambda text, times: text * times, few_letters, st.integers(
 texts = few_letters | repeated | st.binary(max_size=60)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(texts, texts)
 def test_the_longest_matches_are_those_of_a_slow_search(text: bytes, query: bytes) -> None:
     assert list(Suffixes(text).longest_matches(query)) == slowly(text, query)

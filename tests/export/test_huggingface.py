@@ -203,7 +203,7 @@ def tokenizers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 
 @given(text=st.text(alphabet=CHARACTERS + "xyz\r", max_size=60) | st.text(max_size=30))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_ids_and_texts_are_those_of_our_tokenizer(tokenizers: tuple[Tokenizer, Any], text: str) -> None:
     own, theirs = tokenizers
     ids = own.encode(text, "replace")

@@ -35,9 +35,7 @@ from gptmodel.training.state import TrainingState
 from stages.tracked import run_tracker
 
 FLIPS = 2000
-fuzz = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+fuzz = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 def plain(value: Any) -> Any:
@@ -223,7 +221,7 @@ INSTRUCTIONS = [bytes([code]) for code in b"}])(tuas.QR0N\x85\x86\x87\x88\x89"] 
 ]
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(st.lists(st.sampled_from(INSTRUCTIONS), max_size=25))
 def test_programs_of_known_instructions(parts: list[bytes]) -> None:
     """Anything the reader may follow, in any order: a value of plain types, or a refusal."""

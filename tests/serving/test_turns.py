@@ -51,7 +51,7 @@ def alone(model: TextModel, wanted: Wanted) -> list[Piece]:
 
 
 @given(data=st.data())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_texts_and_numbers_are_those_of_a_request_alone_in_any_order_of_turns(data: st.DataObject) -> None:
     pairs = [
         (MODELS[data.draw(st.integers(0, len(MODELS) - 1))], seed)

@@ -33,7 +33,7 @@ def test_the_ids_of_sentences_are_those_of_gpt2(tokenizer: Gpt2Tokenizer) -> Non
     assert tokenizer.decode(tokenizer.encode("a<|endoftext|>b")) == "a<|endoftext|>b"
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
 def test_any_text_comes_back(tokenizer: Gpt2Tokenizer, text: str) -> None:
     assert tokenizer.decode(tokenizer.encode(text)) == text
