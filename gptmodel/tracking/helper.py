@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -85,22 +86,28 @@ class Helper:
         """End the process, whatever it does."""
         self._process.kill()
         self._process.wait()
+        assert self._process.stdin is not None
+        with suppress(OSError):  # a word that it has not read is lost
+            self._process.stdin.close()
 
     def _listen(self, stream: IO[bytes]) -> None:
-        for line in stream:
-            if line.endswith(b"\n"):  # else a kill tore it
-                message = json.loads(line)
-                with self.changed:
-                    self._since = time.monotonic()
-                    if "doing" in message:
-                        self._doing, self._patience = message["doing"], message["patience"]
-                    else:
-                        self.ended = message.pop("last")
-                        self._hear(message)
-                    self.changed.notify_all()
+        with stream:
+            for line in stream:
+                if line.endswith(b"\n"):  # else a kill tore it
+                    self._take(json.loads(line))
         with self.changed:
             self.died = not self.ended
             self.ended = True
+            self.changed.notify_all()
+
+    def _take(self, message: dict[str, Any]) -> None:
+        with self.changed:
+            self._since = time.monotonic()
+            if "doing" in message:
+                self._doing, self._patience = message["doing"], message["patience"]
+            else:
+                self.ended = message.pop("last")
+                self._hear(message)
             self.changed.notify_all()
 
 
@@ -175,4 +182,5 @@ def _limit_memory() -> None:
 
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
     limit = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MEMORY_BYTES, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    with suppress(ValueError, OSError):  # macOS counts addresses, of which a process has more from its start
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))

@@ -15,6 +15,7 @@ import pytest
 from mlflow_server import free_port
 from tracking_helpers import ENVIRONMENT, finish_journal, new_key, python, start_journal
 
+from gptmodel.tracking.helper import Helper
 from gptmodel.tracking.journal import Journal
 from gptmodel.tracking.servers import pass_proxy_by
 from gptmodel.tracking.sync import UnsentError, sync
@@ -104,6 +105,29 @@ def test_a_helper_process_gets_no_more_memory_than_it_needs() -> None:
             command, env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
         assert outcome in result.stderr  # where its standard output goes, too
+
+
+def test_a_system_that_refuses_the_limit_of_memory_is_sent_from_all_the_same() -> None:
+    """As macOS does, where a process has hundreds of gigabytes of addresses from its start."""
+    refuse = "def refuse(*_): raise ValueError('current limit exceeds maximum limit')"
+    code = f"import resource\n{refuse}\nresource.setrlimit = refuse\n"
+    code += "from gptmodel.tracking.helper import Caller\nCaller().tell(last=True)\n"
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    assert (result.stdout, result.stderr) == (b'{"last": true}\n', b"")
+
+
+def test_a_helper_process_that_is_ended_leaves_no_pipe_open(tmp_path: Path) -> None:
+    """Python 3.13 tells of a word that nobody read when it closes the pipe by itself."""
+    with (tmp_path / "log").open("wb") as log:
+        helper = Helper("no_such_program", [], tmp_path, log, lambda _message: None)
+    assert helper.wait(60) is None
+    assert helper.died
+    helper.say("close")
+    helper.kill()
+    pipes = helper._process.stdin, helper._process.stdout
+    assert all(pipe is not None and pipe.closed for pipe in pipes)
 
 
 @pytest.mark.thorough
