@@ -48,12 +48,12 @@ def _of_dvc(root: Path) -> str:
 
 
 def _place(name: str, folder: Path, mend: str) -> Iterator[Finding]:
-    used = _bytes_below(folder)
+    used = bytes_below(folder)
     if used:
         yield Finding("note" if used > LARGE else "ok", f"{name} takes {size(used)} of the disk: {mend}")
 
 
-def _bytes_below(folder: Path) -> int:
+def bytes_below(folder: Path) -> int:
     """Return the bytes of the files below a folder, as far as they can be seen; links are not followed."""
     used = 0
     for path, _, names in os.walk(folder):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
+from gptmodel.doctor.disk import bytes_below
 from gptmodel.doctor.dvc_locks import dvc_locks
 from gptmodel.doctor.finding import Finding
 from gptmodel.doctor.trainings import is_held, trainings
@@ -20,7 +21,7 @@ from gptmodel.tracking.journal import Journal, journals
 from gptmodel.units import age, listed, size
 
 FOLDERS = ("data", "models", "metrics", "evaluation", "plots", "samples", "reports", "runs")
-TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")  # the names that files.atomic_writer gives
+TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")  # the names that files.atomic_writer and whole_folder give
 FRESH_SECONDS = 60.0
 
 
@@ -31,6 +32,7 @@ def leftovers(root: Path) -> Iterator[Finding]:
     yield from trainings(root)
     yield from _tracking(root)
     yield from _temporary_files(root)
+    yield from _temporary_folders(root)
     yield from _experiments(root)
     yield from _worktrees(root)
 
@@ -90,11 +92,32 @@ def _temporary_files(root: Path) -> Iterator[Finding]:
     yield Finding("note", text, partial(_remove_files, root))
 
 
+def _temporary_folders(root: Path) -> Iterator[Finding]:
+    """Find what a killed export left, or a copy of an artifact: they may be at work for long with no file open."""
+    copies = [path for path in (root / "runs" / "tracking").glob("*/files/tmp-*") if _is_stale(path)]
+    if paths := [*(path for path in _stale(root) if path.is_dir()), *copies]:
+        names = listed([str(path.relative_to(root)) for path in paths], 3)
+        used = size(sum(bytes_below(path) for path in paths))
+        hint = "if no export and no stage is running, remove them"
+        yield Finding("note", f"folders that a running or killed command writes ({used}): {names}; {hint}")
+
+
+def _stale(root: Path) -> list[Path]:
+    """Return what is half-written, in the project's folder and where stages write, and did not change for a while."""
+    paths = [*root.glob("*.tmp"), *(path for folder in FOLDERS for path in (root / folder).rglob("*.tmp"))]
+    return sorted(path for path in paths if TEMPORARY.fullmatch(path.name) and _is_stale(path))
+
+
+def _is_stale(path: Path) -> bool:
+    try:
+        return path.lstat().st_mtime < time.time() - FRESH_SECONDS
+    except OSError:  # a training under way has put it in its place meanwhile
+        return False
+
+
 def _abandoned_files(root: Path) -> list[Path]:
     """Return half-written files that nobody wrote to for a while and no process of this user has open."""
-    limit = time.time() - FRESH_SECONDS
-    paths = [path for folder in FOLDERS for path in sorted((root / folder).rglob("*.tmp"))]
-    stale = [path for path in paths if TEMPORARY.fullmatch(path.name) and path.lstat().st_mtime < limit]
+    stale = [path for path in _stale(root) if not path.is_dir()]
     if not stale:
         return []
     opened: set[str] = set()

@@ -19,6 +19,7 @@ from filelock import FileLock
 from model_helpers import ROOT
 
 from gptmodel.doctor.environment import environment
+from gptmodel.doctor.leftovers import _temporary_files, leftovers
 
 
 def findings(project: Path, *words: str) -> tuple[int, list[str]]:
@@ -193,6 +194,29 @@ def test_half_written_files_are_removed_unless_fresh_open_or_the_users(project: 
         status, lines = findings(project, "--mend")
         assert "mended   removed 2 half-written files" in lines
     assert [name for name in (*names, *others) if (project / name).exists()] == others
+
+
+def test_half_written_folders_are_told_and_left_alone(tmp_path: Path) -> None:
+    """An export at work may have no file open for minutes; a killed one left gigabytes, and --mend failed on it."""
+    names = [".hf.0a1b2c3d.tmp", "models/.onnx.0a1b2c3d.tmp", "runs/tracking/0f/files/tmp-0a1b2c3d"]
+    for name in (*names, "models/.new.0a1b2c3d.tmp"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "weights").write_bytes(b"x" * 1000)
+    assert "folders that" not in "".join(finding.text for finding in leftovers(tmp_path))
+    for name in names:
+        make_old(tmp_path / name)
+    found = [finding for finding in leftovers(tmp_path) if names[0] in finding.text]
+    text = f"folders that a running or killed command writes (3 kB): {', '.join(names)}; "
+    assert [(each.text, each.mend) for each in found] == [
+        (f"{text}if no export and no stage is running, remove them", None)
+    ]
+
+
+def test_a_file_that_takes_its_place_meanwhile_is_no_leftover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runs").mkdir()
+    gone = tmp_path / "runs" / ".snapshot-1.pt.0a1b2c3d.tmp"
+    monkeypatch.setattr(Path, "rglob", lambda *_: iter([gone]))
+    assert [finding.text for finding in _temporary_files(tmp_path)] == ["no half-written files"]
 
 
 def test_trainings_are_listed_and_never_removed(project: Path) -> None:
