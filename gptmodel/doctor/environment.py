@@ -74,18 +74,25 @@ def _installed(name: str) -> str | None:
 
 
 def _commands() -> Iterator[Finding]:
-    """See whether `python` and `dvc`, as dvc.yaml and the user call them, are those of one environment."""
+    """See whether `python` and `dvc`, as dvc.yaml and the user call them, are those of this environment."""
     where = Path(sys.executable).parent
     python, dvc = shutil.which("python"), shutil.which("dvc")
-    probe = [python or "", "-c", "import importlib.util as u, sys; sys.exit(u.find_spec('torch') is None)"]
-    if python is None or subprocess.run(probe, capture_output=True, check=False).returncode != 0:
+    probe = "import importlib.util as u, sys; print(sys.prefix); sys.exit(u.find_spec('torch') is None)"
+    answer = subprocess.run([python, "-c", probe], capture_output=True, check=False) if python else None
+    if answer is None or answer.returncode != 0:
         what = "`python` is not on the PATH" if python is None else f"`python` is {python}, which has no torch"
         yield Finding("problem", f"{what}: the stages cannot run; put {where} first on the PATH (activate .venv)")
-    elif dvc is None:
+        return
+    if dvc is None:
         yield Finding("problem", f"`dvc` is not on the PATH: put {where} first on the PATH (activate .venv)")
-    elif not Path(python).samefile(sys.executable):
-        yield Finding("note", f"`python` is {python}, but doctor runs with {sys.executable}: two environments")
-    else:
+        return
+    # by its own word: a link to the same program may begin another environment, and a script may lead to this one
+    prefix = Path(os.fsdecode(answer.stdout).strip())
+    is_own = {"python": prefix.resolve() == Path(sys.prefix).resolve(), "dvc": Path(dvc).parent.samefile(where)}
+    for name, path in (("python", python), ("dvc", dvc)):
+        if not is_own[name]:
+            yield Finding("note", f"`{name}` is {path}, but doctor runs with {sys.executable}: two environments")
+    if all(is_own.values()):
         yield Finding("ok", f"`python` and `dvc` are those of {where}")
 
 

@@ -34,6 +34,24 @@ def test_an_environment_that_was_copied_is_a_problem(tmp_path: Path) -> None:
     assert problems((tmp_path / "link").resolve(), ".venv was") == []
 
 
+def test_the_python_of_another_environment_is_told_though_both_are_links_to_one_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, own = tmp_path / "other" / "bin", Path(sys.executable).parent
+    venv.create(other.parent, with_pip=False, symlinks=True)
+    (packages,) = other.parent.glob("lib/python*/site-packages")
+    (packages / "torch.py").touch()
+    (other / "dvc").touch(mode=0o755)
+    for first, status, told in (
+        (other, "note", [f"`{each}` is {other / each}, but doctor runs with" for each in ("python", "dvc")]),
+        (own, "ok", [f"`python` and `dvc` are those of {own}"]),
+    ):
+        monkeypatch.setenv("PATH", os.pathsep.join([str(first), "/usr/bin", "/bin"]))
+        found = [finding for finding in environment(tmp_path) if finding.text.startswith(("`python`", "`dvc`"))]
+        assert {finding.status for finding in found} == {status}
+        assert all(finding.text.startswith(text) for finding, text in zip(found, told, strict=True))
+
+
 @pytest.mark.parametrize("prompt", ["a b", "one", "x --y z"])
 def test_an_environment_may_have_a_prompt(tmp_path: Path, prompt: str) -> None:
     (tmp_path / "a folder").mkdir()
