@@ -125,7 +125,7 @@ OUTSIDE = {  # libraries beside the standard one; the longest prefix counts here
     "gptmodel.tuning.worker": {"filelock"},
     "gptmodel.planning": {"numpy", "torch"},
     "gptmodel.proof": set(),
-    "gptmodel.doctor": {"dvc", "psutil", "filelock"},
+    "gptmodel.doctor": {"dvc", "filelock", "packaging", "psutil"},
     "stages": {"typer", "rich", "psutil"},
 }
 GROUND = ("gptmodel.address", "gptmodel.errors", "gptmodel.files", "gptmodel.port", "gptmodel.units", "gptmodel.wheel")

@@ -12,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from packaging.markers import Marker
+
 import gptmodel
 from gptmodel.doctor.finding import Finding
 from gptmodel.errors import GptModelError
@@ -27,6 +29,7 @@ from gptmodel.units import listed, size
 
 VITAL = ("torch", "dvc", "mlflow", "typer", "numpy", "pydantic")
 """Libraries without which nothing runs, or of which another version gives other results."""
+PIN = re.compile(r"([\w.-]+)==([^\s;]+)(?:\s*;([^#]+))?")  # the name, the version, and where it is for
 MADE_AT = re.compile(r'(?m)^command = .* -m venv (?:--[\w-]+(?:="[^"]*"|=\S+)? )*(.+)$')  # in pyvenv.cfg
 LITTLE_SPACE, TOO_LITTLE_SPACE = 2_000_000_000, 200_000_000  # bytes
 
@@ -53,7 +56,8 @@ def _libraries(root: Path) -> Iterator[Finding]:
     except OSError:
         yield Finding("problem", "requirements.txt is missing: train depends on it; `git restore requirements.txt`")
         return
-    pins = {match[1]: match[2] for line in lines if (match := re.match(r"([\w.-]+)==([^\s;]+)", line))}
+    matches = [match for line in lines if (match := PIN.match(line))]
+    pins = {match[1]: match[2] for match in matches if match[3] is None or Marker(match[3]).evaluate()}
     wrong = {name: installed for name, pin in pins.items() if (installed := _installed(name)) != pin}
     lines = [f"{name} {wrong[name] or 'missing'} instead of {pins[name]}" for name in wrong]
     vital = [line for line in lines if line.split()[0].lower() in VITAL]

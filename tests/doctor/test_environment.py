@@ -34,6 +34,14 @@ def test_an_environment_that_was_copied_is_a_problem(tmp_path: Path) -> None:
     assert problems((tmp_path / "link").resolve(), ".venv was") == []
 
 
+def test_a_library_that_is_not_for_this_python_is_not_missing(tmp_path: Path) -> None:
+    pins = [f"pytest=={pytest.__version__}", "no-such-one==1.8.0; python_version < '3'"]
+    (tmp_path / "requirements.txt").write_text("\n".join(pins))
+    assert "all 1 libraries have" in next(environment(tmp_path)).text
+    (tmp_path / "requirements.txt").write_text("\n".join([*pins, "no-such-two==1; python_version > '3'  # here"]))
+    assert "pins: no-such-two missing instead of 1:" in next(environment(tmp_path)).text
+
+
 def test_the_python_of_another_environment_is_told_though_both_are_links_to_one_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
