@@ -76,6 +76,7 @@ OUTSIDE = {  # libraries beside the standard one; the longest prefix counts here
     "gptmodel.compute.tree": set(),
     "gptmodel.compute.limits": set(),
     "gptmodel.project": set(),
+    "gptmodel.project.dvc_config": {"platformdirs"},
     "gptmodel.project.dvc_yaml": {"ruamel"},
     "gptmodel.tracking": {"filelock"},
     "gptmodel.tracking.mlflow_store": {"mlflow", "filelock"},

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gptmodel.doctor.finding import Finding
 from gptmodel.files import user_cache
-from gptmodel.project.lock import dvc_setting
+from gptmodel.project.dvc_config import cache_folder
 from gptmodel.units import size
 
 LARGE = 1_000_000_000  # bytes
@@ -16,14 +16,13 @@ LARGE = 1_000_000_000  # bytes
 
 def disk(root: Path) -> Iterator[Finding]:
     """Say how much each place takes that grows with use, and what frees it."""
-    cache = root / ".dvc" / (dvc_setting(root, "cache", "dir") or "cache")
     yield from _place(
         "runs/",
         root / "runs",
         "`gptmodel doctor --free 30d` gives up trainings that nobody went on with for 30 days (they would start anew); "
         "`gptmodel sync` sends what MLflow misses, and frees its copies",
     )
-    yield from _place("DVC's cache", cache, _of_dvc(root))
+    yield from _place("DVC's cache", cache_folder(root), _of_dvc(root))
     store = shlex.quote(f"sqlite:///{root / 'mlflow.db'}")
     yield from _place(
         "mlartifacts/",

@@ -17,7 +17,7 @@ import psutil  # type: ignore[import-untyped]
 
 from gptmodel.doctor.finding import Finding
 from gptmodel.files import atomic_write
-from gptmodel.project.lock import dvc_setting
+from gptmodel.project.dvc_config import is_set
 from gptmodel.units import age, listed
 
 CLOCK_SECONDS = 2.0
@@ -105,7 +105,7 @@ def _mend(root: Path) -> str:
 
     folder = root / ".dvc" / "tmp"
     path = folder / "rwlock"
-    hard = (dvc_setting(root, "core", "hardlink_lock") or "").lower() == "true"
+    hard = is_set(root, "core", "hardlink_lock")
     try:
         with make_lock(str(folder / "rwlock.lock"), tmp_dir=str(folder), hardlink_lock=hard):
             try:
@@ -129,7 +129,7 @@ def _mend(root: Path) -> str:
 
 def _repository_lock(root: Path) -> Iterator[Finding]:
     path = root / ".dvc" / "tmp" / "lock"
-    if (dvc_setting(root, "core", "hardlink_lock") or "").lower() != "true" or not path.exists():
+    if not is_set(root, "core", "hardlink_lock") or not path.exists():
         return  # the system holds it, and lets go of it when a process ends
     since = age(time.time() - path.stat().st_mtime)
     text = f".dvc/tmp/lock was made {since} ago (core.hardlink_lock is set, so it outlives a kill)"

@@ -18,10 +18,11 @@ import gptmodel
 from gptmodel.doctor.finding import Finding
 from gptmodel.errors import GptModelError
 from gptmodel.params_file import load_params
+from gptmodel.project.dvc_config import is_set
 from gptmodel.project.git import git
 from gptmodel.project.inputs import own_text_elsewhere
 from gptmodel.project.layout import Layout
-from gptmodel.project.lock import dvc_setting, read_lock, read_pipeline
+from gptmodel.project.lock import read_lock, read_pipeline
 from gptmodel.tracking.addresses import check_address
 from gptmodel.tracking.database import is_empty, own_database
 from gptmodel.tracking.journal import journals
@@ -133,7 +134,7 @@ def _repository(root: Path) -> Iterator[Finding]:
     try:
         git(root, "rev-parse", "--git-dir")
     except GptModelError as error:
-        if (dvc_setting(root, "core", "no_scm") or "").lower() != "true":
+        if not is_set(root, "core", "no_scm"):
             yield Finding("problem", f"{error}: `git init`, or without git `dvc config core.no_scm true`")
             return
     for name, read in (("dvc.yaml", read_pipeline), ("dvc.lock", read_lock)):

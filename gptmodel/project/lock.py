@@ -1,9 +1,8 @@
-"""What dvc.yaml, dvc.lock and DVC's configuration say, checked field by field; and DVC's digests of files and folders.
+"""What dvc.yaml and dvc.lock say, checked field by field; and DVC's digests of files and folders.
 
 It reads and measures. It never calls DVC.
 """
 
-import configparser
 import hashlib
 import json
 import re
@@ -227,22 +226,3 @@ def md5_of(content: bytes) -> str:
 
 def _ignored(path: Path) -> bool:
     return any(part.endswith(IGNORED) for part in path.parts)
-
-
-def cache_file(root: Path, md5: str) -> Path:
-    """Return where DVC's cache of the project keeps the content of this md5, if it has it."""
-    folder = dvc_setting(root, "cache", "dir") or "cache"  # a path in DVC's configuration starts at .dvc
-    return root / ".dvc" / folder / "files" / "md5" / md5[:2] / md5[2:]
-
-
-def dvc_setting(root: Path, section: str, name: str) -> str | None:
-    """Return a value of DVC's configuration of the project, its local file first."""
-    for file in ("config.local", "config"):
-        parser = configparser.ConfigParser(interpolation=None, strict=False)
-        try:
-            parser.read_string(re.sub(r"(?m)^\s+", "", (root / ".dvc" / file).read_text(encoding="utf-8")))
-        except (OSError, ValueError, configparser.Error):
-            continue
-        if parser.has_option(section, name):
-            return parser.get(section, name)
-    return None

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gptmodel.errors import DataError, GptModelError
+from gptmodel.project.dvc_config import cache_file
 from gptmodel.project.git import Revision, git
 from gptmodel.project.layout import Layout
-from gptmodel.project.lock import LockedStage, cache_file, parse_lock
+from gptmodel.project.lock import LockedStage, parse_lock
 
 EXPERIMENTS = "refs/exps"
 """Where DVC keeps the commits of its experiments, below the commit that each began with."""

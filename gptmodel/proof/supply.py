@@ -5,7 +5,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from gptmodel.project.lock import LockedStage, Stage, cache_file, dvc_setting, md5_of, measure
+from gptmodel.project.dvc_config import cache_file, dvc_setting
+from gptmodel.project.lock import LockedStage, Stage, md5_of, measure
 from gptmodel.proof.checkout import Checkout
 from gptmodel.proof.result import MISSING, Row
 

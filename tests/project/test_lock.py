@@ -10,7 +10,6 @@ import yaml
 from gptmodel.errors import DataError
 from gptmodel.project.lock import (
     IGNORED,
-    dvc_setting,
     measure,
     read_lock,
     read_pipeline,
@@ -133,15 +132,3 @@ def test_the_digest_of_a_folder_is_that_of_dvc(tmp_path: Path) -> None:
 
 
 DVC_MD5 = "a14b822f82cb4381a5715625c232d0d3.dir"
-
-
-def test_dvcs_settings_are_read_the_local_file_first(tmp_path: Path) -> None:
-    assert dvc_setting(tmp_path, "cache", "dir") is None
-    (tmp_path / ".dvc").mkdir()
-    (tmp_path / ".dvc" / "config").write_text(
-        "[core]\n    autostage = false\n['remote \"x\"']\n    url = a%20b\n[cache]\n    dir = /a\n"
-    )
-    assert dvc_setting(tmp_path, "cache", "dir") == "/a"
-    (tmp_path / ".dvc" / "config.local").write_text("[cache]\n    dir = /b\n")
-    assert dvc_setting(tmp_path, "cache", "dir") == "/b"
-    assert dvc_setting(tmp_path, "core", "autostage") == "false"
