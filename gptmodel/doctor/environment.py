@@ -135,7 +135,9 @@ def _repository(root: Path) -> Iterator[Finding]:
         git(root, "rev-parse", "--git-dir")
     except GptModelError as error:
         if not is_set(root, "core", "no_scm"):
-            yield Finding("problem", f"{error}: `git init`, or without git `dvc config core.no_scm true`")
+            its_own = "safe.directory" in str(error)  # of a folder that another user owns, git says itself what to do
+            mend = "" if its_own else ": `git init`, or without git `dvc config core.no_scm true`"
+            yield Finding("problem", f"{error}{mend}")
             return
     for name, read in (("dvc.yaml", read_pipeline), ("dvc.lock", read_lock)):
         try:

@@ -33,8 +33,8 @@ def git(root: Path, *words: str, seconds: float | None = None) -> str:
     except subprocess.TimeoutExpired:
         raise GptModelError(f"git {words[0]}: no answer in {seconds:g} seconds") from None
     if result.returncode:
-        reason = result.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
-        raise GptModelError(f"git {words[0]}: {reason[-1].removeprefix('fatal: ')}")
+        reason = " ".join(result.stderr.decode(errors="replace").split()) or "no reason given"
+        raise GptModelError(f"git {words[0]}: {reason.removeprefix('fatal: ')}")
     return result.stdout.decode(errors="replace").rstrip("\n")
 
 

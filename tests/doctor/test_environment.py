@@ -67,6 +67,17 @@ def test_an_environment_may_have_a_prompt(tmp_path: Path, prompt: str) -> None:
     assert problems(tmp_path / "a folder", ".venv was") == []
 
 
+def test_a_folder_that_another_user_owns_is_no_reason_for_git_init(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    (tmp_path / "dvc.yaml").touch()
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    [found] = problems(tmp_path, "git rev-parse")
+    assert "detected dubious ownership" in found
+    assert found.endswith(f"call: git config --global --add safe.directory {tmp_path}")
+
+
 @pytest.mark.parametrize("setting", ["fetch.source", "prepare.val_source", "train.init_from"])
 def test_a_text_that_is_gone_is_a_problem(tmp_path: Path, setting: str) -> None:
     link, text = tmp_path / "project" / "data" / setting, tmp_path / "my.txt"

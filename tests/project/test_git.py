@@ -48,6 +48,16 @@ def test_a_failure_is_one_line(repository: Path, tmp_path: Path, monkeypatch: py
         git(repository, "status")
 
 
+def test_a_failure_that_takes_git_several_lines_is_told_whole(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    told = f"detected dubious ownership in repository at '{repository}' To add an exception for this directory, call: "
+    with pytest.raises(GptModelError) as raised:
+        git(repository, "rev-parse", "HEAD")
+    assert str(raised.value) == f"git rev-parse: {told}git config --global --add safe.directory {repository}"
+
+
 def test_it_answers_for_its_folder_whatever_a_hook_of_another_repository_sets(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
