@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gptmodel.files import atomic_write
 from gptmodel.tracking.events import Event
 from gptmodel.tracking.journal import Journal, now_ms
 
@@ -76,7 +77,7 @@ class JournalWriter:
             with target.open("rb+") as stream:
                 os.fsync(stream.fileno())
             building.rename(self.journal.files_folder / f"{self.journal.next_entry:020d}-{uuid.uuid4().hex[:8]}")
-        except OSError:
+        except BaseException:
             shutil.rmtree(building, ignore_errors=True)
             raise
 
@@ -104,11 +105,10 @@ class JournalWriter:
             return
         size = os.fstat(self._descriptor).st_size
         content = os.pread(self._descriptor, size, 0)
-        self.journal.folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.journal.events_file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-        if len(content) < size or os.write(descriptor, content) < size:
-            os.close(descriptor)
-            raise OSError("the disk took only a part of the journal")
+        if len(content) < size:
+            raise OSError("the disk gave only a part of the journal")
+        atomic_write(self.journal.events_file, content)
+        descriptor = os.open(self.journal.events_file, os.O_RDWR | os.O_APPEND)
         os.close(self._descriptor)
         self._descriptor = descriptor
         self.removed = True

@@ -1,7 +1,7 @@
 """Whether the process that writes a journal is alive, and the end of a run whose process died without a word."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from filelock import FileLock, Timeout
 
@@ -29,9 +29,8 @@ def end_if_dead(journal: Journal) -> bool:
     with _if_dead(journal) as dead:
         if dead and journal.last_status() == "RUNNING":
             last_sign_of_life = journal.events_file.stat().st_mtime_ns // 1_000_000
-            writer = JournalWriter(journal)
-            writer.event("status", value="KILLED", ms=last_sign_of_life)
-            writer.close()
+            with closing(JournalWriter(journal)) as writer:
+                writer.event("status", value="KILLED", ms=last_sign_of_life)
         return dead
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gptmodel.errors import Interrupted
 from gptmodel.tracking.journal import Journal, Sent, journals, now_ms
 from gptmodel.tracking.journal_writer import JournalWriter
 
@@ -137,6 +138,39 @@ def test_a_journal_that_is_removed_while_it_is_open_is_written_anew(
     assert points(journal) == [("loss", 1, 1.0), ("loss", 2, 2.0)]
     assert journal.sent().offset == (size if removed == "events.jsonl" else 0)
     assert len(journal.files()) == 1
+
+
+def test_a_removed_journal_that_does_not_fit_on_the_disk_is_written_once_it_does(journal: Journal) -> None:
+    resource = pytest.importorskip("resource")
+    writer = JournalWriter(journal)
+    writer.metrics({"loss": 1.0}, 1, 100)
+    writer.metrics({"loss": 2.0}, 2, 200)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    opened = sum(1 for _ in Path("/dev/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (journal.size - 1, hard))  # a write stops there, as on a full disk
+    try:
+        shutil.rmtree(journal.folder)
+        for _ in range(2):
+            with pytest.raises(OSError, match=r"."):
+                writer.sync()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert sum(1 for _ in Path("/dev/fd").iterdir()) == opened
+    writer.metrics({"loss": 3.0}, 3, 300)
+    assert points(journal) == [("loss", 1, 1.0), ("loss", 2, 2.0), ("loss", 3, 3.0)]
+
+
+def test_a_copy_that_a_signal_ends_is_not_left(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(_source: Path, target: Path) -> None:
+        target.write_bytes(b"half")
+        raise Interrupted(15, "stopped")
+
+    monkeypatch.setattr("shutil.copyfile", stopped)
+    with pytest.raises(Interrupted):
+        JournalWriter(journal).file(tmp_path / "model.pth", "model")
+    assert list(journal.files_folder.iterdir()) == []
 
 
 def test_a_spoilt_mark_means_nothing_is_known(journal: Journal) -> None:
