@@ -51,7 +51,9 @@ def _rwlock(root: Path) -> Iterator[Finding]:
     for pid, cmd in reused.items():
         text = f"`{cmd}` (PID {pid}) was killed, but another process now has its id, and that blocks DVC"
         yield Finding("problem", f"{text}; --mend removes the locks", mend)
-    for pid, cmd in {(pid, cmd) for pid, cmd in entries if pid not in {*dead, *reused}}:
+    for pid, cmd in entries:
+        if pid in dead or pid in reused:
+            continue
         text = f"`{cmd}` (PID {pid}) is running and has locked its files: let it finish"
         if not _runs(pid, cmd):
             text += f"; if that process is no longer DVC (it runs `{_command(pid)}`), remove .dvc/tmp/rwlock"

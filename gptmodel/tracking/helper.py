@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -55,7 +55,7 @@ class Helper:
         """Whether it ended without a last message."""
         self._hear = hear
         self._doing, self._patience, self._since = "starting", LONG, time.monotonic()
-        self._process = _start([sys.executable, "-P", "-m", program, *arguments], root, log)
+        self._process = start(program, arguments, root, {}, stdout=subprocess.PIPE, stderr=log)
         threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()
 
     def say(self, word: str) -> None:
@@ -111,17 +111,29 @@ class Helper:
             self.changed.notify_all()
 
 
-def _start(command: list[str], root: Path, log: IO[bytes]) -> "subprocess.Popen[bytes]":
+def start(
+    program: str,
+    arguments: list[str],
+    root: Path,
+    settings: Mapping[str, str],
+    *,
+    stdout: int,
+    stderr: int | IO[bytes],
+) -> "subprocess.Popen[bytes]":
+    """Start `python -m program arguments` of this package in a folder, with settings of the environment.
+
+    It has a pipe to the caller, and Ctrl-C is for the caller, which then ends it in good order.
+    """
     package = Path(__file__).resolve().parents[2]
     paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.Popen(
-        command,
+        [sys.executable, "-P", "-m", program, *arguments],
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=log,
+        stdout=stdout,
+        stderr=stderr,
         cwd=root,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-        start_new_session=True,  # Ctrl-C is for the caller, which then closes in good order
+        env={**os.environ, **settings, "PYTHONPATH": os.pathsep.join(paths)},
+        start_new_session=True,
     )
 
 

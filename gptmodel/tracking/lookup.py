@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from gptmodel.errors import GptModelError, Interrupted
 from gptmodel.tracking.failures import plain
@@ -43,8 +44,8 @@ def tracked_model(root: Path, name: str, folder: Path) -> tuple[Path, Path | Non
         below = folder / run_id
         below.mkdir(exist_ok=True)
         model = download(store, run_id, MODEL_ARTIFACT, below)
-        losses = download(store, run_id, VAL_LOSSES_ARTIFACT, below) if _has_losses(store, run_id) else None
-        return model, losses
+        has_losses = _has(store.reading(), run_id, VAL_LOSSES_ARTIFACT)
+        return model, download(store, run_id, VAL_LOSSES_ARTIFACT, below) if has_losses else None
 
 
 def run_named(store: MlflowStore, name: str) -> str | None:
@@ -80,7 +81,7 @@ def download(store: MlflowStore, run_id: str, artifact: str, folder: Path) -> Pa
         )
     if not store.has_run(run_id):
         raise GptModelError(f"runs:/{run_id}: {store.address} has no such run; `gptmodel ui` shows the ids of all")
-    if artifact not in [entry.path for entry in client.list_artifacts(run_id, artifact.rpartition("/")[0])]:
+    if not _has(client, run_id, artifact):
         raise GptModelError(
             f"runs:/{run_id}: it has no {artifact}; its training did not end, or `gptmodel sync` has to send it"
         )
@@ -99,9 +100,8 @@ def _run_of_version(store: MlflowStore, name: str) -> str:
     return run_id
 
 
-def _has_losses(store: MlflowStore, run_id: str) -> bool:
-    folder = VAL_LOSSES_ARTIFACT.rpartition("/")[0]
-    return VAL_LOSSES_ARTIFACT in [entry.path for entry in store.reading().list_artifacts(run_id, folder)]
+def _has(client: Any, run_id: str, artifact: str) -> bool:
+    return artifact in [entry.path for entry in client.list_artifacts(run_id, artifact.rpartition("/")[0])]
 
 
 def _runs_named(store: MlflowStore, name: str) -> list[str]:

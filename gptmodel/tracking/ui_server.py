@@ -24,6 +24,7 @@ from gptmodel.port import HOST, listening
 from gptmodel.tracking import stored_view
 from gptmodel.tracking.addresses import check_address
 from gptmodel.tracking.database import artifacts_folder, database_file, is_empty, settle, store_address, store_uri
+from gptmodel.tracking.helper import start
 from gptmodel.tracking.servers import is_web, read_directly
 
 PROGRAM = "gptmodel.tracking.ui_server"
@@ -63,22 +64,13 @@ class UiServer:
     @contextmanager
     def running(self) -> Iterator["subprocess.Popen[bytes]"]:
         """Run the server while the block does; it answers some seconds later, see `page`."""
-        package = Path(__file__).resolve().parents[2]
-        paths = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
         settings = {
             "MLFLOW_BACKEND_STORE_URI": self._uri,  # it may hold a password, and all users can read command lines
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
         }
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", PROGRAM, *self._command()],
-            env=os.environ | settings | {"PYTHONPATH": paths},
-            cwd=self._root,
-            stdin=subprocess.PIPE,  # the guard's: it never gets a byte
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # it has children: Ctrl-C comes here, and all of them are stopped below
-        )
+        nowhere = subprocess.DEVNULL
+        process = start(PROGRAM, self._command(), self._root, settings, stdout=nowhere, stderr=nowhere)
         try:
             yield process
         finally:
@@ -142,12 +134,10 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
     for for_sure in (False, True):
         try:
             _end(process.pid, for_sure=for_sure)
-        except ProcessLookupError:
+        except (ProcessLookupError, PermissionError):  # macOS refuses where all have ended and wait to be asked after
             return
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            continue
 
 
 def _end(leader: int, *, for_sure: bool) -> None:

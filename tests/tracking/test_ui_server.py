@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 import urllib.request
@@ -19,7 +20,7 @@ from tracking_helpers import REPOSITORY, client, finish_journal, new_key, python
 from gptmodel.errors import ConfigError, GptModelError
 from gptmodel.reporting.report import report
 from gptmodel.tracking import stored_view
-from gptmodel.tracking.ui_server import UiServer
+from gptmodel.tracking.ui_server import UiServer, _stop
 from stages.sync import sync as send
 from stages.ui import ui
 
@@ -45,6 +46,17 @@ def members(group: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_a_group_of_which_all_have_ended_needs_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS says "not permitted" where nobody has asked after them yet."""
+
+    def refuse(_group: int, _signal: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("os.killpg", refuse, raising=False)
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        _stop(process)
 
 
 def see_the_view(address: str, run_id: str, chromium: str) -> None:
