@@ -69,6 +69,6 @@ def _keep_the_best(study: Study, runs: Path) -> None:
     best = study.best()
     for row in study.rows():
         if row.state == "complete" and row.run and best is not None and row.run != best.run:
-            mark = runs / row.run / STUDY_MARK
-            if mark.is_file() and mark.read_text(encoding="utf-8") == study.name:
-                give_up(runs, row.run)
+            with contextlib.suppress(FileNotFoundError):  # it was given up, by another worker perhaps at this moment
+                if (runs / row.run / STUDY_MARK).read_text(encoding="utf-8") == study.name:
+                    give_up(runs, row.run)

@@ -74,6 +74,20 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_a_library_that_a_package_of_another_name_brings_has_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As onnxruntime-gpu brings onnxruntime."""
+    (tmp_path / "fast").mkdir()
+    (tmp_path / "fast" / "__init__.py").touch()
+    facts = tmp_path / "fast_gpu-1.2.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: fast-gpu\nVersion: 1.2\n")
+    (facts / "RECORD").write_text("fast/__init__.py,,\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert libraries.require(["fast"]) == {"fast": "1.2"}
+
+
 def test_what_is_there_is_left_alone_and_what_cannot_be_made_is_told_before_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

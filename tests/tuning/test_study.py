@@ -15,6 +15,7 @@ from gptmodel.tuning import storage
 from gptmodel.tuning.study import MOST_DEATHS, Study
 from gptmodel.tuning.trial import Row, Trial
 from gptmodel.tuning.worker import Worker
+from stages.searching import _keep_the_best
 
 
 @pytest.fixture
@@ -52,6 +53,18 @@ def whole_search(folder: Path, trials: int = 5) -> list[Row]:
         while (trial := study.draw(worker)) is not None:
             trained(trial)
     return study.rows()
+
+
+def test_two_workers_may_give_up_the_same_state_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One has removed it after the other saw it."""
+    study = study_in(tmp_path, trials=2)
+    with Worker(tmp_path / "runs", "tiny") as worker:
+        for _ in range(2):
+            trial = study.draw(worker)
+            assert trial is not None
+            trained(trial)
+    monkeypatch.setattr(Path, "is_file", lambda _: True)
+    _keep_the_best(study, tmp_path / "runs")
 
 
 def dies(study: Study, folder: Path) -> Trial:
