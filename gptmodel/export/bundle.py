@@ -47,8 +47,9 @@ def export(model_file: Path, name: str, out: Path) -> Bundle:
     """
     if name not in FORMS:
         raise ConfigError(f"{name}: no such format; there are {', '.join(FORMS)}")
-    is_free = out.is_dir() and not any(out.iterdir()) and not out.samefile(Path())  # in which the shell stands
-    if os.path.lexists(out) and not is_free:
+    # nothing can take the place of a link, of a volume, or of the folder that the shell stands in
+    is_fixed = out.is_symlink() or os.path.ismount(out) or (out.is_dir() and out.samefile(Path()))
+    if os.path.lexists(out) and (is_fixed or not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"--out {out}: is there already; name a folder that is not, or move it away")
     with ExitStack() as stack:
         try:

@@ -94,9 +94,13 @@ def test_what_is_there_is_left_alone_and_what_cannot_be_made_is_told_before_the_
     monkeypatch.setattr(bundle, "load_model", lambda _: pytest.fail("the work has begun"))
     file = tmp_path / "model.pth"
     file.touch()
-    (tmp_path / "empty").mkdir()
+    for name in ("empty", "mounted"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to("empty")
+    monkeypatch.setattr("os.path.ismount", lambda path: path.name == "mounted")
     monkeypatch.chdir(tmp_path / "empty")
-    for out in (tmp_path, file, Path()):  # the shell stands in the last: nothing can take its place
+    # nothing can take the place of the last three: a link, a volume, and the folder that the shell stands in
+    for out in (tmp_path, file, tmp_path / "link", tmp_path / "mounted", Path()):
         with pytest.raises(ConfigError, match="is there already; name a folder that is not"):
             export(file, "safetensors", out)
     with pytest.raises(ConfigError, match=r"--out /proc/x: cannot be made: .+; name another place"):
