@@ -74,7 +74,6 @@ def _log_start(tracker: Tracker, run: "TrainingRun", params: "Params") -> None:
         name=source,
         digest=run.data.digests()["train.bin"][:36],
         source=str(Layout().text),
-        context="training",
         tags={"tokenizer": run.data.tokenizer.kind, "tokens": str(tokens)},
     )
     tracker.flush()

@@ -72,10 +72,10 @@ class Job(Generic[T]):
 
 
 class Engine:
-    """Takes at most `most` jobs, and gives each a turn after the other."""
+    """Takes at most JOBS jobs, and gives each a turn after the other."""
 
-    def __init__(self, most: int = JOBS) -> None:
-        self._most, self._stopped = most, False
+    def __init__(self) -> None:
+        self._stopped = False
         self._jobs: deque[Job[object]] = deque()  # the next turn is the first one's that can take it
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -92,7 +92,7 @@ class Engine:
         with self._changed:
             if self._stopped:
                 raise StoppedError
-            if len(self._jobs) >= self._most:
+            if len(self._jobs) >= JOBS:
                 raise BusyError
             self._jobs.append(job)  # type: ignore[arg-type]
             self._changed.notify()

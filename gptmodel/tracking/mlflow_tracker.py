@@ -88,10 +88,10 @@ class MlflowTracker:
         with self._trouble:
             self._writer.tags({key: str(value) for key, value in tags.items()})
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int, timestamp_ms: int | None = None) -> None:
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         points = {key: float(value) for key, value in metrics.items()}
         with self._trouble:
-            self._writer.metrics(points, step, now_ms() if timestamp_ms is None else timestamp_ms)
+            self._writer.metrics(points, step, now_ms())
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
         with self._trouble:
@@ -103,9 +103,9 @@ class MlflowTracker:
                 if not any(part.startswith(".") for part in below.parts):  # such as git's and DVC's
                     self._writer.file(file, (Path(folder) / below.parent).as_posix())
 
-    def log_dataset(self, name: str, digest: str, source: str, context: str, tags: Mapping[str, str]) -> None:
+    def log_dataset(self, name: str, digest: str, source: str, tags: Mapping[str, str]) -> None:
         with self._trouble:
-            self._writer.event("dataset", name=name, digest=digest, source=source, context=context, tags=dict(tags))
+            self._writer.event("dataset", name=name, digest=digest, source=source, context="training", tags=dict(tags))
 
     def flush(self) -> None:
         with self._trouble:

@@ -25,14 +25,14 @@ class Tracker(Protocol):
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Remember properties; the last value of a name stands."""
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int, timestamp_ms: int | None = None) -> None:
-        """Remember a point of each metric, taken at `step` and at `timestamp_ms` (None: now)."""
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Remember a point of each metric, taken at `step` and now."""
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
         """Remember a file as it is now, or each file of a folder but hidden ones, below `folder` of the artifacts."""
 
-    def log_dataset(self, name: str, digest: str, source: str, context: str, tags: Mapping[str, str]) -> None:
-        """Remember what the run read, by name and digest: no data is copied."""
+    def log_dataset(self, name: str, digest: str, source: str, tags: Mapping[str, str]) -> None:
+        """Remember what the run trains on, by name and digest: no data is copied."""
 
     def flush(self) -> None:
         """Put all of the above on the disk, and ask for it to be sent; returns without waiting for that."""
@@ -57,11 +57,11 @@ class NullTracker:
 
     def set_tags(self, tags: Mapping[str, str]) -> None: ...
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int, timestamp_ms: int | None = None) -> None: ...
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None: ...
 
     def log_artifact(self, path: Path, folder: str = "") -> None: ...
 
-    def log_dataset(self, name: str, digest: str, source: str, context: str, tags: Mapping[str, str]) -> None: ...
+    def log_dataset(self, name: str, digest: str, source: str, tags: Mapping[str, str]) -> None: ...
 
     def flush(self) -> None: ...
 
