@@ -177,16 +177,17 @@ def _stage(stage: str, value: dict[str, Any], where: str) -> Stage:
     cmd = value.get("cmd")
     if not isinstance(cmd, str) or "${" in cmd:
         raise DataError(f"{where}: cmd has to be one command without templates")
-    deps = value.get("deps", [])
-    if not isinstance(deps, list) or not all(isinstance(dep, str) for dep in deps):
+    deps = _list(value, "deps", where)
+    if not all(isinstance(dep, str) for dep in deps):
         raise DataError(f"{where}: deps has to be a list of paths")
     params: dict[str, tuple[str, ...]] = {}
-    for item in value.get("params", []):
-        for file, keys in item.items() if isinstance(item, dict) else [("params.yaml", [item])]:
-            params[file] = (*params.get(file, ()), *map(str, keys or ()))
+    for item in _list(value, "params", where):
+        files = {file: keys or [] for file, keys in item.items()} if isinstance(item, dict) else {"params.yaml": [item]}
+        for file in files:
+            params[file] = (*params.get(file, ()), *map(str, _list(files, file, where)))
     outs = {}
     for kind in ("outs", "metrics", "plots"):
-        for item in value.get(kind, []):
+        for item in _list(value, kind, where):
             path, options = next(iter(item.items())) if isinstance(item, dict) and len(item) == 1 else (item, {})
             if not isinstance(path, str):
                 raise DataError(f"{where}: {kind} has to be a list of paths")
@@ -199,6 +200,13 @@ def _mapping(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise DataError(f"{where} has to be a mapping")
     return value
+
+
+def _list(value: dict[str, Any], key: str, where: str) -> list[Any]:
+    items = value.get(key, [])
+    if not isinstance(items, list):
+        raise DataError(f"{where}: {key} has to be a list")
+    return items
 
 
 def _check_keys(value: dict[str, Any], allowed: set[str], where: str) -> None:

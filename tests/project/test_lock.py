@@ -1,4 +1,4 @@
-"""What dvc.yaml, dvc.lock and DVC's configuration say: every field checked, and DVC's own digests."""
+"""What dvc.yaml and dvc.lock say: every field checked, and DVC's own digests."""
 
 import shutil
 from pathlib import Path
@@ -101,6 +101,21 @@ def test_the_stages_come_in_the_order_they_depend_on_each_other() -> None:
 def test_a_circle_is_refused(tmp_path: Path) -> None:
     (tmp_path / "dvc.yaml").write_text("stages: {a: {cmd: x, deps: [p], outs: [q]}, b: {cmd: x, deps: [q], outs: [p]}}")
     with pytest.raises(DataError, match="a, b depend on each other"):
+        read_pipeline(tmp_path / "dvc.yaml")
+
+
+@pytest.mark.parametrize("key", ["deps", "params", "outs", "metrics", "plots"])
+@pytest.mark.parametrize("value", ["", "5", "true", "word", "{a: b}"])
+def test_a_list_that_is_none_is_refused(tmp_path: Path, key: str, value: str) -> None:
+    """As where its last entry was taken out by hand."""
+    (tmp_path / "dvc.yaml").write_text(f"stages:\n  one:\n    cmd: x\n    {key}: {value}\n")
+    with pytest.raises(DataError, match=f"^dvc.yaml: one: {key} has to be a list"):
+        read_pipeline(tmp_path / "dvc.yaml")
+
+
+def test_the_keys_of_a_params_file_that_are_none_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").write_text("stages: {one: {cmd: x, params: [{other.yaml: 5}]}}")
+    with pytest.raises(DataError, match=r"^dvc.yaml: one: other.yaml has to be a list"):
         read_pipeline(tmp_path / "dvc.yaml")
 
 
