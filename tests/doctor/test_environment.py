@@ -42,6 +42,15 @@ def test_a_library_that_is_not_for_this_python_is_not_missing(tmp_path: Path) ->
     assert "pins: no-such-two missing instead of 1:" in next(environment(tmp_path)).text
 
 
+@pytest.mark.parametrize("content", ["torch==2.13.0".encode("utf-16"), b"torch==2.13.0; no marker"])
+def test_a_spoilt_list_of_libraries_is_a_problem(tmp_path: Path, content: bytes) -> None:
+    """As where PowerShell wrote it."""
+    (tmp_path / "requirements.txt").write_bytes(content)
+    [found] = problems(tmp_path, "requirements.txt cannot be read")
+    assert found.endswith("`git restore requirements.txt`")
+    assert "\n" not in found
+
+
 def test_the_python_of_another_environment_is_told_though_both_are_links_to_one_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
