@@ -22,7 +22,7 @@ def disk(root: Path) -> Iterator[Finding]:
         "`gptmodel doctor --free 30d` gives up trainings that nobody went on with for 30 days (they would start anew); "
         "`gptmodel sync` sends what MLflow misses, and frees its copies",
     )
-    yield from _place("DVC's cache", cache_folder(root), _of_dvc(root))
+    yield from _place("DVC's cache", cache_folder(root), freeing_cache(root))
     store = shlex.quote(f"sqlite:///{root / 'mlflow.db'}")
     yield from _place(
         "mlartifacts/",
@@ -36,8 +36,12 @@ def disk(root: Path) -> Iterator[Finding]:
         yield from _place("what torch compiled for this user", compiled, mend)
 
 
-def _of_dvc(root: Path) -> str:
+def freeing_cache(root: Path) -> str:
     """Return what frees DVC's cache, and what is lost by it."""
+    if not cache_folder(root).resolve().is_relative_to(root.resolve()):
+        return (
+            "other projects may share it, and `dvc gc` removes what is theirs too where --projects does not name them"
+        )
     if not (root / ".git").exists():
         return "`dvc gc --workspace` removes all but what dvc.lock names now: earlier results are computed again"
     return (

@@ -9,6 +9,7 @@ from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 
+from gptmodel.doctor.disk import freeing_cache
 from gptmodel.doctor.finding import Finding
 from gptmodel.doctor.installation import installation
 from gptmodel.errors import GptModelError
@@ -90,8 +91,8 @@ def _text(root: Path) -> Iterator[Finding]:
 def _space(root: Path) -> Iterator[Finding]:
     free = shutil.disk_usage(root).free
     if free < LITTLE_SPACE:
-        hint = "`dvc gc --all-commits --all-experiments` frees what no commit and no experiment needs"
-        yield Finding("problem" if free < TOO_LITTLE_SPACE else "note", f"{size(free)} are free on the disk: {hint}")
+        text = f"{size(free)} are free on the disk. DVC's cache: {freeing_cache(root)}"
+        yield Finding("problem" if free < TOO_LITTLE_SPACE else "note", text)
     else:
         yield Finding("ok", f"{size(free)} are free on the disk")
 

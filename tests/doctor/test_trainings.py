@@ -3,11 +3,13 @@
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
 
 from gptmodel.doctor.disk import disk
+from gptmodel.doctor.environment import environment
 from gptmodel.doctor.trainings import free, trainings
 from gptmodel.errors import GptModelError
 from gptmodel.project.layout import STUDY_MARK
@@ -129,6 +131,20 @@ def test_what_the_disk_holds_is_told_and_noted_when_it_is_much(root: Path, monke
         assert f"`{command}" in finding.text
     (root / ".git").mkdir()
     assert any("`dvc gc --all-commits --all-experiments` removes what no commit" in each.text for each in disk(root))
+
+
+def test_a_cache_that_projects_share_is_freed_by_no_command_that_empties_it_for_the_others(
+    root: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path_factory.mktemp("cache")
+    (cache / "file").write_bytes(b"x" * 1000)
+    for folder in (".dvc", ".git"):
+        (root / folder).mkdir()
+    (root / ".dvc" / "config").write_text(f"[cache]\n    dir = {cache}\n")
+    told = "other projects may share it, and `dvc gc` removes what is theirs too where --projects does not name them"
+    assert f"DVC's cache takes 1 kB of the disk: {told}" in [finding.text for finding in disk(root)]
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1_000_000))
+    assert f"1 MB are free on the disk. DVC's cache: {told}" in [finding.text for finding in environment(root)]
 
 
 def test_the_ends_of_trainings_are_told_and_no_leftover(root: Path) -> None:
