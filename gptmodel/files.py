@@ -151,7 +151,17 @@ def write_json(path: Path, value: Any, *, in_order: bool = False) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file; a ValueError names the file when it is not JSON."""
     check_ends(path)
+    content = path.read_bytes()
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
+        raise ValueError(f"{path} is not JSON: {merge_conflict(content.decode(errors='replace')) or error}") from None
+
+
+def merge_conflict(text: str) -> str | None:
+    """Say where git left two versions of a part of a file, one below the other; None where it did not."""
+    before, mark, _ = text.partition("<<<<<<< ")
+    if not mark or not ("\n" + before).endswith("\n"):
+        return None
+    line = before.count("\n") + 1
+    return f"line {line}: git left a merge conflict here; docs/REMOTE.md says what to do (Two trained at the same time)"

@@ -338,6 +338,8 @@ TEXTS: list[tuple[str | bytes, str]] = [
     ("[" * 5000, "not valid YAML: it is nested too deeply"),
     ("a: 1\nb: [1,\nc: 2", "not valid YAML: line 3, column 5: expected ',' or ']', but got the end of the text"),
     ("x: !!bool perhaps", "not valid YAML"),
+    ("<<<<<<< HEAD\na: 1\n=======\na: 2\n>>>>>>> b\n", "not valid YAML: line 1: git left a merge conflict here;"),
+    ("a: [1 <<<<<<< HEAD", "not valid YAML: expected"),
     ("x: !thing 1", "the tag !thing is not allowed here"),
     ("null: {}", "the key null has to be a word"),
     ("x: 1" + " " * 1_000_000, "has more than 1,000,000 bytes, so it is no params file"),

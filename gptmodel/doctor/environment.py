@@ -65,7 +65,7 @@ def _repository(root: Path) -> Iterator[Finding]:
             if (root / name).is_file():
                 read(root / name)
         except GptModelError as error:
-            yield Finding("problem", f"{error}; `git restore {name}` brings the committed one back")
+            yield Finding("problem", f"{error}; `git checkout HEAD -- {name}` brings the committed one back")
             return
     text = "there is no dvc.lock yet: `dvc repro`" if not (root / "dvc.lock").is_file() else "dvc.lock is valid"
     yield Finding("ok", f"git and DVC are set up; {text}")

@@ -14,6 +14,8 @@ from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.reader import ReaderError
 
+from gptmodel.files import merge_conflict
+
 DEPTH = 100
 """A params file and DVC's own are four levels deep. What Python's own limit takes differs by what ran before."""
 
@@ -44,7 +46,7 @@ def _parsed(text: str) -> Any:
     except (MaxDepthExceededError, RecursionError):
         raise ValueError("not valid YAML: it is nested too deeply") from None
     except MarkedYAMLError as error:
-        raise ValueError(f"not valid YAML: {_located(error)}") from None
+        raise ValueError(f"not valid YAML: {merge_conflict(text) or _located(error)}") from None
     except ReaderError as error:
         reason = f"character {error.position} (counted from 0) is U+{error.character:04X}, which no YAML may hold"
         raise ValueError(f"not valid YAML: {reason}") from None

@@ -116,7 +116,9 @@ def _definition(pipeline: Path, stage: str) -> dict[str, Any]:
                 raise ValueError(f"{stage}: {key} has to be a list of names")
     except (OSError, ValueError, LookupError, TypeError) as error:
         reason = f"has no stage {stage}" if isinstance(error, LookupError | TypeError) else str(error)
-        raise DataError(f"{pipeline}: {reason}; `git restore dvc.yaml` brings the committed one back") from None
+        raise DataError(
+            f"{pipeline}: {reason}; `git checkout HEAD -- dvc.yaml` brings the committed one back"
+        ) from None
     return definition
 
 

@@ -65,7 +65,7 @@ def test_outside_a_project_nothing_is_compared(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("content", ["stages: [", "stages: 5\n", "other: {}\n", "stages: {train: 3}\n", ""])
 def test_a_pipeline_that_cannot_be_read_is_one_line_with_its_mend(project: Path, content: str) -> None:
     (project / "dvc.yaml").write_text(content, encoding="utf-8")
-    with pytest.raises(DataError, match=r"^dvc\.yaml: .*; `git restore dvc\.yaml`") as raised:
+    with pytest.raises(DataError, match=r"^dvc\.yaml: .*; `git checkout HEAD -- dvc\.yaml`") as raised:
         Inputs("train", Path("params.yaml"))
     assert "\n" not in str(raised.value)
 

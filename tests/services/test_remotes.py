@@ -1,6 +1,7 @@
 """DVC remotes on real servers: what one clone pushes, another pulls, and then it has nothing left to do."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -87,6 +88,36 @@ def test_an_experiment_is_shared(on_s3: tuple[Project, Project]) -> None:
     assert UP_TO_DATE in said
     assert other.sha256("samples/samples.txt") == project.sha256("samples/samples.txt")
     assert "temperature: 0.5" in (other.root / "params.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_two_who_trained_at_the_same_time_merge(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
+    """As one of them has it, with nothing to train; or with the settings of both, trained anew."""
+    one = committed(tmp_path_factory, tmp_path / "one", tmp_path / "hub")
+    typed(one, f"dvc remote add --default store {tmp_path / 'store'}; git add .dvc; git commit -qm store; dvc push")
+    other = clone(one, tmp_path / "other", {})
+    typed(other, "dvc pull")
+    for project, key in ((one, "train.seed"), (other, "train.learning_rate")):
+        project.configure({key: 2})
+        project.dvc("repro")
+        project.commit()
+    typed(other, "dvc push; git push")
+    pull, trained, as_it_is = (recipe("Two trained at the same time", {}, block) for block in range(3))
+
+    assert "CONFLICT" in typed(one, pull, status=1)
+    told = typed(one, "gptmodel doctor", status=2)
+    assert re.search(r"dvc.lock: not valid YAML: line \d+: git left a merge conflict here", told)
+    typed(one, "git checkout HEAD -- dvc.lock")  # what doctor tells to do, and git restore refuses
+    assert UP_TO_DATE in typed(one, as_it_is)
+    assert one.sha256("models/model.pth") == other.sha256("models/model.pth")
+    typed(one, "git merge --abort; dvc checkout")
+
+    assert "CONFLICT" in typed(one, pull, status=1)
+    assert ran(typed(one, trained)) == ["train", "evaluate", "sample", "report"]
+    assert not one.git("status", "--short")
+    settings = yaml.safe_load((one.root / "params.yaml").read_text(encoding="utf-8"))["train"]
+    assert settings["seed"] == settings["learning_rate"] == 2
+    assert "HEAD^2" in typed(one, "dvc fetch --all-commits; gptmodel compare HEAD^1 HEAD^2")
 
 
 def test_a_text_in_a_bucket(store: Store, tmp_path: Path) -> None:
