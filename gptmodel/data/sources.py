@@ -65,17 +65,17 @@ def fetch_text(
         raise DataError(f"{target}: is a folder, but the text has to be a file; move the folder away")
     watched_val = None if val_source is None else val_path(val_source, root)
     watched_init = _init_path(init_from, root)
+    watches = {  # before the text is looked for: without it too, DVC can train on what came from elsewhere
+        val_source: _note_source(layout.val_source, watched_val, root, val_source or "none", ""),
+        init_from: _note_source(layout.init_from, watched_init, root, init_from or "none", ""),
+    }
     text, watched = _fetched(params, target, root, on_progress)
     if not target.stat().st_size:
         name = target if params.source == "own" else without_password(params.source)
         raise DataError(f"{name}: is empty; let fetch.source name a text")
     remove_parts(target)
     shown, size = without_password(params.source), target.stat().st_size
-    watches = {
-        shown: _note_source(layout.source, watched, root, shown, text.sha256),
-        val_source: _note_source(layout.val_source, watched_val, root, val_source or "none", ""),
-        init_from: _note_source(layout.init_from, watched_init, root, init_from or "none", ""),
-    }
+    watches[shown] = _note_source(layout.source, watched, root, shown, text.sha256)
     write_manifest(layout.metrics("fetch"), size, text.sha256, text.documents)
     return FetchReport(
         source=shown,

@@ -172,6 +172,9 @@ def test_a_text_of_ones_own_stays_at_home(
     assert f"data/input.txt is not here, and dvc.lock was written with it (fetch.source is own): {mend}" in typed(
         other, "gptmodel doctor"
     )
+    other.configure({"train.max_iters": 3})
+    assert ran(other.dvc("repro", "--allow-missing")) == ["train", "evaluate", "sample", "report"]
+    other.git("checkout", "--", ".")
     unproven = typed(other, "gptmodel verify --stage fetch", status=2)
     assert (
         "your own text is not here, and DVC does not store it: put it there; `gptmodel doctor` says which" in unproven
