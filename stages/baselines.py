@@ -28,7 +28,8 @@ def baselines(
     told = {**bits, **repeated, DIGEST: data.digests()[VAL]}
     write_json(Layout(out).metrics("baselines"), told, in_order=True)
     tell("bits per byte of the val split: " + ", ".join(f"{name_of(key)} {value:.2f}" for key, value in bits.items()))
-    tell(line_on_repeated(repeated))
+    if repeated:
+        tell(line_on_repeated(repeated))
     for key, reason in left_out.items():
         note(f"{name_of(key)} left out: {reason}")
 

@@ -119,7 +119,7 @@ def tell_result(result: "TrainResult", model: "Path", train: "TrainParams") -> N
     times = "evaluation" if train.patience == 1 else "evaluations"
     early = f" of {train.max_iters:,}, after {train.patience} {times} without a lower val loss"
     ended = early if result.iterations < train.max_iters else ""
-    kept = "last estimate" if train.keep == "last" else f"kept the weights after iteration {result.kept_iteration:,}"
+    kept = "at the end" if train.keep == "last" else f"kept the weights after iteration {result.kept_iteration:,}"
     tell(
         f"{model}: {result.parameters:,} parameters, {result.iterations:,} iterations{ended} "
         f"({result.tokens:,} tokens) in {result.seconds:.0f} s; {kept}, on up to {train.eval_iters:,} batches of "

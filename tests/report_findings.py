@@ -34,6 +34,7 @@ def findings(**changes: Any) -> Findings:
         ],
         "positions": {"train": [3.0, 2.0], "val": [3.5, 2.5]},
         "baselines": {"uniform": 6.285, "xz": 2.415, "unigram": 4.807},
+        "repeated": ["9.0% of the val split stands word for word in the train split"],
         "passages": {"hardest": [passage], "easiest": [passage]},
         "digests": {"model.pth": "0" * 64},
     }

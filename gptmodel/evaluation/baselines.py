@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gptmodel.data.prepared import PreparedData, beginning, bits_per_byte, scored_bytes
 from gptmodel.evaluation.counting import PairCounts
-from gptmodel.evaluation.repetition import MOST_BYTES, repeated_share, sentence
+from gptmodel.evaluation.repetition import MOST_BYTES, PASSAGE_BYTES, repeated_share, sentence
 from gptmodel.files import read_json
 from gptmodel.kneser_ney import KneserNey, longest_order
 from gptmodel.tokenizers.base import Ids
@@ -63,10 +63,13 @@ def measure(data: PreparedData) -> tuple[dict[str, float], dict[str, str]]:
 
 
 def repeated_in_train(data: PreparedData) -> dict[str, float]:
-    """Return how much of the val split train has, as metrics/baselines.json holds it."""
+    """Return how much of the val split train has, as metrics/baselines.json holds it; nothing of too short a split."""
     splits = (data.train.ids, data.val.ids)
     firsts = [beginning(ids, data.tokenizer, MOST_BYTES) for ids in splits]  # all of a large text would fill the memory
-    share = round(repeated_share(*(text_bytes(data, ids) for ids in firsts)), DIGITS)
+    train, val = (text_bytes(data, ids) for ids in firsts)
+    if len(val) < PASSAGE_BYTES:
+        return {}
+    share = round(repeated_share(train, val), DIGITS)
     is_all = all(len(first) == len(ids) for first, ids in zip(firsts, splits, strict=True))
     return {REPEATED: share} | ({} if is_all else {FIRST_MB: MOST_BYTES >> 20})
 

@@ -66,7 +66,7 @@ def diagnose(train_loss: float, val_loss: float, counting_loss: float, overfit_g
     """
     gap = val_loss - train_loss
     share = gap / val_loss if val_loss else 0.0
-    numbers = f"train {train_loss:.4f}, val {val_loss:.4f}, gap {gap:.4f} ({share:.1%} of val)"
+    numbers = f"train {train_loss:.4f}, val {val_loss:.4f}, gap {gap:z.4f} ({share:z.1%} of val)"
     counting = "counting tokens and pairs of tokens"
     high = counting_loss * (1 - NOTICEABLE)
     if val_loss >= high and (train_loss >= high or share <= overfit_gap):

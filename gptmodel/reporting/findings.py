@@ -11,7 +11,7 @@ from typing import Any
 from gptmodel.checkpoint.model_file import load_model
 from gptmodel.data.prepared import TOKENIZER, TRAIN, VAL
 from gptmodel.errors import DataError
-from gptmodel.evaluation.baselines import name_of, read_baselines
+from gptmodel.evaluation.baselines import name_of, read_baselines, read_repeated
 from gptmodel.evaluation.history import Evaluation, read_history
 from gptmodel.files import digest, read_json
 from gptmodel.language_model import LanguageModel
@@ -32,6 +32,8 @@ class Findings:
     """metrics/loss_by_position.csv: nats per token at each position in the block, of both splits."""
     baselines: Mapping[str, float]
     """metrics/baselines.json: bits per byte of the val split, by the name of a method; empty where it is not there."""
+    repeated: Sequence[str]
+    """From there too, a line on how much of the val split stands in the train split; empty where it is not known."""
     passages: Mapping[str, Any] | None
     """evaluation/passages.json"""
     digests: Mapping[str, str]
@@ -50,6 +52,7 @@ def read_findings(layout: Layout) -> Findings:
         history=read_history(layout.history),
         positions=_positions(layout.positions),
         baselines=_named(read_baselines(layout.metrics("baselines"), str(data.get(VAL)))),
+        repeated=read_repeated(layout.metrics("baselines"), str(data.get(VAL))),
         passages=_read(layout.passages, "evaluate") if layout.passages.is_file() else None,
         digests={layout.model.name: digest(layout.model)}
         | {name: str(data[name]) for name in (TOKENIZER, TRAIN, VAL) if name in data},

@@ -31,6 +31,7 @@ def report(findings: Findings) -> str:
         "report.html",
         evaluation=findings.evaluation,
         outlook=_outlook(findings),
+        repeated=findings.repeated,
         parameters=sum(parameter.numel() for parameter in model.transformer.parameters()),
         tokenizer=model.tokenizer,
         baselines=_baselines(findings),

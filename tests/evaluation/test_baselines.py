@@ -136,6 +136,11 @@ def test_what_stands_in_train_is_no_method_and_is_said_of_the_same_val_split_onl
         assert lines_on_val(path, "1", 2.0) in ([], ["xz 2.50, this model 2.00 bits per byte"])
 
 
+def test_of_a_val_split_shorter_than_a_passage_nothing_is_said(tmp_path: Path) -> None:
+    """All of it may stand in the train split, though no passage of 64 bytes does."""
+    assert repeated_in_train(prepared(tmp_path, "char", b"once upon a time " * 30)) == {}
+
+
 @pytest.mark.parametrize("kind", ["char", "byte"])
 def test_of_long_splits_the_beginnings_are_decoded_and_the_line_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Literal["char", "byte"]

@@ -27,6 +27,10 @@ CASES = [
 ]
 
 
+def test_a_gap_of_nearly_nothing_has_no_sign() -> None:
+    assert "gap -0.0010 (0.0% of val)" in diagnose(2.2963, 2.2953, 1.0, 0.1).explanation
+
+
 @pytest.mark.parametrize(("train", "val", "counting", "overfit_gap", "verdict"), CASES)
 def test_the_verdict_at_its_borders(
     train: float, val: float, counting: float, overfit_gap: float, verdict: str
@@ -35,7 +39,7 @@ def test_the_verdict_at_its_borders(
     assert diagnosis.verdict == verdict
     assert diagnosis.gap == val - train
     for number in (train, val, val - train):
-        assert f"{number:.4f}" in diagnosis.explanation
+        assert f"{number:z.4f}" in diagnosis.explanation
     assert "\n" not in diagnosis.explanation
 
 

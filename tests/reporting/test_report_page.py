@@ -55,9 +55,19 @@ def test_the_same_findings_give_the_same_bytes_whatever_time_they_took() -> None
     assert report(findings()) == report(findings(history=slower))
 
 
+def test_what_train_has_of_the_val_split_stands_below_the_verdict() -> None:
+    assert "<br>9.0% of the val split stands word for word in the train split." in report(findings())
+
+
 def test_what_is_not_there_is_left_out() -> None:
-    page = report(findings(baselines={}, positions=None, passages=None, history=[]))
-    for words in ("simpler methods", "passages</h2>", "<polyline", "Loss during training"):
+    page = report(findings(baselines={}, positions=None, passages=None, history=[], repeated=[]))
+    for words in (
+        "simpler methods",
+        "word for word in the train split",
+        "passages</h2>",
+        "<polyline",
+        "Loss during training",
+    ):
         assert words not in page
     assert "Samples" in page
 
