@@ -46,6 +46,5 @@ class LanguageModel:
     def check_tokenizer(self, tokenizer: Tokenizer, folder: Path) -> None:
         """Raise CheckpointError unless the token ids in `folder` mean what the model learnt."""
         if tokenizer.digest != self.tokenizer.digest:
-            raise CheckpointError(
-                f"the model was trained with another tokenizer than the one in {folder}; run `dvc repro`"
-            )
+            mend = "run `dvc repro`, or give `gptmodel evaluate` a text by --data"
+            raise CheckpointError(f"the model was trained with another tokenizer than the one in {folder}; {mend}")

@@ -96,7 +96,8 @@ class Score:
             depth = min(surprise / 8, 1.0)  # nats
             style = f"background:rgba(255,140,0,{depth:.2f})"
             parts.append(f'<span style="{style}" title="{surprise:.2f} nats">{html.escape(text)}</span>')
-        body = f'<div style="white-space:pre-wrap;font-family:monospace">{"".join(parts)}</div>'
+        text = "".join(parts).replace("\r", "&#13;")  # a browser makes two lines of a \r\n in two parts
+        body = f'<div style="white-space:pre-wrap;font-family:monospace">{text}</div>'
         return f"{body}<div>loss {self.loss:.4f} nats per token, {self.bits_per_byte:.4f} bits per byte</div>"
 
 

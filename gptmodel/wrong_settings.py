@@ -17,6 +17,7 @@ WANTED = {  # pydantic's type of an error: what would be right
     "bool_type": "true or false",
     "string_type": "a text; one that looks like something else needs quotes",
     "string_too_short": "a text that is not empty",
+    "string_unicode": "a text of whole characters, without a half such as U+D800",
     "tuple_type": "a list, such as {such_as}",
     "literal_error": "{expected}",
     "greater_than": "above {gt}",

@@ -578,7 +578,7 @@ PREPARED = {
     "evaluate without tokens": Case("evaluate", "train.bin: no such token file", gone(TOKENS)),
     "evaluate after another text": Case(
         "evaluate",
-        "the model was trained with another tokenizer than the one in data/prepared; run `dvc repro`",
+        "the model was trained with another tokenizer than the one in data/prepared; run `dvc repro`, or give `gptmodel evaluate` a text by --data",
         prepared_anew("abc " * 99),
     ),
     "evaluate with another history": Case(

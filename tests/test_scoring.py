@@ -57,6 +57,12 @@ def test_the_numbers_are_those_of_the_text() -> None:
     assert repr(score).startswith("Score(loss=")
 
 
+def test_a_carriage_return_is_no_line_of_its_own_in_a_notebook() -> None:
+    page = score_text(bytes_model(), "a\r\nb")._repr_html_()
+    assert "\r" not in page
+    assert (page.count("&#13;"), page.count("\n")) == (1, 1)
+
+
 def test_what_a_notebook_shows_is_the_text_escaped_and_the_surprise_of_each_character() -> None:
     score = score_text(bytes_model(), '<b>"é"</b>&')
     page = score._repr_html_()

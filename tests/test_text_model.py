@@ -124,6 +124,10 @@ def test_what_a_model_says_of_itself(model: TextModel) -> None:
         ({"stop": 5}, "stop = 5: has to be a text, or a list of texts"),
         ({"prompt": ""}, "prompt = '': has to be a text that is not empty"),
         ({"prompt": 5}, "prompt = 5: has to be a text; one that looks like something else needs quotes"),
+        (
+            {"prompt": "a\ud800"},
+            "prompt = 'a\\ud800': has to be a text of whole characters, without a half such as U+D800",
+        ),
         ({"seed": 1.5, "top_k": -1}, "top_k = -1: has to be at least 0; seed = 1.5: has to be a whole number"),
     ],
     ids=str,

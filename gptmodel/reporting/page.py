@@ -21,6 +21,7 @@ def render(template: str, **values: Any) -> str:
     )
     environment.filters["setting"] = setting
     try:
-        return environment.get_template(template).render(**values)
+        page = environment.get_template(template).render(**values)
+        return page.replace("\r", "&#13;")  # of a text; as it is, a browser makes a line of its own of it
     except (UndefinedError, TypeError, ValueError, LookupError) as error:
         raise DataError(f"{template}: what it shows is not complete ({error}); run `dvc repro` again") from None

@@ -50,6 +50,13 @@ def test_a_text_is_never_markup_and_nothing_comes_from_elsewhere() -> None:
     assert "default-src 'none'" in page
 
 
+def test_a_carriage_return_is_no_line_of_its_own() -> None:
+    passages = {"hardest": [{"tokens": ["a", "\r", "\n"], "nats": [0.1, 6.0, 0.1]}], "easiest": []}
+    page = report(findings(passages=passages))
+    assert '<i class="n4">&#13;</i>' in page
+    assert "\r" not in page
+
+
 def test_the_same_findings_give_the_same_bytes_whatever_time_they_took() -> None:
     slower = [dataclasses.replace(row, seconds=99.0) for row in findings().history]
     assert report(findings()) == report(findings(history=slower))
