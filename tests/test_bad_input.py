@@ -578,7 +578,7 @@ PREPARED = {
     "evaluate without tokens": Case("evaluate", "train.bin: no such token file", gone(TOKENS)),
     "evaluate after another text": Case(
         "evaluate",
-        "the model was trained with another tokenizer than the one in data/prepared; run `dvc repro`, or give `gptmodel evaluate` a text by --data",
+        "tokenizer than the one in data/prepared; run `dvc repro`, or give `gptmodel evaluate` a text by --data",
         prepared_anew("abc " * 99),
     ),
     "evaluate with another history": Case(
@@ -1010,16 +1010,18 @@ def tracked_at(uri: str, fragment: str) -> Case:
     return Case("ui", fragment, environment={"MLFLOW_TRACKING_URI": uri})
 
 
+NOTED = both(put("data/prepare.val_source", b"none\n"), put("data/train.init_from", b"none\n"))
+"""What fetch writes without the text too, where dvc.lock knows that text."""
 ELSEWHERE = {
     "a clone without the text of one's own": Case(
         "fetch",
         "`dvc repro --allow-missing` goes on without it; or put the text there that has the sha256 ",
-        both(gone(T), put("dvc.lock", OWN_LOCK.encode())),
+        both(gone(T), put("dvc.lock", OWN_LOCK.encode()), NOTED),
     ),
     "a clone without that text, before a pull": Case(
         "fetch",
         "that has the md5 0123456789abcdef0123456789abcdef (its sha256 comes with `dvc pull`)",
-        both(gone(T), put("dvc.lock", OWN_LOCK.encode()), gone("metrics/prepare.json")),
+        both(gone(T), put("dvc.lock", OWN_LOCK.encode()), gone("metrics/prepare.json"), NOTED),
     ),
     "a clone without that text, with a damaged lock": Case(
         "fetch", "put your text there, or change fetch.source", both(gone(T), put("dvc.lock", b"stages: ["))

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -26,7 +27,7 @@ from gptmodel.data.unpack import is_packed, readable
 from gptmodel.errors import DataError
 from gptmodel.fetch_params import FetchParams
 from gptmodel.files import atomic_write, digest
-from gptmodel.project.inputs import own_text_elsewhere
+from gptmodel.project.inputs import own_text_elsewhere, text_in_lock
 from gptmodel.project.layout import Layout, local_path, source_path
 from gptmodel.wheel import Progress
 
@@ -65,17 +66,19 @@ def fetch_text(
         raise DataError(f"{target}: is a folder, but the text has to be a file; move the folder away")
     watched_val = None if val_source is None else val_path(val_source, root)
     watched_init = _init_path(init_from, root)
-    watches = {  # before the text is looked for: without it too, DVC can train on what came from elsewhere
-        val_source: _note_source(layout.val_source, watched_val, root, val_source or "none", ""),
-        init_from: _note_source(layout.init_from, watched_init, root, init_from or "none", ""),
-    }
-    text, watched = _fetched(params, target, root, on_progress)
+    others = (layout.val_source, watched_val, val_source), (layout.init_from, watched_init, init_from)
+    try:
+        text, watched = _fetched(params, target, root, on_progress)
+    except DataError:
+        if text_in_lock(params.source, root) is not None:  # so a clone without the text trains on what was prepared
+            _note_others(others, root)
+        raise
     if not target.stat().st_size:
         name = target if params.source == "own" else without_password(params.source)
         raise DataError(f"{name}: is empty; let fetch.source name a text")
     remove_parts(target)
     shown, size = without_password(params.source), target.stat().st_size
-    watches[shown] = _note_source(layout.source, watched, root, shown, text.sha256)
+    watches = {shown: _note_source(layout.source, watched, root, shown, text.sha256), **_note_others(others, root)}
     write_manifest(layout.metrics("fetch"), size, text.sha256, text.documents)
     return FetchReport(
         source=shown,
@@ -209,6 +212,11 @@ def _init_path(init_from: str | None, root: Path) -> Path | None:
         return None
     model_path(init_from, root)
     return local_path(init_from)
+
+
+def _note_others(others: Iterable[tuple[Path, Path | None, str | None]], root: Path) -> dict[str | None, bool]:
+    """Note files that other stages take: where, the path, and the setting. Return for each whether DVC will see it."""
+    return {named: _note_source(note, where, root, named or "none", "") for note, where, named in others}
 
 
 def _note_source(note: Path, where: Path | None, root: Path, shown: str, sha256: str) -> bool:

@@ -159,10 +159,22 @@ def test_links_and_folders_at_the_target_are_kept(source: Path, target: Path, tm
             fetch(name, None, target)
 
 
+def test_a_clone_without_the_text_gets_what_train_depends_on(target: Path) -> None:
+    """DVC takes what was prepared elsewhere from its remote; these two are neither there nor in git."""
+    out = "{path: data/input.txt, hash: md5, md5: 0123456789abcdef0123456789abcdef, size: 5}"
+    stage = f"{{cmd: a, params: {{params.yaml: {{fetch: {{source: own}}}}}}, outs: [{out}]}}"
+    lock = target.parent.parent / "dvc.lock"
+    lock.write_text(f"schema: '2.0'\nstages: {{fetch: {stage}}}\n", encoding="utf-8")
+    with pytest.raises(DataError, match="`dvc repro --allow-missing` goes on without it"):
+        fetch("own", None, target)
+    assert names(target) == {"prepare.val_source", "train.init_from"}
+
+
 def test_own_only_looks_at_the_text(target: Path) -> None:
     with pytest.raises(DataError, match=r"input\.txt: no such file, and fetch.source is own; put your text there"):
         fetch("own", None, target)
-    assert names(target) == {"prepare.val_source", "train.init_from"}  # without the text, DVC can train by them
+    assert not target.parent.exists()
+    target.parent.mkdir()
     target.write_bytes(b"my own text")
     report = fetch("own", None, target)
     assert (report.sha256, report.bytes, report.written) == (sha256(b"my own text"), 11, False)
@@ -342,7 +354,7 @@ def test_a_packed_file_at_a_url_is_unpacked_and_downloaded_once(target: Path, tm
         url = f"http://127.0.0.1:{port}/texts/some.zip?x=1"
         with pytest.raises(DataError, match=f"has the sha256 {right} instead of {OTHER}"):
             fetch(url, OTHER, target)
-        assert "input.txt" not in names(target)
+        assert names(target) == set()
         report = fetch(url, right, target)
     assert (target.read_bytes(), report.documents, report.written) == (b"a\n\nb", 2, True)
     listed = read_json(Layout(tmp_path).metrics("fetch"))
