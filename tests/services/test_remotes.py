@@ -94,7 +94,7 @@ def test_an_experiment_is_shared(on_s3: tuple[Project, Project]) -> None:
 def test_two_who_trained_at_the_same_time_merge(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
     """As one of them has it, with nothing to train; or with the settings of both, trained anew."""
     one = committed(tmp_path_factory, tmp_path / "one", tmp_path / "hub")
-    typed(one, f"dvc remote add --default store {tmp_path / 'store'}; git add .dvc; git commit -qm store; dvc push")
+    typed(one, recipe("A DVC remote in a folder", {"/FOLDER": str(tmp_path / "store")}))
     other = clone(one, tmp_path / "other", {})
     typed(other, "dvc pull")
     for project, key in ((one, "train.seed"), (other, "train.learning_rate")):
