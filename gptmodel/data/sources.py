@@ -62,22 +62,20 @@ def fetch_text(
     is what is asked for. `val_source` is prepare's and `init_from` is train's: both are noted for DVC only.
     """
     target = layout.text
-    if target.is_dir():
-        raise DataError(f"{target}: is a folder, but the text has to be a file; move the folder away")
-    watched_val = None if val_source is None else val_path(val_source, root)
-    watched_init = _init_path(init_from, root)
-    others = (layout.val_source, watched_val, val_source), (layout.init_from, watched_init, init_from)
+    others = (
+        (layout.val_source, None if val_source is None else val_path(val_source, root), val_source),
+        (layout.init_from, _init_path(init_from, root), init_from),
+    )
     try:
         text, watched = _fetched(params, target, root, on_progress)
     except DataError:
         if text_in_lock(params.source, root) is not None:  # so a clone without the text trains on what was prepared
             _note_others(others, root)
         raise
-    if not target.stat().st_size:
-        name = target if params.source == "own" else without_password(params.source)
-        raise DataError(f"{name}: is empty; let fetch.source name a text")
-    remove_parts(target)
     shown, size = without_password(params.source), target.stat().st_size
+    if not size:
+        raise DataError(f"{target if shown == 'own' else shown}: is empty; let fetch.source name a text")
+    remove_parts(target)
     watches = {shown: _note_source(layout.source, watched, root, shown, text.sha256), **_note_others(others, root)}
     write_manifest(layout.metrics("fetch"), size, text.sha256, text.documents)
     return FetchReport(
@@ -93,6 +91,8 @@ def fetch_text(
 
 def _fetched(params: FetchParams, target: Path, root: Path, on_progress: Progress) -> tuple[FetchedText, Path | None]:
     """Put the text in its place, and return it with the path that is to be watched for changes, if there is one."""
+    if target.is_dir():
+        raise DataError(f"{target}: is a folder, but the text has to be a file; move the folder away")
     where, project = source_path(params.source), Layout(root)
     if params.source == "own":
         return _own(target, root), where
