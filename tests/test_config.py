@@ -168,6 +168,7 @@ FAULTS = [
     ("train", "teacher_share", 1.0, "train.teacher_share = 1.0: has to be below 1"),
     ("model", "kneser_ney_share", 1.0, "model.kneser_ney_share = 1.0: has to be below 1"),
     ("fetch", "source", "", "fetch.source = '': has to be a text that is not empty"),
+    ("sample", "prompt", "a\ud800", "has to be a text of whole characters, without a half such as U+D800"),
     ("fetch", "source", 5, "fetch.source = 5: has to be a text; one that looks like something else needs quotes"),
     ("fetch", "source", "https://a.org/?a&b", "its file; `curl -fsSL 'https://a.org/?a&b' | sha256sum` prints it"),
     ("fetch", "source", "https://u:secret@a.org/b", "its file; `curl -fsSL URL | sha256sum` prints it"),
