@@ -1,8 +1,9 @@
 """Whether one model predicts a text better than another, beyond the noise of the text and that of the seed.
 
-The text: models are compared passage by passage, which takes away how hard each passage is. Tokens are not independent,
-so the standard error is that of passages of 1 kB (Miller 2024, "Adding error bars to evals", clusters). The seed: runs
-that differ in nothing but train.seed differ all the same.
+The text: models are compared passage by passage, which takes away how hard each passage is. Neither tokens nor passages
+are independent, since what suits a model better goes on for a while, such as a play in verse. So the standard error is
+that of ten stretches of text (Schmeiser 1982, "Batch size effects in the analysis of simulation output"; Miller 2024,
+"Adding error bars to evals", clusters). The seed: runs that differ in nothing but train.seed differ all the same.
 
 With one seed of each setting, the noise of the text alone counts, and the word is about these two models. With more, it
 is about the settings, and the difference has to be beyond both noises: they are independent, so their squares add up.
@@ -25,6 +26,8 @@ PASSAGE_SPANS = 4
 PASSAGE_BYTES = PASSAGE_SPANS * SPAN_BYTES
 LEAST_PASSAGES = 20
 """With fewer there is too little text to say."""
+STRETCHES = 10
+"""Of passages that follow one another: the longer they are, the less one tells of the next."""
 SEED = "train.seed"
 Word = Literal["better", "worse", "cannot be told", "too little text to say"]
 
@@ -163,12 +166,13 @@ def student(degrees: int) -> float:
 
 
 def _text_noise(differences: NDArray[np.float64]) -> Noise | None:
-    """Return the noise of the mean of so many passages."""
+    """Return the noise of the mean of passages, which stand in their order, from that of stretches of them."""
     count = len(differences)
     if count < LEAST_PASSAGES:
         return None
-    error = float(differences.std(ddof=1)) / math.sqrt(count)
-    return Noise(error, student(count - 1) * error)
+    sums = [stretch.sum() for stretch in np.array_split(differences - differences.mean(), STRETCHES)]
+    error = math.sqrt(STRETCHES / (STRETCHES - 1) * float(np.square(sums).sum())) / count
+    return Noise(error, student(STRETCHES - 1) * error)
 
 
 def _seed_noise(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> Noise | None:

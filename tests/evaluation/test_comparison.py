@@ -11,6 +11,7 @@ from gptmodel.evaluation.comparison import (
     PASSAGE_BYTES,
     PASSAGE_SPANS,
     SPAN_BYTES,
+    STRETCHES,
     Group,
     compare,
     groups,
@@ -32,9 +33,9 @@ def spans(per_byte: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.append(np.repeat(per_byte * SPAN_BYTES, PASSAGE_SPANS), 1.0)
 
 
-def wandering(random: np.random.Generator, memory: float) -> NDArray[np.float64]:
-    """Numbers of variance 1 whose neighbours are alike, (tokens, trials)."""
-    values = random.standard_normal((SPANS * TOKENS, TRIALS))
+def wandering(random: np.random.Generator, memory: float, length: int = SPANS * TOKENS) -> NDArray[np.float64]:
+    """Numbers of variance 1 whose neighbours are alike, (length, trials)."""
+    values = random.standard_normal((length, TRIALS))
     for token in range(1, len(values)):
         values[token] = memory * values[token - 1] + math.sqrt(1 - memory**2) * values[token]
     return values
@@ -60,6 +61,21 @@ def test_the_interval_covers_the_truth_and_one_by_tokens_does_not() -> None:
     assert by_token < 0.75  # it says 95 %
 
 
+def test_the_interval_covers_the_truth_where_one_model_is_the_better_one_for_passages_on_end() -> None:
+    """As with the plays of Shakespeare, where what differs goes on for a scene: see docs/COMPARING.md."""
+    apart = DELTA + wandering(np.random.default_rng(5), 0.5, 200)
+    covered = 0
+    for trial in range(TRIALS):
+        difference = compare(group(spans(np.zeros(200))), group(spans(apart[:, trial])))
+        assert difference.interval is not None
+        covered += difference.interval[0] <= DELTA <= difference.interval[1]
+    assert 0.93 <= covered / TRIALS <= 0.97
+
+    margin = 1.96 * apart.std(axis=0, ddof=1) / math.sqrt(len(apart))
+    by_passage = (np.abs(apart.mean(axis=0) - DELTA) <= margin).mean()
+    assert by_passage < 0.8  # it says 95 %
+
+
 def test_words_and_figures_by_hand() -> None:
     random = np.random.default_rng(1)
     loss = random.normal(1.5, 0.5, 100)
@@ -68,8 +84,9 @@ def test_words_and_figures_by_hand() -> None:
     assert (worse.word, worse.passages) == ("worse", 100)
     assert worse.mean == pytest.approx(apart.mean())
     assert worse.text is not None
-    assert worse.text.error == pytest.approx(apart.std(ddof=1) / 10)  # how hard a passage is plays no part
-    assert worse.text.margin / worse.text.error == pytest.approx(1.98422, abs=1e-4)
+    stretches = apart.reshape(STRETCHES, -1).mean(axis=1)
+    assert worse.text.error == pytest.approx(stretches.std(ddof=1) / math.sqrt(STRETCHES))  # however hard a passage is
+    assert worse.text.margin / worse.text.error == pytest.approx(2.2622)
     assert compare(group(spans(loss + apart)), group(spans(loss))).word == "better"
     same = compare(group(spans(loss)), group(spans(loss + apart - apart.mean())))
     assert same.word == "cannot be told"
