@@ -69,6 +69,8 @@ class Memorisation:
 
     samples: Copies
     held_out: Copies
+    first_mb: int | None = None
+    """What of the training text was searched, from its beginning; None for all."""
 
     def content(self) -> dict[str, Any]:
         """Return the content of metrics/memorisation.json; `texts` are the samples with their copied passages."""
@@ -82,6 +84,7 @@ class Memorisation:
             "held_out": self.held_out.metrics(),
             "sentence": self.sentence(),
             "texts": texts,
+            **({} if self.first_mb is None else {"train_first_mb": self.first_mb}),
         }
 
     def sentence(self) -> str:
@@ -89,26 +92,31 @@ class Memorisation:
         ours, real = self.samples.metrics(), self.held_out.metrics()
         if not ours["bytes"] or not real["bytes"]:
             return "nothing was written that could be a copy"
+        lengths = [sum(map(len, copies.texts)) for copies in (self.samples, self.held_out)]
+        control = "as much held-out text" if lengths[0] <= lengths[1] else "less held-out text, as there is no more,"
+        part = "" if self.first_mb is None else f"first {self.first_mb} MB of the "
         return (
-            f"the longest passage copied from the training text is {_characters(self.samples)}; as much held-out text "
+            f"the longest passage copied from the {part}training text is {_characters(self.samples)}; {control} "
             f"repeats {_characters(self.held_out)}. On average a match goes on for {ours['mean']:.1f} bytes, "
             f"in held-out text for {real['mean']:.1f}"
         )
 
 
-def train_suffixes(data: PreparedData) -> Suffixes:
-    """Return what the train split is searched with.
+def train_suffixes(data: PreparedData) -> tuple[Suffixes, int | None]:
+    """Return what the train split is searched with, and how many MB of it, from its beginning; None for all of it.
 
     To make it takes half a second for 5 MB, and about eight bytes of memory for each byte; it keeps five.
     """
-    return Suffixes(data.tokenizer.decode(beginning(data.train.ids, data.tokenizer, MOST_BYTES)).encode())
+    first = beginning(data.train.ids, data.tokenizer, MOST_BYTES)
+    first_mb = None if len(first) == len(data.train.ids) else MOST_BYTES >> 20
+    return Suffixes(data.tokenizer.decode(first).encode()), first_mb
 
 
 def memorisation(written: Sequence[str], data: PreparedData) -> Memorisation:
     """Look for what a model wrote, without the prompts, in the train split; and for as much of the val split."""
-    suffixes = train_suffixes(data)
+    suffixes, first_mb = train_suffixes(data)
     held_out = _evenly_cut(data, [len(text) for text in written])
-    return Memorisation(_copies(written, suffixes), _copies(held_out, suffixes))
+    return Memorisation(_copies(written, suffixes), _copies(held_out, suffixes), first_mb)
 
 
 def _copies(texts: Sequence[str], suffixes: Suffixes) -> Copies:

@@ -35,19 +35,22 @@ class TrainingText:
         return load_prepared(self._folder)
 
     @cached_property
-    def _suffixes(self) -> Suffixes:
+    def _suffixes(self) -> tuple[Suffixes, int | None]:
         return train_suffixes(self._data)  # at the first question
 
     def copied(self, text: str) -> Generator[dict[str, Any] | None, None, None]:
         """Yield the passages of at least 8 bytes that stand there, none within another, in characters.
 
-        Before that it yields None again and again: a search can be left, and others have their turns meanwhile.
+        `first_mb` tells of a long text how much was searched, from its beginning. Before all that it yields None again
+        and again: a search can be left, and others have their turns meanwhile.
         """
         lengths: list[int] = []
-        for length in self._suffixes.longest_matches(text.encode()):
+        suffixes, first_mb = self._suffixes
+        for length in suffixes.longest_matches(text.encode()):
             if len(lengths) % TURN == 0:
                 yield None
             lengths.append(length)
         copies = Copies((text,), (np.array(lengths),))
         spans = [{"start": start, "end": end, "length": end - start} for start, end in copies.spans()[0]]
-        yield {"spans": spans, "longest": len(copies.longest_passage)}
+        part = {} if first_mb is None else {"first_mb": first_mb}
+        yield {"spans": spans, "longest": len(copies.longest_passage), **part}

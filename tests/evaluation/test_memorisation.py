@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gptmodel import evaluation
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import PreparedData, load_prepared
 from gptmodel.evaluation.memorisation import GRAMS, memorisation
@@ -53,12 +54,25 @@ def test_the_control_is_as_much_of_the_held_out_text(data: PreparedData) -> None
     assert found.content()["held_out"]["longest_passage"] == " the quick brown "[: found.held_out.metrics()["longest"]]
     everything = memorisation(["z" * 1000], data)
     assert everything.held_out.texts == (VAL,)
+    assert "; as much held-out text repeats " in found.sentence()
+    assert "; less held-out text, as there is no more, repeats " in everything.sentence()
 
 
 def test_a_whole_copy_is_called_one_in_words(data: PreparedData) -> None:
     sentence = memorisation([TRAIN[4:34], "zzz"], data).sentence()
     assert sentence.startswith("the longest passage copied from the training text is 30 characters; ")
     assert "held-out text repeats" in sentence
+
+
+def test_of_a_long_text_it_is_said_how_much_was_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = prepared(tmp_path, "ab" * 600_000 + "the end of what is trained on" + "ab" * 600_000, share=0.51)
+    whole = memorisation(["the end of what"], data)
+    assert whole.sentence().startswith("the longest passage copied from the training text is 15 characters; ")
+    assert "train_first_mb" not in whole.content()
+    monkeypatch.setattr(evaluation.memorisation, "MOST_BYTES", 1 << 20)
+    part = memorisation(["the end of what"], data)
+    assert part.sentence().startswith("the longest passage copied from the first 1 MB of the training text is 1 char")
+    assert part.content()["train_first_mb"] == 1
 
 
 @pytest.mark.parametrize("tokenizer", ["char", "byte"])

@@ -12,6 +12,7 @@ import torch
 from model_helpers import ROOT, small_params
 from serving_helpers import LETTERS, Running, model_of, running
 
+from gptmodel import evaluation
 from gptmodel.checkpoint.model_file import save_model
 from gptmodel.data.corpus import prepare
 from gptmodel.data.prepared import load_prepared
@@ -237,6 +238,19 @@ def test_what_is_copied_from_the_training_text(tmp_path: Path) -> None:
         assert server.post("/api/copied", text="zzz") == {"spans": [], "longest": 0}
         assert "at most" not in server.error("/api/copied", {"text": ""}, 400)["message"]
         server.error("/api/copied", {"text": "a" * 65537}, 400)
+
+
+def test_of_a_long_training_text_the_answer_says_how_much_was_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation.memorisation, "MOST_BYTES", 1 << 20)
+    (tmp_path / "input.txt").write_text("abcdefghij\n" * 110_000, encoding="utf-8")
+    prepare(tmp_path / "input.txt", tmp_path / "prepared", small_params().prepare)
+    save_model(tmp_path / "m.pth", MODEL, {"data": load_prepared(tmp_path / "prepared").digests()})
+    (served,) = Shelf([str(tmp_path / "m.pth")], tmp_path / "prepared").models
+    assert served.training_text is not None
+    *_, answer = served.training_text.copied("zzz")
+    assert answer == {"spans": [], "longest": 0, "first_mb": 1}
 
 
 def test_a_long_text_is_searched_in_many_turns(tmp_path: Path) -> None:

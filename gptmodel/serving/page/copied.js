@@ -6,7 +6,7 @@ import { askWhole } from "./server.js";
 const LONG = 60; // characters at which a colour is full
 
 export async function findCopied(pane, { model, text, signal }) {
-  const { spans, longest } = await askWhole("api/copied", { model: model.id, text }, signal);
+  const { spans, longest, first_mb: firstMb } = await askWhole("api/copied", { model: model.id, text }, signal);
   const characters = Array.from(text); // the server counts characters, not UTF-16 units
   const passage = (start, end) => characters.slice(start, end).join("");
   const box = element("div", { className: "text copies" });
@@ -24,7 +24,8 @@ export async function findCopied(pane, { model, text, signal }) {
   }
   box.append(passage(at));
   const share = characters.length ? copied / characters.length : 0;
-  pane.figures(`longest passage: ${count(longest, "character")} · ${percent(share)} of the text is marked`);
+  const searched = firstMb === undefined ? "" : ` · looked for in the first ${firstMb} MB of the training text`;
+  pane.figures(`longest passage: ${count(longest, "character")} · ${percent(share)} of the text is marked${searched}`);
   pane.body.append(box);
   const order = spans.toSorted((one, other) => other.length - one.length);
   const item = ({ start, end, length }) => [
