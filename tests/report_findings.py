@@ -30,7 +30,7 @@ def findings(**changes: Any) -> Findings:
         },
         "history": [
             Evaluation(iteration=step, tokens=step, seconds=7.25, learning_rate=0.1, train_loss=3.0, val_loss=3.5)
-            for step in (0, 10)
+            for step in (0, 5, 10)
         ],
         "positions": {"train": [3.0, 2.0], "val": [3.5, 2.5]},
         "baselines": {"uniform": 6.285, "xz": 2.415, "unigram": 4.807},

@@ -78,10 +78,11 @@ def diagnose(train_loss: float, val_loss: float, counting_loss: float, overfit_g
 
 
 def trend(history: Sequence[Evaluation]) -> Trend | None:
-    """Tell where the val loss was going at the end of a training; None for less than two evaluations.
+    """Tell where the val loss was going at the end of a training; None where evaluations are too few to say.
 
     It rises if the last evaluations after the best one are all noticeably worse. It falls if its mean over the last
-    quarter of the training is noticeably below that over the quarter before.
+    quarter of the training is noticeably below that over the quarter before. Where all of its second half is a straight
+    line between two evaluations, that would tell of the fall of the first half.
     """
     if len(history) < 2:
         return None
@@ -92,6 +93,8 @@ def trend(history: Sequence[Evaluation]) -> Trend | None:
         ended = f"{losses[-1] / losses[best] - 1:.1%} higher" if losses[best] else f"at {losses[-1]:.2g}"
         words = f"best at iteration {iterations[best]:,} ({losses[best]:.4f}), rising since"
         return Trend("rising", f"{words}: the val loss ended {ended}")
+    if not any(iterations[-1] / 2 <= iteration < iterations[-1] for iteration in iterations):
+        return None
     val_fall = _fall(iterations, losses)
     train_fall = _fall(iterations, [row.train_loss for row in history])
     if val_fall > NOTICEABLE:

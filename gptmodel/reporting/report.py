@@ -51,7 +51,7 @@ def report(findings: Findings) -> str:
 
 @as_written(Layout().metrics("evaluate"), "evaluate")
 def _outlook(findings: Findings) -> str:
-    """Return where the val loss was going and what to do next, as evaluate says it; "" where there is no verdict."""
+    """Return where the val loss was going and what to do next, as evaluate says it; "" where nothing can be said."""
     verdict, course = findings.evaluation.get("verdict"), trend(findings.history)
     if verdict not in ADVICE:
         return ""

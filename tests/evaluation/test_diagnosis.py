@@ -69,7 +69,7 @@ def falling(count: int) -> list[float]:
 
 
 CURVES = {
-    "two evaluations": ([6.0, 5.4], "falling", "by 2.7%"),
+    "three evaluations": ([6.0, 5.0, 4.8], "falling", "by 2.0%"),
     "still learning": (falling(12), "falling", "in the last quarter"),
     "learnt all": ([4.0, 2.0, *[1.8] * 10], "flat", "less than 1%"),
     "never learnt": ([2.3] * 9, "flat", "less than 1%"),
@@ -112,6 +112,16 @@ def test_the_curve_is_judged_by_shares_and_however_often_it_was_evaluated(scale:
 def test_without_a_curve_there_is_no_trend() -> None:
     assert trend([]) is None
     assert trend(history(2.0)) is None
+
+
+def test_without_an_evaluation_in_the_second_half_nothing_is_said_of_its_end() -> None:
+    """The straight line from the first loss to the last falls, however flat the end of the curve was."""
+    curve = history(4.3, *[2.0] * 20)
+    assert trend([curve[0], curve[-1]]) is None
+    assert trend([*curve[:10], curve[-1]]) is None
+    found = trend([curve[0], curve[10], curve[-1]])
+    assert found is not None
+    assert found.direction == "flat"
 
 
 def test_a_small_change_of_every_loss_changes_no_verdict_of_a_model_that_counts() -> None:
