@@ -27,7 +27,12 @@ def drawn(count: int, dropout: float, generator: torch.Generator | None = None) 
     """Draw which of `count` numbers are kept, (count,); without a generator by torch's default one."""
     bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None, generator=generator)
     # uniform over -STEPS / 2 ... STEPS / 2 - 1
-    return bits.view(torch.int16)[:count] >= round(dropout * STEPS) - STEPS // 2  # (count,)
+    return bits.view(torch.int16)[:count] >= _steps(dropout) - STEPS // 2  # (count,)
+
+
+def _steps(dropout: float) -> int:
+    """Return a probability below 1 in steps, of which at least one is left: what is kept grows by a finite factor."""
+    return min(round(dropout * STEPS), STEPS - 1)
 
 
 @contextmanager
@@ -58,7 +63,7 @@ def kept(like: Tensor, shape: tuple[int, ...], dropout: float) -> Tensor:
     if like.device.type != "cpu":
         return F.dropout(like.new_ones(shape), dropout)
     keep = draw_of_thread()(math.prod(shape), dropout).view(shape)
-    return keep.to(like.dtype).mul_(STEPS / (STEPS - round(dropout * STEPS)))
+    return keep.to(like.dtype).mul_(STEPS / (STEPS - _steps(dropout)))
 
 
 class Dropout(nn.Dropout):

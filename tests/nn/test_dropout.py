@@ -27,6 +27,12 @@ def test_a_share_p_is_dropped_and_the_rest_grows_to_make_up(p: float) -> None:
     assert out.unique().numel() == 2
 
 
+def test_nearly_1_leaves_one_step_of_the_random_bits() -> None:
+    with dropping_by(generator(1)):
+        factors = kept(ONES, (1 << 20,), 1 - 1e-9)
+    assert set(factors.unique().tolist()) == {0.0, 2.0**16}
+
+
 def test_neighbours_are_dropped_independently() -> None:
     with dropping_by(generator(1)):
         dropped = (kept(ONES, ONES.shape, 0.5) == 0).double().flatten()
