@@ -30,9 +30,8 @@ def judge_model(params_file: Path | None, params: "Params", model_file: Path, ou
     in_place = out == Path() and (inputs is not None or model_file == MODEL_FILE)
     if in_place and inputs is None:
         note("note: with other settings, this evaluation is not tracked, and dvc.lock does not record it")
-    target, place = Layout(out), Place.of(params, "evaluate")
+    target, place, history = Layout(out), Place.of(params, "evaluate"), history_beside(model_file)
     model, data = load_model(model_file, place.device), load_prepared(Layout().prepared)
-    history = history_beside(model_file)
     store = ScoreStore.of(project_root() / "runs" / "scores", model_file, data, place, params.evaluate.max_tokens)
     if scores := store.load():
         note(f"nothing is scored again: {store.path} has the losses of this model on this data")
@@ -44,9 +43,10 @@ def judge_model(params_file: Path | None, params: "Params", model_file: Path, ou
         lines = report.lines() + lines_on_val(Layout().metrics("baselines"), data.digests()[VAL], bits_per_byte)
         if inputs is not None:
             inputs.check()
-        if in_place:
-            store.save(scores)
         if in_place or out != Path():
+            store.check()
+            if in_place:
+                store.save(scores)
             write_outputs(report, target, model_file, data)
             plot_evaluation(target.plots, history, scores.train.loss.by_position(), scores.val.loss.by_position())
             log_evaluation(tracker, report.metrics(), lines, evaluated_iteration(history, model.provenance), target)

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from gptmodel.compute.place import Place
 from gptmodel.data.prepared import PreparedData
+from gptmodel.errors import DataError
 from gptmodel.evaluation.loss import SplitLoss
 from gptmodel.evaluation.scores import Scores, SplitScore
 from gptmodel.files import atomic_writer, digest, fingerprint, json_bytes
@@ -23,22 +24,31 @@ KEPT = 16  # files in a folder, the newest; one is as large as a small picture
 class ScoreStore:
     """A file with scores, named by the fingerprint of all that decides them, beside the last of others."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, again: Callable[[], Path] | None = None) -> None:
+        self.path, self._again = path, again
 
     @classmethod
     def of(
         cls, folder: Path, model_file: Path, data: PreparedData, place: Place, max_tokens: int | None
     ) -> "ScoreStore":
         """Return the store of what `score` gives for these."""
-        inputs = {
-            "model": digest(model_file),
-            "data": data.digests(),
-            "code": code_digest("evaluate"),
-            "platform": place.fingerprint,
-            "max_tokens": max_tokens,
-        }
-        return cls(folder / f"{fingerprint(inputs)}.npz")
+
+        def path() -> Path:
+            inputs = {
+                "model": digest(model_file),
+                "data": data.digests(),
+                "code": code_digest("evaluate"),
+                "platform": place.fingerprint,
+                "max_tokens": max_tokens,
+            }
+            return folder / f"{fingerprint(inputs)}.npz"
+
+        return cls(path(), path)
+
+    def check(self) -> None:
+        """Raise DataError if what decides the scores changed since: another model would get these for its own."""
+        if self._again is not None and self._again() != self.path:
+            raise DataError("the model, data/prepared or the code changed while evaluate ran; run it again")
 
     def load(self) -> Scores | None:
         """Return the scores; None where there are none, or the file is damaged."""

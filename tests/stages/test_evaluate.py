@@ -48,6 +48,21 @@ def test_another_rule_for_the_verdict_scores_nothing_again(alone: Project, tmp_p
     assert json.loads(report.read_text(encoding="utf-8"))["gptmodel.evaluation.scores:score"][0] == 1
 
 
+def test_a_model_that_is_replaced_meanwhile_gets_no_losses_of_the_one_before(alone: Project, tmp_path: Path) -> None:
+    """With other settings nothing is tracked, and yet the scores are kept for later evaluations and comparisons."""
+    project = Project(Path(shutil.copytree(alone.folder, tmp_path / "copy")))
+    other = tmp_path / "other.pth"
+    other.write_bytes(project.model.read_bytes() + b"another")
+    before = {path: path.read_bytes() for path in (project.folder / "evaluation").glob("*")}
+    moment = {"place": "gptmodel.evaluation.counting:counting_loss", "call": 1, "path": str(project.model)}
+    settings = ("-S", "evaluate.overfit_gap=0.5", "-S", "evaluate.max_tokens=100")
+    attempt = project.run("evaluate", *settings, injuries={"replace_inside": {**moment, "by": str(other)}})
+    assert attempt.status == 2
+    assert attempt.error.splitlines()[-1].endswith("changed while evaluate ran; run it again")
+    assert not list(project.folder.glob("runs/scores/*"))
+    assert {path: path.read_bytes() for path in (project.folder / "evaluation").glob("*")} == before
+
+
 def test_a_model_without_its_history_is_judged_too(alone: Project, tmp_path: Path) -> None:
     (tmp_path / "c" / "models").mkdir(parents=True)
     shutil.copy(alone.model, tmp_path / "c" / "models" / "model.pth")
