@@ -3,8 +3,9 @@
 Every switch of the model, and every other optimizer and schedule, is changed by itself from params.yaml, and trained
 with several seeds. The difference is that of the loss of the val split, every token scored once, from params.yaml with
 the same seeds: below zero the change is better. Nats are those of a byte of text. The noises are halves of 95 %
-intervals: that of the text, by passages of 1 kB, and that of the seeds. A change is better or worse where the
-difference is beyond both, whose squares add up. Trainings take turns: all changes with one seed, then all with the
+intervals: that of the text, and that of the seeds. A change is better or worse where the difference is beyond both,
+whose squares add up. Until 2026-11-28 the noise of the text was estimated from single passages of 1 kB, which makes it
+about half as large as it is (docs/COMPARING.md). Trainings take turns: all changes with one seed, then all with the
 next. "Time" is the median of the seconds of the processor that a training takes, as a multiple of that of params.yaml.
 """
 
