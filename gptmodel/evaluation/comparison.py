@@ -54,6 +54,8 @@ class Difference:
     seed: Noise | None
     """Noise of the seeds; None where each setting has only one."""
     passages: int
+    unscored: int
+    """Whole passages that are none of these, because some run was not scored on them."""
 
     @property
     def word(self) -> Word:
@@ -125,12 +127,14 @@ def _group(runs: Sequence[tuple[str, Mapping[str, Any], NDArray[Any]]], by_seed:
 
 def compare(first: Group, second: Group) -> Difference:
     """Return how the second group's loss differs from the first one's, over the passages that all were scored on."""
-    both = passages(np.concatenate((first.losses, second.losses)))  # (runs, passages)
+    losses = np.concatenate((first.losses, second.losses))  # (runs, spans)
+    both = passages(losses)  # (runs, passages)
     ours, theirs = both[: len(first.names)], both[len(first.names) :]
     differences = theirs.mean(axis=0) - ours.mean(axis=0)  # (passages,)
     count = len(differences)
     mean = float(differences.mean()) if count else math.nan
-    return Difference(mean, _text_noise(differences), _seed_noise(ours, theirs), count)
+    unscored = by_passage(losses).shape[1] - count
+    return Difference(mean, _text_noise(differences), _seed_noise(ours, theirs), count, unscored)
 
 
 def by_passage(losses: NDArray[Any]) -> NDArray[np.float64]:

@@ -73,7 +73,8 @@ class Pair:
         """Return what the word rests on, and how to find out more."""
         text, seed = self.difference.text, self.difference.seed
         if text is None:
-            return f"to find out more, let evaluate score more (evaluate.max_tokens), or {MORE_TEXT}"
+            score_more = "let evaluate score more (evaluate.max_tokens), or " if self.difference.unscored else ""
+            return f"to find out more, {score_more}{MORE_TEXT}"
         if not self.settings:
             return "no setting differs, so this is about these two models alone"
         if list(self.settings) == [SEED]:

@@ -75,6 +75,10 @@ def test_what_the_word_rests_on_and_what_would_tell_more() -> None:
     text = grounds(seeded("a", 0.0, 1), seeded("c", 0.0, 2), seeded("bb", 0.0, 1, a=2))
     assert text.endswith("to find out more, hold out more text, by a smaller prepare.train_fraction, and train again")
     little = grounds(run("a", 0.0, spans=8), run("b", 0.0, spans=8, a=2))
+    assert little.startswith("to find out more, hold out more text")
+    part = run("a", 0.0, spans=8)
+    part.losses[2] = np.nan
+    little = grounds(part, run("b", 0.0, spans=8, a=2))
     assert little.startswith("to find out more, let evaluate score more (evaluate.max_tokens), or hold out more text")
     values = [pair.values()["rests_on"] for pair in Comparison.of([first, second]).pairs]
     assert values == [["text"]]
