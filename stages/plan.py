@@ -28,11 +28,13 @@ def plan(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = Non
     from gptmodel.planning.plan import make_plan
     from gptmodel.planning.table import table
     from gptmodel.planning.text import find_text
+    from gptmodel.training.initial import initial_model
 
     layout = Layout()
     text = find_text(params.fetch, params.prepare, layout.prepared, layout.text)
     check_splits(text.train_tokens, text.val_tokens, params.model.block_size)
     start = time.time() - psutil.Process().create_time()
+    initial_model(params, text.tokenizer if text.is_there else None, project_root())  # train would refuse it, too
     note("measuring a few iterations and evaluation passes; run nothing else meanwhile")
     measured = measure(params, text, MEASURE_SECONDS)
     for line in table(params, text, measured, make_plan(params, text, measured, start), project_root()):

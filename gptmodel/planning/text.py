@@ -5,7 +5,7 @@ The prepared data where it fits the settings, else the text, else what is known 
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class PlannedText:
     val_tokens: int
     tokenizer: Tokenizer
     origin: str  # where all this is from, in words
+    is_there: bool = True  # else tokenizer and ids stand in for those of a text that is not fetched yet
 
     @property
     def file_bytes(self) -> int:
@@ -121,7 +122,7 @@ def _assumed(params: PrepareParams) -> PlannedText:
     count = SHAKESPEARE_BYTES * len(ids) // len(text)
     train, val, _ = split_units(params, count)
     origin = "there is none yet, so random token ids stand in for it, as many as fetch.source shakespeare has (5.0 MB)"
-    return _planned(ids, (train, val), tokenizer, origin)
+    return replace(_planned(ids, (train, val), tokenizer, origin), is_there=False)
 
 
 def _planned(ids: NDArray[Any], counts: tuple[int, int], tokenizer: Tokenizer, origin: str) -> PlannedText:

@@ -37,8 +37,10 @@ class InitialModel:
         self.weights.clear()
 
 
-def initial_model(params: Params, tokenizer: Tokenizer, root: Path) -> InitialModel | None:
+def initial_model(params: Params, tokenizer: Tokenizer | None, root: Path) -> InitialModel | None:
     """Read the model of `train.init_from`, a path from the project's folder `root` on; None where it is null.
+
+    `tokenizer` is None where nobody knows it before the text is there.
 
     Raises ConfigError for a file that is not there or no model, and for a model of another tokenizer, other sizes or
     switches.
@@ -51,7 +53,7 @@ def initial_model(params: Params, tokenizer: Tokenizer, root: Path) -> InitialMo
     except CheckpointError as error:
         reason = str(error).removeprefix(f"{path}: ").partition("; train ")[0]  # it may be anything but a model of ours
         raise ConfigError(f"{setting}: {reason}; let train.init_from name another file") from None
-    if model.tokenizer.digest != tokenizer.digest:
+    if tokenizer is not None and model.tokenizer.digest != tokenizer.digest:
         raise ConfigError(f"{setting}: {_other_tokenizer(model.tokenizer, tokenizer)}")
     if differences := _differences(model.params, params.model):
         mend = "set these as the file has them, or let train.init_from name another file"

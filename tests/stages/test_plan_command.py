@@ -8,10 +8,12 @@ import pytest
 import torch
 import yaml
 from attempts import ROOT, Attempt
-from model_helpers import small_values
+from model_helpers import language_model, small_model, small_values
 from projects import Project
 
+from gptmodel.checkpoint.model_file import save_model
 from gptmodel.compute.place import has_idle_cores
+from gptmodel.tokenizers.char import CharTokenizer
 
 
 def plan(folder: Path, *arguments: str) -> Attempt:
@@ -65,6 +67,7 @@ def test_one_of_a_kind_is_not_told_as_several(project: Project) -> None:
         (["--out", "x"], ["--out", "--help"]),
         (["-S", "model.block_size=500"], ["model.block_size = 500"]),
         (["-S", "model.n_embd=65536", "-S", "model.n_layer=90"], ["this machine has"]),
+        (["-S", "train.init_from=start.pt"], ["train.init_from = start.pt: no such file"]),
         (["-S", "train.learning_rate=1e30", "-S", "train.optimizer=sgd"], ["lower train.learning_rate"]),
     ],
 )
@@ -78,6 +81,20 @@ def test_an_error_is_one_line_and_status_2(project: Path, arguments: list[str], 
     for word in words:
         assert word in error
     assert files(project) == before
+
+
+def test_a_model_to_start_from_has_to_fit_as_far_as_the_text_is_known(project: Path) -> None:
+    tokenizer = CharTokenizer.fit([b"another text"], [], None)
+    model = language_model(small_model(vocab_size=tokenizer.vocab_size), tokenizer=tokenizer)
+    save_model(project / "start.pth", model, {})
+    start = ("-S", "train.init_from=start.pth")
+    refused = plan(project, *start)
+    assert (refused.status, refused.output) == (2, "")
+    assert "its tokenizer and that of data/prepared are both char, but not the same" in refused.error
+    (project / "data/input.txt").unlink()  # the text that fetch would get may have these very characters
+    to_fetch = (*start, "-S", "fetch.source=shakespeare")
+    assert plan(project, *to_fetch).status == 0
+    assert "has model.n_embd = 8, here 16" in plan(project, *to_fetch, "-S", "model.n_embd=16").error
 
 
 def test_the_help_lists_the_settings_without_heavy_libraries() -> None:
