@@ -19,7 +19,7 @@ from gptmodel.export.classes import LAYERNORM_EPS
 from gptmodel.export.form import Form
 from gptmodel.export.libraries import require
 from gptmodel.export.stock import check_settings
-from gptmodel.export.weights import ModelWeights, Weights, named, without_decoder_bias
+from gptmodel.export.weights import ModelWeights, Weights, bias_fits, named, without_decoder_bias
 from gptmodel.language_model import LanguageModel
 from gptmodel.nn.embedding import ROTARY_BASE
 from gptmodel.tokenizers.char import CharTokenizer
@@ -40,15 +40,18 @@ def write(model: LanguageModel, folder: Path) -> str:
     """Write a model into an empty folder. ExportError for one that no architecture of llama.cpp holds."""
     params = model.params
     check_settings(params, "llama.cpp has no such part")
+    if model.tokenizer.kind not in KINDS:
+        raise ExportError(f"prepare.tokenizer = {model.tokenizer.kind}: llama.cpp has no such tokenizer; export onnx")
+    if params.block_size == 1:
+        raise ExportError("model.block_size = 1: llama.cpp reads no text of one token; export huggingface")
     if others := [
         f"model.{name} = {getattr(params, name)}" for name in NEEDED if getattr(params, name) != NEEDED[name]
     ]:
-        needed = " ".join(f"-S model.{name}={value}" for name, value in NEEDED.items())
-        raise ExportError(f"{', '.join(others)}: llama.cpp computes the same only with {needed}; export huggingface")
-    if params.block_size == 1:
-        raise ExportError("model.block_size = 1: llama.cpp reads no text of one token; export huggingface")
-    if model.tokenizer.kind not in KINDS:
-        raise ExportError(f"prepare.tokenizer = {model.tokenizer.kind}: llama.cpp has no such tokenizer; export onnx")
+        needed = NEEDED | ({} if bias_fits(params, model.tokenizer.vocab_size) else {"decoder_bias": "false"})
+        options = " ".join(f"-S model.{name}={value}" for name, value in needed.items())
+        raise ExportError(
+            f"{', '.join(others)}: llama.cpp computes the same only with {options}; export onnx or safetensors"
+        )
     weights = _weights(params, ModelWeights(params, without_decoder_bias(params, model.transformer.state_dict())))
     require(LIBRARIES)
     from gguf import GGUFWriter

@@ -93,6 +93,11 @@ def named(name: str, parts: Weights) -> Weights:
     return {f"{name}.{key}": tensor for key, tensor in parts.items()}
 
 
+def bias_fits(params: ModelParams, vocab_size: int) -> bool:
+    """Whether there is no decoder bias, or a layer normalisation in the last place can take it over."""
+    return not params.decoder_bias or vocab_size <= params.n_embd
+
+
 def without_decoder_bias(params: ModelParams, state: Mapping[str, Tensor]) -> Weights:
     """Return weights of the same logits without a decoder bias, which no stock class has.
 
@@ -105,7 +110,7 @@ def without_decoder_bias(params: ModelParams, state: Mapping[str, Tensor]) -> We
     bias, W = weights.pop("decoder.bias"), _decoder(params, weights)  # (V,), (V, C)
     V, C = W.shape
     last = "ln_f.bias" if params.norm == "pre" else f"blocks.{params.n_layer - 1}.ln2.bias"
-    if last not in weights or V > C:
+    if last not in weights or not bias_fits(params, V):
         where = f"{V} numbers do not fit the {C} of the last norm" if last in weights else "rmsnorm cannot take it over"
         raise ExportError(
             f"model.decoder_bias = true: other programs have no such bias, and {where}; train with "

@@ -95,6 +95,13 @@ def test_what_llama_cpp_does_not_compute_is_refused(changes: dict[str, Any], lin
     assert str(error.value).startswith(line)
 
 
+def test_what_llama_cpp_needs_is_named_at_once(tmp_path: Path) -> None:
+    for width, bias in ((8, " -S model.decoder_bias=false"), (16, "")):  # a bias of 11 numbers fits the wider one
+        with pytest.raises(ExportError) as error:
+            write_gguf(small_language_model(norm_type="rmsnorm", n_embd=width, decoder_bias=True), tmp_path)
+        assert f" -S model.activation=relu2{bias}; export onnx or safetensors" in str(error.value)
+
+
 def test_counts_are_no_part_of_a_graph(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"model\.kneser_ney = 2: counts cannot be a part of an ONNX graph; train"):
         write_onnx(small_language_model(kneser_ney=2, kneser_ney_share=0.3), tmp_path)
