@@ -602,7 +602,8 @@ MODELS = {
     "no model": Case("sample", "models/model.pth: no such model; train one with `dvc repro train`", gone(M)),
     "evaluate without a model": Case("evaluate", "models/model.pth: no such model", gone(M)),
     "another model that is missing": Case("sample", "x.pth: no such model", nothing, ("--model", "x.pth")),
-    "model a folder": Case("sample", "models: cannot be read: Is a directory", nothing, ("--model", "models")),
+    "model a folder": Case("sample", "models: is a folder; name a model file", nothing, ("--model", "models")),
+    "model a folder with a model": Case("sample", ".: is a folder; name models/model.pth", nothing, ("--model", ".")),
     "model a device": Case(
         "sample", "/dev/zero: cannot be read: it is a pipe, a device or a socket", nothing, ("--model", "/dev/zero")
     ),

@@ -23,6 +23,7 @@ from gptmodel.files import atomic_write, check_ends, json_bytes
 from gptmodel.kneser_ney import KneserNey, longest_order
 from gptmodel.language_model import LanguageModel
 from gptmodel.nn.transformer import TransformerModel
+from gptmodel.project.layout import Layout
 from gptmodel.tokenizers.kinds import tokenizer_from_json
 
 TABLE_BYTES = 256 << 20
@@ -85,6 +86,9 @@ def _read(path: Path) -> dict[str, Any]:
             content = load_archive(stream)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such model; train one with `dvc repro train`") from None
+    except IsADirectoryError:
+        own = Layout(path).model  # as below a folder that `train --out` named
+        raise CheckpointError(f"{path}: is a folder; name {own if own.is_file() else 'a model file'}") from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
     except ArchiveError as error:
