@@ -27,8 +27,8 @@ from gptmodel.data.unpack import is_packed, readable
 from gptmodel.errors import DataError
 from gptmodel.fetch_params import FetchParams
 from gptmodel.files import atomic_write, digest
-from gptmodel.project.inputs import own_text_elsewhere, text_in_lock
-from gptmodel.project.layout import Layout, local_path, source_path
+from gptmodel.project.inputs import text_elsewhere, text_in_lock
+from gptmodel.project.layout import Layout, leads_to_files, local_path, source_path
 from gptmodel.wheel import Progress
 
 
@@ -62,11 +62,9 @@ def fetch_text(
     is what is asked for. `val_source` is prepare's and `init_from` is train's: both are noted for DVC only.
     """
     target = layout.text
-    others = (
-        (layout.val_source, None if val_source is None else val_path(val_source, root), val_source),
-        (layout.init_from, _init_path(init_from, root), init_from),
-    )
+    others = [(layout.init_from, _init_path(init_from, root), init_from)]
     try:
+        others.append((layout.val_source, None if val_source is None else val_path(val_source, root), val_source))
         text, watched = _fetched(params, target, root, on_progress)
     except DataError:
         if text_in_lock(params.source, root) is not None:  # so a clone without the text trains on what was prepared
@@ -100,7 +98,11 @@ def _fetched(params: FetchParams, target: Path, root: Path, on_progress: Progres
         return _plays(target, project.text, on_progress), where
     if where is None:
         return _from_url(params, target, project.text, on_progress), where
-    source = local_source(params.source, where, project)
+    try:
+        source = local_source(params.source, where, project)
+    except DataError as error:
+        mend = None if leads_to_files(root / where) else text_elsewhere(params.source, root)
+        raise DataError(f"{error}; {mend}" if mend else str(error)) from None
     return _from_files(params, source, target), source.where
 
 
@@ -111,7 +113,7 @@ def _own(target: Path, root: Path) -> FetchedText:
     if copied:
         write_text(target, read_chunks(project_text), "own", digest(project_text))
     if not target.is_file():
-        mend = own_text_elsewhere(root) or "put your text there, or change fetch.source"
+        mend = text_elsewhere("own", root) or "put your text there, or change fetch.source"
         raise DataError(f"{target}: no such file, and fetch.source is own; {mend}")
     return single(target, target.name, digest(target), copied)
 

@@ -16,8 +16,8 @@ from gptmodel.errors import GptModelError
 from gptmodel.params_file import load_params
 from gptmodel.project.dvc_config import is_set
 from gptmodel.project.git import git
-from gptmodel.project.inputs import own_text_elsewhere
-from gptmodel.project.layout import Layout
+from gptmodel.project.inputs import source_in_lock, text_elsewhere
+from gptmodel.project.layout import Layout, leads_to_files, source_path
 from gptmodel.project.lock import read_lock, read_pipeline
 from gptmodel.tracking.addresses import check_address
 from gptmodel.tracking.database import is_empty, own_database
@@ -82,10 +82,16 @@ def _settings(root: Path) -> Iterator[Finding]:
 
 
 def _text(root: Path) -> Iterator[Finding]:
-    """See whether a text of the user's own is missing, which DVC does not bring."""
-    text, mend = Layout().text, own_text_elsewhere(root)
-    if mend is not None and not os.path.lexists(root / text):
-        yield Finding("note", f"{text} is not here, and dvc.lock was written with it (fetch.source is own): {mend}")
+    """See whether a text of the user's own is missing, or what it was made of, which DVC does not bring."""
+    source = source_in_lock(root) or "shakespeare"
+    where = Layout().text if source == "own" else source_path(source)
+    if where is None or os.path.lexists(root / where) or leads_to_files(root / where):
+        return
+    mend, is_watched = text_elsewhere(source, root), Layout(root).source.is_symlink()  # then it is told of the link
+    if mend is not None and not is_watched:
+        yield Finding(
+            "note", f"{where} is not here, and dvc.lock was written with it (fetch.source is {source}): {mend}"
+        )
 
 
 def _space(root: Path) -> Iterator[Finding]:

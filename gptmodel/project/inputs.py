@@ -73,13 +73,20 @@ def text_digest(root: Path = Path()) -> str:
         return "unknown"
 
 
+def source_in_lock(root: Path = Path()) -> str | None:
+    """Return the fetch.source that dvc.lock was written with; None where it has none."""
+    try:
+        return str(read_stage(root / "dvc.lock", "fetch").params["params.yaml"]["fetch"]["source"])
+    except (GptModelError, LookupError, TypeError):
+        return None
+
+
 def text_in_lock(source: str, root: Path = Path()) -> str | None:
     """Return DVC's md5 of the text that dvc.lock has for this fetch.source; None if it was written for another one."""
     try:
-        fetch = read_stage(root / "dvc.lock", "fetch")
-        is_same = fetch.params["params.yaml"]["fetch"]["source"] == source
-        return fetch.outs[Layout().text.as_posix()].md5 if is_same else None
-    except (GptModelError, LookupError, TypeError):
+        text = read_stage(root / "dvc.lock", "fetch").outs[Layout().text.as_posix()]
+        return text.md5 if source_in_lock(root) == source else None
+    except (GptModelError, LookupError):
         return None
 
 
@@ -91,17 +98,18 @@ def settings_in_lock(stage: str) -> dict[str, Any]:
         return {}
 
 
-def own_text_elsewhere(root: Path) -> str | None:
-    """Say how to go on without a text of one's own that dvc.lock was written with; None if it was with another source.
+def text_elsewhere(source: str, root: Path) -> str | None:
+    """Say how to go on without the text of this fetch.source; None if dvc.lock was written with another one.
 
-    DVC never stores such a text, so a clone has all that was made of it, but not the text.
+    DVC never stores the text, nor the files that it was made of: a clone has all that was made of it, but not the text.
     """
-    md5 = text_in_lock("own", root)
+    md5 = text_in_lock(source, root)
     if md5 is None:
         return None
     sha256 = text_digest(root)
     digest_of_text = f"md5 {md5} (its sha256 comes with `dvc pull`)" if sha256 == "unknown" else f"sha256 {sha256}"
-    return f"`dvc repro --allow-missing` goes on without it; or put the text there that has the {digest_of_text}"
+    put = "put the text there that has" if source == "own" else "put there what the text was made of, which has"
+    return f"`dvc repro --allow-missing` goes on without it; or {put} the {digest_of_text}"
 
 
 def _definition(pipeline: Path, stage: str) -> dict[str, Any]:

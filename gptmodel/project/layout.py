@@ -119,7 +119,8 @@ def source_path(source: str) -> Path | None:
 
 def leads_to_files(path: Path) -> bool:
     """Whether there is a file or a folder at a path, or what matches it as a pattern."""
-    return path.exists() or any(glob.iglob(str(path), recursive=True))  # noqa: PTH207  # which takes absolute ones
+    seen = os.path.exists(path)  # noqa: PTH110  # which is false, and no error, where a folder cannot be read
+    return seen or any(glob.iglob(str(path), recursive=True))  # noqa: PTH207  # which takes absolute ones
 
 
 def local_path(setting: str) -> Path | None:

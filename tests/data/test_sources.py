@@ -159,15 +159,22 @@ def test_links_and_folders_at_the_target_are_kept(source: Path, target: Path, tm
             fetch(name, None, target)
 
 
-def test_a_clone_without_the_text_gets_what_train_depends_on(target: Path) -> None:
+@pytest.mark.parametrize("source", ["own", "my.txt", "texts", "texts/*.txt"])
+def test_a_clone_without_the_text_gets_what_train_depends_on(target: Path, source: str) -> None:
     """DVC takes what was prepared elsewhere from its remote; these two are neither there nor in git."""
     out = "{path: data/input.txt, hash: md5, md5: 0123456789abcdef0123456789abcdef, size: 5}"
-    stage = f"{{cmd: a, params: {{params.yaml: {{fetch: {{source: own}}}}}}, outs: [{out}]}}"
+    stage = f"{{cmd: a, params: {{params.yaml: {{fetch: {{source: '{source}'}}}}}}, outs: [{out}]}}"
     lock = target.parent.parent / "dvc.lock"
     lock.write_text(f"schema: '2.0'\nstages: {{fetch: {stage}}}\n", encoding="utf-8")
-    with pytest.raises(DataError, match="`dvc repro --allow-missing` goes on without it"):
-        fetch("own", None, target)
+    with pytest.raises(DataError, match=r"--allow-missing` goes on without it; or put .* the md5 0123456789"):
+        fetch(source, None, target)
     assert names(target) == {"prepare.val_source", "train.init_from"}
+    (target.parent / "train.init_from").unlink()
+    layout, params = Layout(target.parent.parent), FetchParams.model_validate(FetchParams.defaults())
+    params = params.model_copy(update={"source": source})
+    with pytest.raises(DataError, match=r"^val\.txt: no such file"):
+        fetch_text(params, layout, layout.root, lambda _received, _total: None, "val.txt")
+    assert "train.init_from" in names(target)
 
 
 def test_own_only_looks_at_the_text(target: Path) -> None:

@@ -87,6 +87,22 @@ def test_a_folder_that_another_user_owns_is_no_reason_for_git_init(
     assert found.endswith(f"call: git config --global --add safe.directory {tmp_path}")
 
 
+def test_in_a_clone_what_the_text_was_made_of_is_told_to_be_missing(tmp_path: Path) -> None:
+    out = "{path: data/input.txt, hash: md5, md5: 0123456789abcdef0123456789abcdef, size: 5}"
+    stage = f"{{cmd: a, params: {{params.yaml: {{fetch: {{source: texts/*.txt}}}}}}, outs: [{out}]}}"
+    (tmp_path / "dvc.lock").write_text(f"schema: '2.0'\nstages: {{fetch: {stage}}}\n", encoding="utf-8")
+
+    def told() -> list[str]:
+        return [finding.text for finding in environment(tmp_path) if "dvc.lock was written with it" in finding.text]
+
+    [found] = told()
+    assert found.startswith("texts/*.txt is not here, and dvc.lock was written with it (fetch.source is texts/*.txt): ")
+    assert "or put there what the text was made of, which has the md5 0123456789abcdef" in found
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").touch()
+    assert told() == []
+
+
 @pytest.mark.parametrize("setting", ["fetch.source", "prepare.val_source", "train.init_from"])
 def test_a_text_that_is_gone_is_a_problem(tmp_path: Path, setting: str) -> None:
     link, text = tmp_path / "project" / "data" / setting, tmp_path / "my.txt"
