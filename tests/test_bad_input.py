@@ -1274,7 +1274,7 @@ SEARCHES = {
     ),
     "studies in a file that is no database": Case(
         "tune",
-        "studies.db: file is not a database",
+        "studies.db: file is not a database; move that file away, and its studies begin anew",
         both(put("tune.yaml", yaml.safe_dump(SEARCH).encode()), put("studies.db", TEXT.encode())),
     ),
     "another space in a study": begun_with(

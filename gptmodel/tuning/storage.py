@@ -1,6 +1,7 @@
 """Where studies are kept: a database of Optuna's, in the project or elsewhere, and the turns of workers there."""
 
 import re
+import sqlite3
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ FORMS = "postgresql://USER@HOST/DATABASE or sqlite:////FOLDER/studies.db"
 HEARTBEAT_SECONDS, GRACE_SECONDS = 10, 60
 """How often a worker says that it lives, and for how long it may be silent before another finishes its trial."""
 WAIT_SECONDS = 60  # for another process that writes to a database file
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 TRIES = 5  # of workers that begin at once and all make the tables
 
 FAILURES = (SQLAlchemyError, StorageInternalError)
@@ -94,9 +96,10 @@ class Storage:
         reason = missing_library(error) or without_password(_words(error))
         if isinstance(error, NoSuchModuleError | ArgumentError):
             reason = f"is no address of studies; it has to look like {FORMS}"
-        return StudyError(
-            f"the studies at {self.shown}: {reason}; nothing is lost: mend that, and run the same command again"
-        )
+        mend = "nothing is lost: mend that, and run the same command again"
+        if getattr(_original(error), "sqlite_errorcode", 0) & 0xFF in DAMAGED:  # above stands what is damaged of it
+            mend = "move that file away, and its studies begin anew"
+        return StudyError(f"the studies at {self.shown}: {reason}; {mend}")
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -128,11 +131,19 @@ class Storage:
         self.rdb.record_heartbeat(self.rdb.get_trial_id_from_study_id_trial_number(study_id, number))
 
 
-def _words(error: BaseException) -> str:
-    """Return the first line of what the database said, or of what was raised for it."""
+def _original(error: BaseException) -> BaseException:
+    """Return what the database raised, or else what was raised for it."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, DBAPIError) and cause.orig is not None:
-            return " ".join(f"{cause.orig} ".splitlines()[0].split())
+            return cause.orig
         cause = cause.__cause__ or cause.__context__
+    return error
+
+
+def _words(error: BaseException) -> str:
+    """Return the first line of what the database said, or all words of what was raised for it."""
+    original = _original(error)
+    if original is not error:
+        return " ".join(f"{original} ".splitlines()[0].split())
     return " ".join(str(error).split()) or type(error).__name__
