@@ -289,7 +289,7 @@ def test_another_saved_object_is_refused(tmp_path: Path, value: object) -> None:
 def test_missing_and_foreign_files_are_refused(tmp_path: Path) -> None:
     assert "dvc repro train" in refusal(tmp_path / "none.pth")
     (tmp_path / "folder.pth").mkdir()
-    assert "cannot be read" in refusal(tmp_path / "folder.pth")
+    assert "is a folder; name a model file" in refusal(tmp_path / "folder.pth")
     for number, content in enumerate([b"", b"text", b"\x80\x05", b"PK\x03\x04", b"PK\x05\x06" + bytes(18)]):
         (tmp_path / f"{number}.pth").write_bytes(content)
         assert "not a model file, or damaged" in refusal(tmp_path / f"{number}.pth")

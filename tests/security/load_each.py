@@ -23,7 +23,7 @@ def main() -> None:
     for name in sys.stdin.read().split("\0"):
         sys.stdout.write(json.dumps({"name": name}) + "\n")
         sys.stdout.flush()
-        output, errors, started = io.StringIO(), io.StringIO(), time.monotonic()
+        output, errors, started = io.StringIO(), io.StringIO(), time.process_time()
         status: object = None
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
             sys.argv = ["gptmodel", "sample", "--prompt", "a", "--model", f"{name}/model.pth"]
@@ -38,7 +38,7 @@ def main() -> None:
         except BaseException as error:
             snapshot = repr(error)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-        seconds = round(time.monotonic() - started, 1)
+        seconds = round(time.process_time() - started, 1)
         values = {"status": status, "stdout": output.getvalue(), "stderr": errors.getvalue(), "snapshot": snapshot}
         sys.stdout.write(json.dumps({"name": name, "peak": peak, "seconds": seconds, **values}) + "\n")
 

@@ -17,7 +17,7 @@ from model_helpers import ROOT, small_values
 pytestmark = pytest.mark.filterwarnings("ignore:Duplicate name")  # which zipfile says of what is made here on purpose
 GOOD = ("good", "good from another folder", "good behind something else")
 PEAK_MB = 900
-SECONDS = 30.0
+SECONDS = 30.0  # of the processor: those of the clock would be those of a busy machine
 
 
 def read(folder: Path, files: dict[str, bytes]) -> dict[str, dict[str, Any]]:
