@@ -175,6 +175,7 @@ def test_a_text_of_ones_own_stays_at_home(
     other.configure({"train.max_iters": 3})
     assert ran(other.dvc("repro", "--allow-missing")) == ["train", "evaluate", "sample", "report"]
     other.git("checkout", "--", ".")
+    other.dvc("checkout")  # else what the other settings made is still there
     unproven = typed(other, "gptmodel verify --stage fetch", status=2)
     assert (
         "your own text is not here, and DVC does not store it: put it there; `gptmodel doctor` says which" in unproven
