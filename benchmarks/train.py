@@ -9,7 +9,8 @@ pre-norm with GELU at any sizes, and litgpt has rotary positions in place of lea
 installed (`requirements-bench.txt`) is left out. The peak is the speed of products of two float32 matrices of 1024 x
 1024 with the same threads; bfloat16 may exceed it. `benchmarks/contestants/peak.py` says how the operations of an
 iteration are counted. The Xeon whose instructions are AVX2 has more, and was held to them, in torch and in its
-libraries, by `ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 ONEDNN_MAX_CPU_ISA=AVX2`; the EPYC has no others.
+libraries, by `ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 ONEDNN_MAX_CPU_ISA=AVX2`; the EPYC with AVX2 has
+no others.
 """
 
 import argparse
