@@ -37,3 +37,12 @@ def described(field: FieldInfo) -> str:
     """Return the words of a key, behind its choices if it has any: the comment in a file, and the text of the help."""
     choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     return f"{' | '.join(choices)}: {field.description}" if choices else str(field.description)
+
+
+def plain(value: Any) -> str:
+    """Return a setting as a params file has it, but on one line."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value) if isinstance(value, str) and not value.strip() else str(value)

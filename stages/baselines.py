@@ -4,12 +4,12 @@ from pathlib import Path
 
 from gptmodel.project.layout import Layout
 from stages.command import main, new_app, note, tell
-from stages.options import PARAMS_FILE, OutOption, ParamsOption, SettingsOption, read_params
+from stages.options import PARAMS_FILE, OutOption, ParamsOption, SettingsOption, read_params, showing
 
 app = new_app()
 
 
-@app.command()
+@app.command(cls=showing())
 def baselines(
     params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = None, out: OutOption = Path()
 ) -> None:

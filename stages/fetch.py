@@ -10,7 +10,7 @@ from stages.options import PARAMS_FILE, OutOption, ParamsOption, SettingsOption,
 app = new_app()
 
 
-@app.command(cls=showing("fetch"))
+@app.command(cls=showing("fetch", reads=("prepare.val_source", "train.init_from")))
 def fetch(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = None, out: OutOption = Path()) -> None:
     """Put the text to train on at data/input.txt."""
     params = read_params(params_file, settings)

@@ -27,8 +27,7 @@ def _writable(out: Path) -> Path:
 
     The folder that the stage runs in is none to write below: it counts as no --out.
     """
-    folders = [out, *(out / name for name in FOLDERS)]
-    for folder in (*out.parents, *folders):
+    for folder in (*out.parents, out, *(out / name for name in FOLDERS)):
         if os.path.lexists(folder) and not folder.is_dir():
             raise ConfigError(f"--out {out}: {folder} is not a folder; move it away, or name another with --out")
     return Path() if out.exists() and out.samefile(Path()) else out
@@ -79,8 +78,7 @@ def is_trial(params_file: Path, settings: list[str] | None, out: Path, *others: 
     The tracker's runs are those of the pipeline and of plain commands: a trial changes none. `others` are what the
     stage's own options say, false where they say nothing.
     """
-    options = (params_file != PARAMS_FILE, settings, out != Path(), *others)
-    return "DVC_STAGE" not in os.environ and any(options)
+    return "DVC_STAGE" not in os.environ and any((params_file != PARAMS_FILE, settings, out != Path(), *others))
 
 
 def read_params(
@@ -103,18 +101,29 @@ def read_params(
     return params
 
 
-def showing(*sections: str) -> type[TyperCommand]:
-    """Return the command class whose help ends with these sections' settings, as the params file has them now."""
+def showing(*sections: str, reads: tuple[str, ...] = ()) -> type[TyperCommand]:
+    """Return the command class whose help ends with these sections' settings, as the params file has them now.
+
+    It warns of an -S outside of these sections, of runtime, and of what else the command `reads`, sections or keys.
+    """
 
     class StageCommand(TyperCommand):
+        def invoke(self, ctx: Any) -> Any:
+            from gptmodel.config import SECTIONS
+
+            for setting in ctx.params["settings"] or ():
+                key, section = setting.partition("=")[0], setting.partition(".")[0]
+                if section in SECTIONS and section != "runtime" and not {section, key} & {*sections, *reads}:
+                    note(f"warning: -S {key} changes nothing here, since {self.name} does not read it")
+            return super().invoke(ctx)
+
         def format_epilog(self, ctx: Any, formatter: Any) -> None:
             from gptmodel.config import SECTIONS
             from gptmodel.params_file import read_params
-            from gptmodel.section import described
+            from gptmodel.section import described, plain
 
-            path = ctx.params.get("params_file") or PARAMS_FILE
             try:
-                values = read_params(path)
+                values = read_params(path := ctx.params.get("params_file") or PARAMS_FILE)
             except GptModelError as error:
                 formatter.write_paragraph()
                 formatter.write_text(f"The settings cannot be listed: {error}")
@@ -129,12 +138,3 @@ def showing(*sections: str) -> type[TyperCommand]:
                     formatter.write_dl(rows)
 
     return StageCommand
-
-
-def plain(value: Any) -> str:
-    """Return a setting as a params file has it, but on one line."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return repr(value) if isinstance(value, str) and not value.strip() else str(value)

@@ -11,7 +11,7 @@ MEASURE_SECONDS = 3.0
 app = new_app()
 
 
-@app.command(cls=showing("model", "train", "runtime"))
+@app.command(cls=showing("model", "train", "runtime", reads=("fetch", "prepare", "evaluate", "sample")))
 def plan(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = None) -> None:
     """Estimate what a run of these settings will take. Measures for a few seconds, and writes nothing."""
     from gptmodel.ignored_settings import ignored_settings

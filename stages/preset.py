@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from stages.command import say
-from stages.options import PARAMS_FILE, plain
+from stages.options import PARAMS_FILE
 
 NameArgument = Annotated[str | None, typer.Argument(metavar="NAME", help="One of the presets.", show_default=False)]
 
@@ -13,6 +13,7 @@ NameArgument = Annotated[str | None, typer.Argument(metavar="NAME", help="One of
 def preset(name: NameArgument = None) -> None:
     """Use the model and the training of a preset. Without a name, lists the presets."""
     from gptmodel.presets import PRESETS, use
+    from gptmodel.section import plain
 
     if name is None:
         for each, known in PRESETS.items():

@@ -37,6 +37,13 @@ def test_plain_commands_write_what_the_pipeline_writes_and_are_tracked(project: 
     assert [event["values"] for event in journal.read()[0] if "verdict" in event.get("values", {})]
 
 
+def test_a_setting_that_the_command_does_not_read_is_warned_of(project: Project) -> None:
+    warned = project.succeed("sample", "-S", "train.seed=3", "-S", "sample.seed=3", "-S", "runtime.mlflow=false").error
+    assert warned == "warning: -S train.seed changes nothing here, since sample does not read it\n"
+    assert "-S train.init_from" not in project.succeed("fetch", "-S", "train.init_from=null").error
+    assert "-S model.n_embd changes nothing" in project.succeed("baselines", "-S", "model.n_embd=16").error
+
+
 @pytest.mark.parametrize(
     "words",
     [
