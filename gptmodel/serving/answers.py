@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from gptmodel.errors import ConfigError, DataError, GptModelError
 from gptmodel.serving.completions import Piece, Wanted
 from gptmodel.serving.encoding import encoded, encoded_aside
-from gptmodel.serving.engine import Job, StoppedError
+from gptmodel.serving.engine import Job, StoppedError, UnreadError
 from gptmodel.serving.protocol import DONE, ApiError, choice, event, joined, usage
 
 LARGE = 500
@@ -76,6 +76,8 @@ def told(error: Exception) -> ApiError:
     """Return what a client is told of an error; that of the program is logged with its traceback."""
     if isinstance(error, StoppedError):
         return ApiError(503, ENDED)
+    if isinstance(error, UnreadError):
+        return ApiError(408, "nobody read this answer for a minute, and another request needed its place")
     if isinstance(error, GptModelError):
         return ApiError(400 if isinstance(error, DataError | ConfigError) else 500, str(error))
     log.error("a request failed", exc_info=error)

@@ -18,6 +18,8 @@ T = TypeVar("T")
 JOBS = 16
 BACKLOG = 64
 """Results of a job that may wait to be taken."""
+UNREAD_SECONDS = 60.0
+"""A job with such a backlog for so long loses its place where there is none for another."""
 STOP_SECONDS = 0.3
 TELL_SECONDS = 0.02
 """Results that come faster are told of together: waking a loop for each costs a fifth of a small model's token."""
@@ -27,6 +29,10 @@ Work = Generator[T, None, None]
 
 class BusyError(Exception):
     """There are as many jobs as are taken."""
+
+
+class UnreadError(Exception):
+    """Nobody took the results of a job for a long time, and another needed its place."""
 
 
 class StoppedError(Exception):
@@ -92,11 +98,23 @@ class Engine:
         with self._changed:
             if self._stopped:
                 raise StoppedError
-            if len(self._jobs) >= JOBS:
+            if len(self._jobs) >= JOBS and not self._drop_unread():
                 raise BusyError
             self._jobs.append(job)  # type: ignore[arg-type]
             self._changed.notify()
         return job
+
+    def _drop_unread(self) -> bool:
+        """End a job whose results nobody takes, if there is one."""
+        now = time.monotonic()
+        for job in self._jobs:
+            if not job.cancelled and len(job.waiting) >= BACKLOG and now - job.told > UNREAD_SECONDS:
+                self._jobs.remove(job)
+                job.work.close()  # it has no turn at the moment: it was told of after its last
+                job.ended, job.error = True, UnreadError()
+                job.tell()
+                return True
+        return False
 
     def take(self, job: Job[T]) -> tuple[list[T], bool]:
         """Return what a job made and nobody took yet, and whether it has ended."""

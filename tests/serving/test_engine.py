@@ -6,7 +6,8 @@ from collections.abc import Generator, Iterator
 import pytest
 from serving_helpers import collected
 
-from gptmodel.serving.engine import BACKLOG, BusyError, Engine, StoppedError
+from gptmodel.serving import engine as engine_module
+from gptmodel.serving.engine import BACKLOG, JOBS, BusyError, Engine, StoppedError, UnreadError
 
 
 def counting(log: list[tuple[int, int]], number: int, turns: int = 5) -> Generator[int, None, None]:
@@ -74,6 +75,27 @@ def test_who_does_not_take_his_results_is_passed_over(engine: Engine) -> None:
         assert len(await collected(slow)) == 1000
 
     asyncio.run(run())
+
+
+def test_a_job_that_nobody_reads_loses_its_place_to_another(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[tuple[int, int]] = []
+
+    async def run() -> None:
+        jobs = [engine.submit(counting(log, number, 1000)) for number in range(JOBS)]
+        while any(len(job.waiting) < BACKLOG for job in jobs):
+            await asyncio.sleep(0.01)
+        with pytest.raises(BusyError):  # they have been full for a moment only
+            engine.submit(counting(log, JOBS))
+        monkeypatch.setattr(engine_module, "UNREAD_SECONDS", 0.0)
+        assert await collected(engine.submit(counting(log, JOBS))) == list(range(5))
+        monkeypatch.setattr(engine_module, "UNREAD_SECONDS", 60.0)
+        first, *others = jobs
+        with pytest.raises(UnreadError):
+            await collected(first)
+        assert [len(made) for made in await asyncio.gather(*map(collected, others))] == [1000] * (JOBS - 1)
+
+    asyncio.run(run())
+    assert engine.jobs == 0
 
 
 def test_an_error_of_a_job_is_its_own(engine: Engine) -> None:
