@@ -19,7 +19,7 @@ Threads = Annotated[int | Literal["auto"], PlainValidator(_number_or_auto)]
 class RuntimeParams(Section):
     """Settings that cannot change a result: no stage depends on this section."""
 
-    threads: Threads = key("auto", "CPU threads that train; auto = one for each part, at most one for each core")
+    threads: Threads = key("auto", "CPU threads that train; auto = one a part, up to one a core; 1 does all alone")
     processes: int = key(1, "processes of this machine that train together, sharing train.parts", gt=0, le=1024)
     launcher: str | None = key(
         None, "command before `-m stages.train`, for several machines (docs/PROCESSES.md); null = none", min_length=1

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from gptmodel.units import size
 from stages.command import note
+from stages.debugger import give_way
 from stages.progress import chosen_style
 
 if TYPE_CHECKING:
@@ -47,5 +48,6 @@ class DownloadReporter:
 
         columns = (TextColumn("downloading"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         self.bar = Progress(*columns, console=Console(stderr=True), refresh_per_second=4)
+        give_way(self.bar)
         self.bar.start()
         self.task = self.bar.add_task("", completed=received, total=total)

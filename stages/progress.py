@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from stages.command import note, tell
+from stages.debugger import give_way, is_debugged
 from stages.rank import rank
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def chosen_style(progress: str) -> str:
     if rank():
         return "none"
     if progress == "auto":
-        return "bar" if sys.stderr.isatty() else "lines"
+        return "bar" if sys.stderr.isatty() and not is_debugged() else "lines"
     return progress
 
 
@@ -77,6 +78,7 @@ class Reporter:
             refresh_per_second=4,
         )
         self.task = self.bar.add_task("", total=self.max_iters, completed=self.first_iteration, losses="", speed="")
+        give_way(self.bar)
         return self.bar
 
     def speed(self) -> float:

@@ -6,6 +6,7 @@ calls" of its thread. So each of them can be hit, between any two system calls, 
 
 import ctypes
 import importlib
+import itertools
 import json
 import os
 import resource
@@ -201,6 +202,20 @@ def use_terminal(path: str) -> None:
     for descriptor in range(3):
         os.dup2(terminal, descriptor)
     sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))  # noqa: SIM115
+
+
+def call_debugger(call: int) -> None:
+    """Have the `call`-th iteration (from 1) of this process begin with a `breakpoint()`."""
+    from gptmodel.training import loop
+
+    step, numbers = loop.training_step, itertools.count(1)
+
+    def stopping(*arguments: Any) -> float:
+        if next(numbers) == call:
+            breakpoint()
+        return step(*arguments)
+
+    loop.training_step = stopping
 
 
 def ignore_hangups() -> None:

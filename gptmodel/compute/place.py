@@ -90,7 +90,7 @@ class Place:
             compiler=compiler,
             not_compiled=not_compiled,
             deterministic=deterministic,
-            beside=world.size == 1 and has_idle_cores(device, threads),
+            beside=world.size == 1 and params.runtime.threads != 1 and has_idle_cores(device, threads),
             world=world,
             sharded=params.train.shard,
         )

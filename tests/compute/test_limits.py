@@ -10,7 +10,8 @@ import torch
 from model_helpers import ROOT
 
 from gptmodel.compute.limits import memory_limit, usable_cores
-from gptmodel.compute.place import has_idle_cores
+from gptmodel.compute.place import Place, has_idle_cores
+from gptmodel.params_file import load_params
 
 GROUP = "the container or control group allows"
 
@@ -103,3 +104,9 @@ def test_evaluations_compute_beside_the_iterations_where_cores_are_granted_for_b
     assert not has_idle_cores(torch.device("cpu"), 1)
     monkeypatch.setattr("gptmodel.compute.place.usable_cores", lambda: 2.0)
     assert has_idle_cores(torch.device("cpu"), 1)
+
+
+def test_where_one_thread_is_asked_for_it_does_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gptmodel.compute.place.usable_cores", lambda: 8.0)
+    params = {threads: load_params(None, [f"runtime.threads={threads}", "train.device=cpu"]) for threads in ("auto", 1)}
+    assert {threads: Place.of(params[threads], "train").beside for threads in params} == {"auto": True, 1: False}

@@ -6,13 +6,18 @@ import pty
 import re
 import select
 import struct
+import sys
 import termios
 from pathlib import Path
+from typing import Any
 
 import pytest
 from projects import Project, new_project
 
+from stages.progress import chosen_style
+
 ITERATIONS, INTERVAL = 900, 300
+PROMPT = b"(Pdb) "
 FRAME = re.compile(r"iteration (\d+)/900 [━╸╺]+ train (\d\.\d{4}) val (\d\.\d{4}) ([\d,]+) tokens/s (\d\d:\d\d) left")
 LINE = re.compile(r"iteration +(\d+)/\d+  train (\d\.\d{4}) val (\d\.\d{4})(  [\d,]+ tokens/s  \d+ s left)?")
 
@@ -26,17 +31,25 @@ def project(tmp_path: Path) -> Project:
     )
 
 
-def on_a_terminal(project: Project, rows: int, columns: int) -> tuple[int, str]:
-    """Train with a terminal as standard input, output and error; return the status and all that the terminal got."""
+def on_a_terminal(project: Project, rows: int, columns: int, **injuries: dict[str, Any]) -> tuple[int, str]:
+    """Train with a terminal as standard input, output and error; return the status and all that the terminal got.
+
+    Whoever sits there types `continue` when a debugger asks.
+    """
     controller, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-    attempt = project.start("train", injuries={"use_terminal": {"path": os.ttyname(terminal)}}, TERM="xterm")
-    received, status = b"", None
+    attempt = project.start(
+        "train", injuries={"use_terminal": {"path": os.ttyname(terminal)}, **injuries}, TERM="xterm"
+    )
+    received, status, asked = b"", None, 0
     while status is None:
         attempt.listen(0.01)
         status = attempt.status
         while select.select([controller], [], [], 0.0)[0]:
             received += os.read(controller, 1 << 16)
+            if received.count(PROMPT) > asked:
+                asked += 1
+                os.write(controller, b"continue\n")
     os.close(controller)
     os.close(terminal)
     return status, received.decode()
@@ -66,6 +79,25 @@ def test_on_a_terminal_a_bar_shows_where_the_training_is(project: Project) -> No
     last = project.outcome().history[-1]
     assert frames[-1][1:3] == (f"{float(last['train_loss']):.4f}", f"{float(last['val_loss']):.4f}")
     assert not LINE.search("\n".join(screen))
+
+
+def test_the_bar_gives_way_to_a_debugger(project: Project) -> None:
+    status, received = on_a_terminal(project, rows=24, columns=80, call_debugger={"call": 400})
+    assert status == 0, received
+    before, typed = received.split(PROMPT.decode())
+    assert "iteration 399/900" in before
+    assert "\x1b[2K" in before
+    assert "\x1b[2K" not in typed  # nothing is drawn over what was typed
+    assert typed.startswith("continue\r\n")
+    assert "models/model.pth: " in typed
+
+
+def test_where_a_debugger_follows_from_the_start_there_is_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr(sys, "gettrace", lambda: None)
+    assert chosen_style("auto") == "bar"
+    monkeypatch.setattr(sys, "gettrace", lambda: print)
+    assert (chosen_style("auto"), chosen_style("bar")) == ("lines", "bar")
 
 
 def test_without_a_terminal_there_is_a_line_for_each_evaluation(project: Project) -> None:
