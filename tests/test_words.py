@@ -15,7 +15,7 @@ from gptmodel.sampling.generate import sample_pieces
 from gptmodel.sampling.incremental import IncrementalModel
 from gptmodel.sampling.stops import GrowingText
 from gptmodel.scoring import score_text
-from gptmodel.serving.completions import Names, Piece, Wanted, complete
+from gptmodel.serving.completions import Piece, Wanted, complete, token_names
 from gptmodel.serving.protocol import joined
 from gptmodel.text_model import TextModel
 from gptmodel.tokenizers.bpe import LONGEST, BpeTokenizer
@@ -69,7 +69,7 @@ def test_a_score_is_of_each_token_and_of_the_bytes_behind_the_first() -> None:
 def test_an_answer_names_every_token_and_where_it_begins() -> None:
     model, ids = words(), ids_of("Гамлет: 漢字 🙂")
     wanted = Wanted([ids], sample_params(max_new_tokens=40, num_samples=2), 40, echo=True, logprobs=5)
-    turns = complete(TextModel(model, "words"), Names(model.tokenizer), wanted)
+    turns = complete(TextModel(model, "words"), token_names(model.tokenizer), wanted)
     choices: list[Piece] = joined([piece for turn in turns for piece in turn])
     for choice in choices:
         assert choice.text.startswith("Гамлет: 漢字 🙂")

@@ -112,7 +112,7 @@ class Api:
             raise ApiError(400, f"text: {reason}", "text")
         job = _submit(self.engine, attention_weights(model.language_model, ids, body.layer))
         (weights,) = await _all(job, request)
-        tokens = [model.names.of[idx] for idx in ids]
+        tokens = [model.names[idx] for idx in ids]
         return await large(lambda: {"tokens": tokens, "heads": (weights * 1000).round().int().tolist()})
 
     async def copied(self, request: Request) -> Response:

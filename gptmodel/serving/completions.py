@@ -54,12 +54,9 @@ class Wanted:
     logprobs: int | None
 
 
-class Names:
-    """What tokens are called in an answer: their text, or "bytes:\\xNN" where their bytes are none."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self.of = [_name(tokenizer.token_bytes(idx)) for idx in range(tokenizer.vocab_size)]
-        """The name of each id, by which no two are called."""
+def token_names(tokenizer: Tokenizer) -> list[str]:
+    """Return what each id is called in an answer, no two alike: its text, or "bytes:\\xNN" where its bytes are none."""
+    return [_name(tokenizer.token_bytes(idx)) for idx in range(tokenizer.vocab_size)]
 
 
 def _name(token: bytes) -> str:
@@ -69,7 +66,7 @@ def _name(token: bytes) -> str:
         return "bytes:" + "".join(f"\\x{byte:02x}" for byte in token)
 
 
-def complete(model: TextModel, names: Names, wanted: Wanted) -> Generator[list[Piece], None, None]:
+def complete(model: TextModel, names: Sequence[str], wanted: Wanted) -> Generator[list[Piece], None, None]:
     """Yield what each turn makes: nothing, or the next parts of some choices.
 
     Prompts come one after the other, each with as many texts as `num_samples`, which grow together as they do in the
@@ -105,8 +102,8 @@ def _continued(
 class _Choice:
     """One text of an answer: its tokens in, its pieces out."""
 
-    def __init__(self, number: int, tokenizer: Tokenizer, names: Names, ids: list[int], wanted: Wanted) -> None:
-        self._number, self._names, self._ids, self._wanted = number, names.of, ids, wanted
+    def __init__(self, number: int, tokenizer: Tokenizer, names: Sequence[str], ids: list[int], wanted: Wanted) -> None:
+        self._number, self._names, self._ids, self._wanted = number, names, ids, wanted
         self._tokenizer = tokenizer
         self._text = GrowingText(tokenizer, ids, wanted.params.stop)
         self._told = 0  # tokens that went out

@@ -10,7 +10,7 @@ from gptmodel.compute.place import Place
 from gptmodel.errors import ConfigError, DataError
 from gptmodel.language_model import LanguageModel
 from gptmodel.project.layout import IN_MLFLOW
-from gptmodel.serving.completions import Names
+from gptmodel.serving.completions import token_names
 from gptmodel.serving.copied import TrainingText
 from gptmodel.serving.protocol import ApiError
 from gptmodel.text_model import TextModel, load
@@ -22,7 +22,7 @@ class Served:
 
     def __init__(self, name: str, model: TextModel, text: TrainingText) -> None:
         self.name, self.text_model = name, model
-        self.names = Names(model.tokenizer)
+        self.names = token_names(model.tokenizer)
         self.training_text: TrainingText | None = None
         self.no_training_text = ""
         try:

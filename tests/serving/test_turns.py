@@ -11,7 +11,7 @@ from serving_helpers import collected
 
 from gptmodel.compute.place import Place
 from gptmodel.sampling.generate import sample_pieces
-from gptmodel.serving.completions import Names, Piece, Wanted, complete
+from gptmodel.serving.completions import Piece, Wanted, complete, token_names
 from gptmodel.serving.engine import Engine
 from gptmodel.serving.protocol import joined
 from gptmodel.text_model import TextModel
@@ -47,7 +47,7 @@ def request(seed: int, model: TextModel, **changes: Any) -> Wanted:
 
 
 def alone(model: TextModel, wanted: Wanted) -> list[Piece]:
-    return joined([piece for turn in complete(model, Names(model.tokenizer), wanted) for piece in turn])
+    return joined([piece for turn in complete(model, token_names(model.tokenizer), wanted) for piece in turn])
 
 
 @given(data=st.data())
@@ -58,7 +58,7 @@ def test_texts_and_numbers_are_those_of_a_request_alone_in_any_order_of_turns(da
         for seed in data.draw(st.lists(st.integers(0, 200), min_size=2, max_size=6))
     ]
     requests = [(model, request(seed, model)) for model, seed in pairs]
-    works = [complete(model, Names(model.tokenizer), wanted) for model, wanted in requests]
+    works = [complete(model, token_names(model.tokenizer), wanted) for model, wanted in requests]
     pieces: list[list[Piece]] = [[] for _ in works]
     going = set(range(len(works)))
     while going:
@@ -74,7 +74,7 @@ def test_texts_and_numbers_are_those_of_a_request_alone_in_any_order_of_turns(da
 @pytest.mark.parametrize("model", MODELS, ids=map(str, SWITCHES))
 def test_sixteen_at_once_get_the_texts_of_the_sample_stage(model: TextModel) -> None:
     """Through the thread and the loop; what is asked and the log-probabilities beside it change no token."""
-    names, place = Names(model.tokenizer), Place.on("cpu")
+    names, place = token_names(model.tokenizer), Place.on("cpu")
     requests = [request(seed, model) for seed in range(16)]
 
     async def all_at_once() -> list[list[list[Piece]]]:
