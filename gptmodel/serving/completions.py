@@ -79,7 +79,7 @@ def complete(model: TextModel, names: Sequence[str], wanted: Wanted) -> Generato
             tokens: list[Token] = []
             if wanted.logprobs is not None:
                 for targets, log_probabilities in score_tokens(model.language_model, ids):
-                    tokens += choices[0].scored(targets, log_probabilities)
+                    tokens += choices[0].entries(targets.tolist(), log_probabilities)
                     yield []
             yield [choice.echoed(tokens) for choice in choices]
         if wanted.max_tokens:
@@ -111,10 +111,6 @@ class _Choice:
         self._start = len(self._text.prompt) if wanted.echo else 0
         self.finished = False
 
-    def scored(self, targets: Tensor, log_probabilities: Tensor) -> list[Token]:
-        """Return the entries of scored tokens, (N,) and (N, V), without their offsets."""
-        return self._entries(targets.tolist(), log_probabilities)
-
     def echoed(self, scored: Sequence[Token]) -> Piece:
         """Return the prompt as a piece, with the entries of its tokens if they were scored."""
         tokens: list[Token] = []
@@ -130,7 +126,7 @@ class _Choice:
         """Take a token with the log-probabilities (1, V) at its place, and return what can be told now."""
         text = self._text.push(idx)
         if logs is not None:
-            (entry,) = self._entries([idx], logs)
+            (entry,) = self.entries([idx], logs)
             self._tokens.append(entry)
         self.finished = self._text.stopped
         return Piece(self._number, text, self._released(), 1, "stop" if self.finished else None)
@@ -156,8 +152,8 @@ class _Choice:
         self._told = shown
         return new
 
-    def _entries(self, ids: list[int], logs: Tensor) -> list[Token]:
-        """Return the entries of ids drawn or read at places with the log-probabilities (N, V)."""
+    def entries(self, ids: list[int], logs: Tensor) -> list[Token]:
+        """Return the entries, without their offsets, of ids drawn or read at places with log-probabilities (N, V)."""
         count = min(self._wanted.logprobs or 0, logs.size(1))
         values, order = (part.tolist() for part in logs.topk(count, dim=-1))  # (N, count) each
         own = logs[torch.arange(len(ids)), ids].tolist()
