@@ -171,14 +171,12 @@ def _stops(value: Any) -> list[str]:
 
 
 def _prompts(value: Any, tokenizer: Tokenizer) -> Sequence[Any]:
-    """Return the prompts of a request: texts, and lists of token ids."""
+    """Return the prompts of a request, each of which `_checked` looks at: texts, and lists of token ids."""
     if value is None:
         return [default_prompt(tokenizer)]
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, list):
-        return [value] if all(type(part) is int for part in value) else value
-    raise DataError("the prompt has to be a text, a list of texts, a list of token ids, or a list of such lists")
+    if isinstance(value, list) and not all(type(part) is int for part in value):
+        return value
+    return [value]
 
 
 def _checked(prompt: Any, tokenizer: Tokenizer) -> list[int]:
