@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from gptmodel.checkpoint.model_file import load_model
 from gptmodel.compute.forked import compute_after_forks
-from gptmodel.compute.place import Place, pick_device
+from gptmodel.compute.place import pick_device
 from gptmodel.config import Device, ModelParams, PastBlock, SampleParams
 from gptmodel.errors import ConfigError
 from gptmodel.language_model import LanguageModel
@@ -80,7 +80,7 @@ class TextModel:
             seed=seed,
             num_samples=num_samples,
         )
-        texts = ["".join(pieces) for pieces in zip(*self._pieces(params), strict=True)]
+        texts = ["".join(pieces) for pieces in zip(*sample_pieces(self.reader, params.prompt, params), strict=True)]
         return texts[0] if num_samples == 1 else texts
 
     def stream(  # noqa: PLR0913  # what a user can say about a text
@@ -112,7 +112,7 @@ class TextModel:
         )
         if prompt is not None:
             self.tokenizer.encode(prompt)
-        return (pieces[0] for pieces in self._pieces(params) if pieces[0])
+        return (pieces[0] for pieces in sample_pieces(self.reader, params.prompt, params) if pieces[0])
 
     def score(self, text: str) -> Score:
         """Return how surprising a text is: `.loss` (nats per token), `.bits_per_byte`, `.tokens`, `.nats` of each.
@@ -163,10 +163,6 @@ class TextModel:
         params, tokenizer = self.params, self.tokenizer
         sizes = f"{params.n_layer} layers of {params.n_embd}, block_size {params.block_size}"
         return f"TextModel({self.name!r}: {self.parameters:,} parameters, {sizes}, {tokenizer.vocab_size} tokens)"
-
-    def _pieces(self, params: SampleParams) -> Iterator[list[str]]:
-        place = Place.on(self.network.encoder.weight.device)
-        return sample_pieces(self.reader, params.prompt, params, place)
 
 
 def _params(*, stop: str | Sequence[str] | None, **settings: Any) -> SampleParams:

@@ -52,7 +52,7 @@ def sample(
     training = None if trial else Layout.around(model_file)
     writes = not trial or target != Layout()
     with run_tracker(training.run if training is not None else None, mlflow=params.runtime.mlflow) as tracker:
-        prompts, texts = _shown(sample_pieces(reader, beginning, params.sample, place), tell if writes else say)
+        prompts, texts = _shown(sample_pieces(reader, beginning, params.sample), tell if writes else say)
         if inputs is not None:
             inputs.check()
         if writes:

@@ -198,7 +198,7 @@ def effect(section: str, key: str, params: Params, folder: Path) -> str:  # noqa
         return diagnose(1.7, 2.0, 3.0, params.evaluate.overfit_gap).verdict
     if section == "sample":
         model = language_model(scramble(small_model(vocab_size=11)), tokenizer=CharTokenizer("abcdefghij "))
-        pieces = sample_pieces(IncrementalModel(model), params.sample.prompt, params.sample, Place.on("cpu"))
+        pieces = sample_pieces(IncrementalModel(model), params.sample.prompt, params.sample)
         return outcome(lambda: ["".join(of_one) for of_one in zip(*pieces, strict=True)])
     (folder / "input.txt").write_text("hello, world\n" * 9, encoding="utf-8")
     (folder / "val.txt").write_text("world", encoding="utf-8")

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from model_helpers import language_model, sample_params, scramble, small_model
 
-from gptmodel.compute.place import Place
 from gptmodel.data.prepared import beginning
 from gptmodel.evaluation.spans import SPAN_BYTES, passages, span_losses
 from gptmodel.language_model import LanguageModel
@@ -42,7 +41,7 @@ def ids_of(text: str) -> list[int]:
 
 def test_samples_are_the_texts_of_their_tokens() -> None:
     params = sample_params(prompt="Гамлет 漢", max_new_tokens=60, num_samples=3)
-    pieces = sample_pieces(IncrementalModel(words()), params.prompt, params, Place.on("cpu"))
+    pieces = sample_pieces(IncrementalModel(words()), params.prompt, params)
     texts = ["".join(of_one) for of_one in zip(*pieces, strict=True)]
     assert len(set(texts)) == 3
     assert all(text.startswith("Гамлет 漢") for text in texts)

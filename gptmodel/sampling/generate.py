@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gptmodel.compute.place import Place
 from gptmodel.compute.random import Stream, torch_generator
 from gptmodel.config import SampleParams
 from gptmodel.errors import CheckpointError, DataError
@@ -89,15 +88,14 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str | None, params: SampleParams) -
     return ids
 
 
-def drawn(reader: IncrementalModel, ids: list[int], params: SampleParams, device: torch.device) -> Iterator[Step]:
+def drawn(reader: IncrementalModel, ids: list[int], params: SampleParams) -> Iterator[Step]:
     """Draw `num_samples` texts that grow together from the ids of a prompt, with random numbers of `params.seed`."""
+    device = reader.language_model.transformer.encoder.weight.device
     idx = torch.tensor([ids] * params.num_samples, device=device)  # (B, T)
     return generate(reader, idx, params, torch_generator(params.seed, Stream.SAMPLING, device=device))
 
 
-def sample_pieces(
-    reader: IncrementalModel, prompt: str | None, params: SampleParams, place: Place
-) -> Iterator[list[str]]:
+def sample_pieces(reader: IncrementalModel, prompt: str | None, params: SampleParams) -> Iterator[list[str]]:
     """Yield the next piece of each of `num_samples` texts that grow together: first the prompt, then what follows.
 
     The pieces of a text, joined, are the text, which ends before the first of `params.stop`. A piece is empty while a
@@ -107,7 +105,7 @@ def sample_pieces(
     ids = prompt_ids(tokenizer, prompt, params)
     texts = [GrowingText(tokenizer, ids, params.stop) for _ in range(params.num_samples)]
     yield [text.prompt for text in texts]
-    for step in drawn(reader, ids, params, place.device):
+    for step in drawn(reader, ids, params):
         yield [text.push(token) for text, token in zip(texts, step.ids.tolist(), strict=True)]
         if all(text.stopped for text in texts):
             break

@@ -90,7 +90,7 @@ def complete(model: TextModel, names: Sequence[str], wanted: Wanted) -> Generato
 def _continued(
     model: TextModel, ids: list[int], choices: Sequence["_Choice"], wanted: Wanted
 ) -> Generator[list[Piece], None, None]:
-    for step in drawn(model.reader, ids, wanted.params, model.network.encoder.weight.device):
+    for step in drawn(model.reader, ids, wanted.params):
         new_ids = step.ids.tolist()
         logs = torch.log_softmax(step.logits, -1) if wanted.logprobs is not None else None  # (B, V)
         growing = [(row, choice) for row, choice in enumerate(choices) if not choice.finished]

@@ -7,7 +7,6 @@ import torch
 from model_helpers import VOCAB, batch, generator, language_model, sample_params, scramble, small_model
 from torch import Tensor
 
-from gptmodel.compute.place import Place
 from gptmodel.compute.random import Stream, torch_generator
 from gptmodel.config import SampleParams
 from gptmodel.errors import CheckpointError, DataError
@@ -216,7 +215,7 @@ def texts(
     """The whole samples; `pieces` gets those of the first."""
     model = language_model(scramble(small_model(vocab_size=tokenizer.vocab_size)), tokenizer=tokenizer)
     steps = []
-    for step in sample_pieces(IncrementalModel(model), prompt, sample_params(**changes), Place.on("cpu")):
+    for step in sample_pieces(IncrementalModel(model), prompt, sample_params(**changes)):
         steps.append(step)
         if pieces is not None:
             pieces.append(step[0])

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from model_helpers import language_model, sample_params, scramble, small_model
 from serving_helpers import collected
 
-from gptmodel.compute.place import Place
 from gptmodel.sampling.generate import sample_pieces
 from gptmodel.serving.completions import Piece, Wanted, complete, token_names
 from gptmodel.serving.engine import Engine
@@ -74,7 +73,7 @@ def test_texts_and_numbers_are_those_of_a_request_alone_in_any_order_of_turns(da
 @pytest.mark.parametrize("model", MODELS, ids=map(str, SWITCHES))
 def test_sixteen_at_once_get_the_texts_of_the_sample_stage(model: TextModel) -> None:
     """Through the thread and the loop; what is asked and the log-probabilities beside it change no token."""
-    names, place = token_names(model.tokenizer), Place.on("cpu")
+    names = token_names(model.tokenizer)
     requests = [request(seed, model) for seed in range(16)]
 
     async def all_at_once() -> list[list[list[Piece]]]:
@@ -90,7 +89,7 @@ def test_sixteen_at_once_get_the_texts_of_the_sample_stage(model: TextModel) -> 
         texts = []
         for ids in wanted.prompts:
             prompt = model.tokenizer.decode(ids)
-            steps = sample_pieces(model.reader, prompt, wanted.params, place)
+            steps = sample_pieces(model.reader, prompt, wanted.params)
             texts += [text[0 if wanted.echo else len(prompt) :] for text in map("".join, zip(*steps, strict=True))]
         assert [choice.text for choice in choices] == texts
         assert {choice.finish_reason for choice in choices} <= {"stop", "length"}
