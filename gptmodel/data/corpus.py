@@ -14,7 +14,7 @@ from gptmodel.data.documents import Document
 from gptmodel.data.local_files import val_path
 from gptmodel.data.prepared import TEST, TOKENIZER, TRAIN, VAL
 from gptmodel.data.text_file import Text, cut, splits, survey
-from gptmodel.data.tokens import TokenWriter
+from gptmodel.data.tokens import token_writer
 from gptmodel.errors import DataError
 from gptmodel.files import remove_leftovers
 from gptmodel.prepare_params import PrepareParams
@@ -156,10 +156,9 @@ def _write_splits(
     """Write the files of the splits that are asked for by name, and return the number of tokens of each."""
     for name in (TRAIN, VAL, TEST, TOKENIZER):
         remove_leftovers(out / name)
-    writers = [TokenWriter(out / name, tokenizer.vocab_size, tokenizer.digest) for name in names]
+    size, digest = tokenizer.vocab_size, tokenizer.digest
     with ExitStack() as stack:  # no file takes its place before all are complete
-        for writer in writers:
-            stack.enter_context(writer)
+        writers = [stack.enter_context(token_writer(out / name, size, digest)) for name in names]
         with split_chunks(text, val_text, units) as chunks:
             for writer, part in zip(writers, chunks, strict=False):
                 for ids in tokenizer.encode_stream(part):

@@ -9,11 +9,10 @@ import struct
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,65 +48,51 @@ def id_dtype(vocab_size: int) -> np.dtype[Any]:
     return np.dtype("<u2") if vocab_size <= 1 << 16 else np.dtype("<u4")
 
 
-class TokenWriter:
-    """Writes a token file: `with TokenWriter(...) as writer: writer.append(ids)`.
+@contextmanager
+def token_writer(path: Path, vocab_size: int, tokenizer_digest: str) -> Iterator["TokenWriter"]:
+    """Write a token file: `with token_writer(...) as writer: writer.append(ids)`.
 
     The file appears, whole, when the block ends without an error; else what was there before stays.
     """
+    with atomic_writer(path) as stream:
+        stream.write(bytes(HEADER_BYTES))
+        with ThreadPoolExecutor(1) as disk:
+            writer = TokenWriter(path, vocab_size, stream, disk)
+            yield writer
+        with naming(path):
+            writer.check_sync()
+        itemsize, digest = id_dtype(vocab_size).itemsize, bytes.fromhex(tokenizer_digest)
+        fields = FIELDS.pack(MAGIC, VERSION, itemsize, writer.count, vocab_size, digest)
+        stream.seek(0)
+        stream.write(fields + struct.pack("<I", zlib.crc32(fields)))
 
-    def __init__(self, path: Path, vocab_size: int, tokenizer_digest: str) -> None:
-        self.path = path
+
+class TokenWriter:
+    """The ids of a token file that is being written."""
+
+    def __init__(self, path: Path, vocab_size: int, stream: IO[bytes], disk: ThreadPoolExecutor) -> None:
         self.count = 0
-        self._vocab_size = vocab_size
-        self._digest = bytes.fromhex(tokenizer_digest)
-        self._dtype = id_dtype(vocab_size)
-        self._stream: IO[bytes]
-        self._context: AbstractContextManager[None]
-        self._disk: ThreadPoolExecutor
+        self._path, self._vocab_size, self._dtype = path, vocab_size, id_dtype(vocab_size)
+        self._stream, self._disk = stream, disk
         self._sync: Future[None] | None = None
         self._told = 0  # bytes that the disk was told of
 
     def append(self, ids: NDArray[Any]) -> None:
         """Add ids, shape (n,); DataError if one is not below vocab_size."""
         if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < self._vocab_size:
-            raise DataError(f"{self.path}: an id is not below the vocab_size, {self._vocab_size}")
-        with naming(self.path):
+            raise DataError(f"{self._path}: an id is not below the vocab_size, {self._vocab_size}")
+        with naming(self._path):
             self._stream.write(np.ascontiguousarray(ids, dtype=self._dtype).data)
             self.count += ids.size
             written = self.count * self._dtype.itemsize
             if written - self._told >= SYNC_BYTES and (self._sync is None or self._sync.done()):
-                self._check_sync()
+                self.check_sync()
                 self._sync, self._told = self._disk.submit(os.fsync, self._stream.fileno()), written
 
-    def __enter__(self) -> Self:
-        self._context = self._writing()
-        self._context.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        return self._context.__exit__(kind, error, trace)
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        with atomic_writer(self.path) as self._stream:
-            self._stream.write(bytes(HEADER_BYTES))
-            with ThreadPoolExecutor(1) as self._disk:
-                yield
-            with naming(self.path):
-                self._check_sync()
-            self._stream.seek(0)
-            self._stream.write(self._header())
-
-    def _check_sync(self) -> None:
+    def check_sync(self) -> None:
         """Raise the disk's error, if it had one: it is told once."""
         if self._sync is not None:
             self._sync.result()
-
-    def _header(self) -> bytes:
-        fields = FIELDS.pack(MAGIC, VERSION, self._dtype.itemsize, self.count, self._vocab_size, self._digest)
-        return fields + struct.pack("<I", zlib.crc32(fields))
 
 
 def open_tokens(path: Path) -> TokenFile:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gptmodel.data.prepared import TOKENIZER, VAL, PreparedData
-from gptmodel.data.tokens import TokenWriter
+from gptmodel.data.tokens import token_writer
 from gptmodel.errors import DataError
 from gptmodel.evaluation.spans import mark_of, read_losses
 from gptmodel.files import digest
@@ -53,7 +53,7 @@ def is_held_out(model: LanguageModel, data: PreparedData) -> bool:
     except DataError:
         return False
     with tempfile.TemporaryDirectory() as folder:
-        writer = TokenWriter(Path(folder) / VAL, model.tokenizer.vocab_size, model.tokenizer.digest)
-        with writer:
+        path = Path(folder) / VAL
+        with token_writer(path, model.tokenizer.vocab_size, model.tokenizer.digest) as writer:
             writer.append(ids)
-        return digest(writer.path) == recorded[1]
+        return digest(path) == recorded[1]

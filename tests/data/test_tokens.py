@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from gptmodel.data import tokens
-from gptmodel.data.tokens import HEADER_BYTES, TokenWriter, open_tokens
+from gptmodel.data.tokens import HEADER_BYTES, open_tokens, token_writer
 from gptmodel.errors import DataError
 
 DIGEST = "0123456789abcdef" * 4
 
 
 def write(path: Path, ids: list[int], vocab_size: int = 65) -> None:
-    with TokenWriter(path, vocab_size, DIGEST) as writer:
+    with token_writer(path, vocab_size, DIGEST) as writer:
         writer.append(np.array(ids, dtype=np.int64))
 
 
@@ -24,7 +24,7 @@ def write(path: Path, ids: list[int], vocab_size: int = 65) -> None:
 def test_ids_come_back_in_the_smallest_type(tmp_path: Path, vocab_size: int, itemsize: int) -> None:
     path = tmp_path / "train.bin"
     ids = [0, 1, vocab_size - 1, 0]
-    with TokenWriter(path, vocab_size, DIGEST) as writer:
+    with token_writer(path, vocab_size, DIGEST) as writer:
         writer.append(np.array(ids[:1], dtype=np.uint8))
         writer.append(np.array(ids[1:], dtype=np.uint32)[::1])
         writer.append(np.array([], dtype=np.uint8))
@@ -121,7 +121,7 @@ def test_an_error_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "train.bin"
     write(path, [1, 2, 3])
     original = path.read_bytes()
-    with pytest.raises(DataError), TokenWriter(path, 65, DIGEST) as writer:
+    with pytest.raises(DataError), token_writer(path, 65, DIGEST) as writer:
         writer.append(np.array([4, 200], dtype=np.uint8))
     assert path.read_bytes() == original
     assert list(tmp_path.iterdir()) == [path]
@@ -140,7 +140,7 @@ def test_an_error_of_the_disk_that_comes_beside_the_work_is_not_lost(
         fsync(descriptor)
 
     def write_slowly() -> None:
-        with TokenWriter(tmp_path / "train.bin", 65, DIGEST) as writer:
+        with token_writer(tmp_path / "train.bin", 65, DIGEST) as writer:
             for _ in range(2):
                 writer.append(np.arange(9, dtype=np.uint8))
                 assert writer._sync is not None

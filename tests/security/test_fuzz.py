@@ -25,7 +25,7 @@ from gptmodel.checkpoint.model_file import load_model
 from gptmodel.config import ModelParams
 from gptmodel.data.prepared import load_prepared
 from gptmodel.data.shakespeare import PLAYS, read_plays
-from gptmodel.data.tokens import TokenWriter, open_tokens
+from gptmodel.data.tokens import open_tokens, token_writer
 from gptmodel.errors import GptModelError
 from gptmodel.evaluation.history import Evaluation, history_csv, read_history
 from gptmodel.pretrained.safetensors_file import SafetensorsFile
@@ -105,7 +105,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """A good file for each reader."""
     folder = tmp_path_factory.mktemp("originals")
     save_tokenizer(folder / "tokenizer.json", LETTERS)
-    with TokenWriter(folder / "train.bin", LETTERS.vocab_size, LETTERS.digest) as writer:
+    with token_writer(folder / "train.bin", LETTERS.vocab_size, LETTERS.digest) as writer:
         writer.append(np.arange(3000, dtype=np.uint8) % 11)
     SnapshotStore(folder).save(3, trained().state_dict())
     (folder / "history.csv").write_text(history_csv([ROW] * 3), encoding="utf-8")
