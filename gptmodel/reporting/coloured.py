@@ -1,6 +1,6 @@
 """Texts cut into pieces that a page gives a colour or a line: by surprise, or by what is copied. Pure functions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -19,9 +19,8 @@ class Piece(NamedTuple):
 
 
 def by_surprise(tokens: Sequence[str], nats: Sequence[float]) -> list[Piece]:
-    """Colour each token by its loss; neighbours of one colour are one piece."""
-    levels = [sum(loss >= least for least in SURPRISE) for loss in nats]
-    return _joined(tokens, [f"n{level}" if level else "" for level in levels])
+    """Colour each token by its loss."""
+    return _joined(tokens, "n", nats, SURPRISE)
 
 
 def by_copies(text: str, spans: Sequence[Sequence[int]]) -> list[Piece]:
@@ -30,13 +29,11 @@ def by_copies(text: str, spans: Sequence[Sequence[int]]) -> list[Piece]:
     for start, end in spans:
         for place in range(start, end):
             longest[place] = max(longest[place], end - start)
-    levels = [sum(length >= least for least in COPIED) for length in longest]
-    return _joined(text, [f"c{level}" if level else "" for level in levels])
+    return _joined(text, "c", longest, COPIED)
 
 
-def _joined(parts: Sequence[str], looks: Sequence[str]) -> list[Piece]:
-    def pieces() -> Iterator[Piece]:
-        for look, pairs in groupby(zip(parts, looks, strict=True), key=lambda pair: pair[1]):
-            yield Piece("".join(part for part, _ in pairs), look)
-
-    return list(pieces())
+def _joined(parts: Sequence[str], letter: str, values: Sequence[float], steps: Sequence[float]) -> list[Piece]:
+    """Give each part the look of the steps that its value reaches; neighbours of one look are one piece."""
+    levels = [sum(value >= least for least in steps) for value in values]
+    runs = groupby(zip(parts, levels, strict=True), key=lambda pair: pair[1])
+    return [Piece("".join(part for part, _ in pairs), f"{letter}{level}" if level else "") for level, pairs in runs]
