@@ -45,14 +45,15 @@ def read_findings(layout: Layout) -> Findings:
     model = load_model(layout.model)
     recorded = model.provenance.get("data")
     data = recorded if isinstance(recorded, Mapping) else {}
+    baselines, val = layout.metrics("baselines"), str(data.get(VAL))
     return Findings(
         model=model,
         evaluation=_read(layout.metrics("evaluate"), "evaluate", "val", "train", "gap", "verdict"),
         memorisation=_read(layout.metrics("memorisation"), "sample", "sentence", "samples", "held_out", "texts"),
         history=read_history(layout.history),
         positions=_positions(layout.positions),
-        baselines=_named(read_baselines(layout.metrics("baselines"), str(data.get(VAL)))),
-        repeated=read_repeated(layout.metrics("baselines"), str(data.get(VAL))),
+        baselines={name_of(method): bits for method, bits in read_baselines(baselines, val).items()},
+        repeated=read_repeated(baselines, val),
         passages=_read(layout.passages, "evaluate") if layout.passages.is_file() else None,
         digests={layout.model.name: digest(layout.model)}
         | {name: str(data[name]) for name in (TOKENIZER, TRAIN, VAL) if name in data},
@@ -83,10 +84,6 @@ def _read(path: Path, stage: str, *keys: str) -> dict[str, Any]:
     if absent := [key for key in keys if key not in value]:
         raise DataError(f"{path}: has no {absent[0]}; run `dvc repro {stage}` again")
     return value
-
-
-def _named(bits: Mapping[str, float]) -> dict[str, float]:
-    return {name_of(method): value for method, value in bits.items()}
 
 
 def _positions(path: Path) -> dict[str, list[float]] | None:
