@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 import matplotlib as mpl
 
@@ -12,30 +11,20 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+from gptmodel.evaluation.history import Evaluation
 from gptmodel.files import atomic_writer
 
 TRAIN_COLOUR, VAL_COLOUR = "#1f77b4", "#d95f02"
 
 
-class Row(Protocol):
-    """One evaluation."""
-
-    @property
-    def iteration(self) -> int: ...
-    @property
-    def train_loss(self) -> float: ...
-    @property
-    def val_loss(self) -> float: ...
-
-
-def plot_evaluation(folder: Path, history: Sequence[Row], train: np.ndarray, val: np.ndarray) -> None:
+def plot_evaluation(folder: Path, history: Sequence[Evaluation], train: np.ndarray, val: np.ndarray) -> None:
     """Draw both pictures into a folder; without history no loss curves. `train` and `val` are losses by position."""
     if history:
         plot_loss_curves(folder / "loss_curves.png", history)
     plot_loss_by_position(folder / "loss_by_position.png", train, val)
 
 
-def plot_loss_curves(path: Path, history: Sequence[Row]) -> None:
+def plot_loss_curves(path: Path, history: Sequence[Evaluation]) -> None:
     """Draw train and val loss over the iterations and mark the best val loss."""
     iterations = [row.iteration for row in history]
     train, val = [row.train_loss for row in history], [row.val_loss for row in history]

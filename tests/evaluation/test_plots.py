@@ -4,29 +4,27 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from model_helpers import ROOT
 
+from gptmodel.evaluation.history import Evaluation
 from gptmodel.evaluation.plots import plot_loss_by_position, plot_loss_curves
 
 
-@dataclass
-class Row:
-    iteration: int
-    train_loss: float
-    val_loss: float
+def row(iteration: int, train_loss: float, val_loss: float) -> Evaluation:
+    losses = {"train_loss": train_loss, "val_loss": val_loss}
+    return Evaluation(iteration=iteration, tokens=0, seconds=0.0, learning_rate=0.0, **losses)
 
 
 def curves(path: Path, shift: float = 0.0) -> None:
-    plot_loss_curves(path, [Row(0, 4.0, 4.1), Row(10, 2.0 + shift, 2.2), Row(20, 1.5, 2.4)])
+    plot_loss_curves(path, [row(0, 4.0, 4.1), row(10, 2.0 + shift, 2.2), row(20, 1.5, 2.4)])
 
 
 def one_row(path: Path, shift: float = 0.0) -> None:
-    plot_loss_curves(path, [Row(0, 4.0 + shift, 4.1)])
+    plot_loss_curves(path, [row(0, 4.0 + shift, 4.1)])
 
 
 def positions(path: Path, shift: float = 0.0) -> None:
