@@ -98,7 +98,7 @@ class MlflowStore:
         building.replace(self._database)
 
     def find_run(self, run_id: str | None, key: str, experiment: str) -> str | None:
-        run = _found(self._client.get_run, run_id) if run_id else None
+        run = found(self._client.get_run, run_id) if run_id else None
         if run is None:
             run = self._run_by_journal(key, experiment)
         if run is not None and run.info.lifecycle_stage == DELETED:
@@ -192,13 +192,13 @@ class MlflowStore:
 
     def has_run(self, run_id: str) -> bool:
         """Whether a run of this id is there; for a store that is connected."""
-        return _found(self._client.get_run, run_id) is not None
+        return found(self._client.get_run, run_id) is not None
 
     def run_of_version(self, name: str, alias: str | None, version: str | None) -> str | None:
         """Return the id of a registered version's run, by its alias or else number; for a store that is connected."""
         get = self._client.get_model_version_by_alias if alias else self._client.get_model_version
-        found = _found(get, name, alias or version)
-        return found.run_id or None if found is not None else None
+        entry = found(get, name, alias or version)
+        return entry.run_id or None if entry is not None else None
 
     def _run_by_journal(self, key: str, experiment: str) -> Any:
         existing = living_experiment(self._client, experiment)
@@ -215,7 +215,7 @@ class MlflowStore:
             yield
 
 
-def _found(get: Callable[..., Any], *names: str | None) -> Any:
+def found(get: Callable[..., Any], *names: str | None) -> Any:
     """Return what MLflow has by these names; None where it has nothing."""
     from mlflow.exceptions import MlflowException
 

@@ -15,7 +15,7 @@ from gptmodel.files import digest, fingerprint
 from gptmodel.tracking.database import store_uri
 from gptmodel.tracking.lookup import MODEL_ARTIFACT, download, in_reach, run_named
 from gptmodel.tracking.mlflow_experiments import DELETED
-from gptmodel.tracking.mlflow_store import MlflowStore
+from gptmodel.tracking.mlflow_store import MlflowStore, found
 from gptmodel.tracking.mlflow_tracker import read_description
 from gptmodel.tracking.store import DeletedError
 
@@ -197,17 +197,10 @@ def _content(folder: Path) -> str:
 
 def _version_with(client: Any, name: str, run_id: str, content: str) -> str | None:
     """Return the version of a name that holds this of a run, if there is one whose model was not deleted."""
-    from mlflow.exceptions import MlflowException
-
     for entry in client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'"):
-        if entry.tags.get(CONTENT_TAG) == content:
-            try:
-                client.get_logged_model(entry.source.removeprefix("models:/"))
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                    raise
-            else:
-                return str(entry.version)
+        model_id = entry.source.removeprefix("models:/")
+        if entry.tags.get(CONTENT_TAG) == content and found(client.get_logged_model, model_id) is not None:
+            return str(entry.version)
     return None
 
 
