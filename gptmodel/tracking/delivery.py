@@ -176,17 +176,15 @@ class Delivery:
         if histories is not None:
             again = {(key, e["step"]) for e in events if e.get("again") for key in e["values"]}
             points = self._missing(run_id, points, again, histories)
-        items: dict[str, list[Any]] = {"metric": points, "param": [], "tag": []}
+        items: dict[str, list[Any]] = {}
         for kind in ("param", "tag"):
-            merged: dict[str, str] = {}
-            for event in events:
-                if event.get("kind") == f"{kind}s":
-                    merged.update(event["values"])
+            merged = {name: text for e in events if e.get("kind") == f"{kind}s" for name, text in e["values"].items()}
             items[kind] = list(merged.items())
-        for kind in ("param", "tag", "metric"):
-            for start in range(0, len(items[kind]), BATCH_ITEMS[kind]):
+        items["metric"] = points
+        for kind, of_kind in items.items():
+            for start in range(0, len(of_kind), BATCH_ITEMS[kind]):
                 self._report(f"sending {kind}s", BRIEF)
-                self._send_batch(run_id, kind, items[kind][start : start + BATCH_ITEMS[kind]])
+                self._send_batch(run_id, kind, of_kind[start : start + BATCH_ITEMS[kind]])
         for event in events:
             if event.get("kind") == "dataset":
                 self._report("sending a data set", BRIEF)
@@ -222,8 +220,6 @@ class Delivery:
 
     def _send_batch(self, run_id: str, kind: str, items: list[Any]) -> None:
         """Send items; when the store rejects them, halve them until only those it rejects are left out."""
-        if not items:
-            return
         try:
             self._store.send(run_id, kind, items)
         except RejectedError as error:
