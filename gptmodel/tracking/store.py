@@ -40,8 +40,6 @@ class ExperimentDeletedError(Exception):
 class Store(Protocol):
     """What delivery needs of a store; every method may raise any error when the store is out of reach."""
 
-    address: str
-
     def connect(self, report: Report) -> None:
         """Open the store, or see quickly that it cannot be used; again before each delivery."""
 

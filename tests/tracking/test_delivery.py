@@ -27,7 +27,6 @@ class Down(Exception):
 class ListStore:
     """A store in lists: it keeps all it is sent, as often as it is sent. It fails at its nth call, before or after."""
 
-    address = "list:"
     identity = "list"
 
     def __init__(self) -> None:
