@@ -102,12 +102,14 @@ def readable(shown: str) -> Iterator[None]:
     """Turn what reading a file fails with into a DataError that names it."""
     try:
         yield
-    except OSError as error:
-        if error.errno is not None:
-            raise DataError(f"{shown}: cannot be read: {error.strerror}; make it readable, or take it away") from None
-        raise _damaged(shown, error) from None
     except DAMAGE as error:
-        raise _damaged(shown, error) from None
+        if isinstance(error, OSError) and error.errno is not None:
+            raise DataError(f"{shown}: cannot be read: {error.strerror}; make it readable, or take it away") from None
+        reason = " ".join(str(error).split())[:120].rstrip(".") or type(error).__name__
+        raise DataError(
+            f"{shown}: cannot be unpacked: {reason}; it is damaged, incomplete or no such file as its name says: "
+            "get it again, or unpack it yourself"
+        ) from None
 
 
 def _zipped(path: Path, name: str, shown: str) -> Iterator[tuple[str, IO[bytes]]]:
@@ -120,11 +122,3 @@ def _zipped(path: Path, name: str, shown: str) -> Iterator[tuple[str, IO[bytes]]
                 raise DataError(f"{shown}: is encrypted; unpack it, and name what comes out")
             with archive.open(entry) as stream:
                 yield f"{name}/{entry.filename}", stream
-
-
-def _damaged(shown: str, error: Exception) -> DataError:
-    reason = " ".join(str(error).split())[:120].rstrip(".") or type(error).__name__
-    return DataError(
-        f"{shown}: cannot be unpacked: {reason}; it is damaged, incomplete or no such file as its name says: "
-        "get it again, or unpack it yourself"
-    )
