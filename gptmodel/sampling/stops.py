@@ -48,18 +48,13 @@ class GrowingText:
             self.begins += [self._length] * new
             self._length += len(piece)
             self._ends += [self._length] * new
-        if not self._stops:
-            self._shown += len(piece)
-            return piece
         text = self._held + piece
         end = self._first_stop(text)
         if end is not None:
             self.stopped = True
             text, self._held = text[:end], ""
-        elif last:
-            self._held = ""
         else:
-            cut = len(text) - self._possible_stop(text)
+            cut = len(text) - (0 if last else self._possible_stop(text))
             text, self._held = text[:cut], text[cut:]
         self._shown += len(text)
         return text
