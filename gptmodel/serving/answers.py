@@ -28,7 +28,7 @@ async def large(make: Callable[[], Any]) -> Response:
 def whole(turns: Sequence[list[Piece]], head: dict[str, Any], task: Wanted) -> dict[str, Any]:
     """Return a completion of all that the turns of its work made."""
     pieces = joined([piece for turn in turns for piece in turn])
-    return _chunk(head, pieces, task) | {"usage": _usage(task, sum(piece.drawn for piece in pieces))}
+    return _chunk(head, pieces, task) | {"usage": usage(task, sum(piece.drawn for piece in pieces))}
 
 
 class Stream(StreamingResponse):
@@ -58,7 +58,7 @@ async def _events(
                 tokens = sum(len(piece.tokens) for piece in new)
                 yield event(await encoded_aside(make) if tokens > LARGE else encoded(make()))
         if usage_asked:
-            yield event(encoded(_chunk(head, [], task) | {"usage": _usage(task, drawn)}))
+            yield event(encoded(_chunk(head, [], task) | {"usage": usage(task, drawn)}))
         yield DONE
     except Exception as error:
         yield event(encoded(told(error).content()))
@@ -66,10 +66,6 @@ async def _events(
 
 def _chunk(head: dict[str, Any], pieces: Sequence[Piece], task: Wanted) -> dict[str, Any]:
     return head | {"choices": [choice(piece, task.logprobs) for piece in pieces]}
-
-
-def _usage(task: Wanted, drawn: int) -> dict[str, int]:
-    return usage(sum(map(len, task.prompts)), drawn)
 
 
 def told(error: Exception) -> ApiError:

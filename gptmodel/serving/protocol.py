@@ -227,9 +227,10 @@ def joined(pieces: Sequence[Piece]) -> list[Piece]:
     ]
 
 
-def usage(prompt_tokens: int, drawn: int) -> dict[str, int]:
+def usage(task: Wanted, drawn: int) -> dict[str, int]:
     """Return the tokens of an answer: read, drawn and in all."""
-    return {"prompt_tokens": prompt_tokens, "completion_tokens": drawn, "total_tokens": prompt_tokens + drawn}
+    read = sum(map(len, task.prompts))
+    return {"prompt_tokens": read, "completion_tokens": drawn, "total_tokens": read + drawn}
 
 
 def event(content: bytes) -> bytes:
