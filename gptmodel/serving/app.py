@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import time
 from importlib import resources
+from pathlib import PurePath
 from typing import TypeVar
 
 from starlette.applications import Starlette
@@ -42,7 +43,7 @@ class Api:
         self._shelf, self._began = shelf, int(time.time())
         self.engine, self.searches = Engine(), Engine()
         page = resources.files("gptmodel.serving") / "page"
-        self._page = {file.name: file.read_bytes() for file in page.iterdir() if _suffix(file.name) in TYPES}
+        self._page = {file.name: file.read_bytes() for file in page.iterdir() if PurePath(file.name).suffix in TYPES}
 
     def app(self) -> Guard:
         """Return what a server calls."""
@@ -67,7 +68,7 @@ class Api:
 
     async def page(self, request: Request) -> Response:
         name = request.scope["path"].removeprefix("/") or "index.html"
-        return Response(self._page[name], media_type=TYPES[_suffix(name)])
+        return Response(self._page[name], media_type=TYPES[PurePath(name).suffix])
 
     async def health(self, _request: Request) -> Response:
         return JSONResponse({"status": "ok", "jobs": self.engine.jobs})
@@ -124,10 +125,6 @@ class Api:
             raise ApiError(400, f"text: has to have 1 to {MOST_TOKENS} characters, not {len(body.text)}", "text")
         *_, answer = await _all(_submit(self.searches, model.training_text.copied(body.text)), request)
         return JSONResponse(answer)
-
-
-def _suffix(name: str) -> str:
-    return f".{name.rpartition('.')[2]}"
 
 
 async def _body(request: Request, kind: type[Body]) -> Body:
