@@ -1,7 +1,7 @@
 """What all trials of a study share: code, data and settings. Trials of different ones cannot be compared."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from gptmodel.config import Params
@@ -35,12 +35,7 @@ class Subject:
 
     def described(self) -> dict[str, Any]:
         """Return it as plain values, which a database keeps."""
-        return {
-            "code": self.code,
-            "commit": self.commit,
-            "data": dict(self.data),
-            "settings": dict(self.settings),
-        }
+        return asdict(self)
 
     def difference(self, stored: Any) -> str | None:
         """Return how a stored one differs, and what to do; None if it does not."""
