@@ -125,7 +125,7 @@ def measure(params: Params, text: PlannedText, seconds: float) -> Measured:
             snapshot_seconds=snapshot_seconds,
             snapshot_bytes=snapshot,
             model_bytes=_model_bytes(state, params, place),
-            evaluate_block_seconds=_evaluate_stage(state.model, params, text, (place, median(passes)), seconds / 2),
+            evaluate_block_seconds=_evaluate_stage(state.model, params, text, place, median(passes), seconds / 2),
             token_seconds=_sampling(state.model, params, seconds / 8),
         )
 
@@ -186,11 +186,10 @@ def _passes(model: LanguageModel, text: PlannedText, place: Place, seconds: floa
 
 
 def _evaluate_stage(
-    model: LanguageModel, params: Params, text: PlannedText, in_training: tuple[Place, float], seconds: float
+    model: LanguageModel, params: Params, text: PlannedText, training: Place, block_seconds: float, seconds: float
 ) -> float:
     """Return the seconds of a block in the evaluate stage: those of the training, if it computes in the same place."""
     place = Place.of(params, "evaluate")
-    training, block_seconds = in_training
     if (place.threads, place.device) == (training.threads, training.device) and place.device.type == "cpu":
         return block_seconds
     model.transformer.to(place.device)
