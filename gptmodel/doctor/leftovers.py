@@ -5,6 +5,7 @@ import re
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from gptmodel.doctor.finding import Finding
 from gptmodel.doctor.trainings import is_held, trainings
 from gptmodel.errors import GptModelError
 from gptmodel.project.git import WORKTREES, git
-from gptmodel.tracking.journal import Journal, journals
+from gptmodel.tracking.journal import journals
 from gptmodel.units import age, listed, size
 
 FOLDERS = ("data", "models", "metrics", "evaluation", "plots", "samples", "reports", "runs")
@@ -54,30 +55,27 @@ def _under_dvc(process: psutil.Process) -> bool:
 
 
 def _tracking(root: Path) -> Iterator[Finding]:
-    killed: list[Journal] = []
-    unsent: list[Journal] = []
-    damaged = 0
+    counts = Counter[str]()
     for journal in journals(root):
         try:
             if is_held(journal.alive_lock):
                 continue
             if journal.last_status() == "RUNNING":
-                killed.append(journal)
+                counts["killed"] += 1
             elif journal.pending:
-                unsent.append(journal)
+                counts["unsent"] += 1
         except Exception as error:  # whatever lies in that folder
-            damaged += 1
+            counts["damaged"] += 1
             reason = " ".join(str(error).split())
             text = f"runs/tracking/{journal.key}: the record of a run is damaged: {reason}"
             yield Finding("problem", f"{text}; move it away, `gptmodel sync` sends the others")
-    if killed:
-        text = f"tracked runs that were killed but are still RUNNING in MLflow: {len(killed)}"
+    if killed := counts["killed"]:
+        text = f"tracked runs that were killed but are still RUNNING in MLflow: {killed}"
         yield Finding("note", f"{text}; `gptmodel sync` tells MLflow")
-    if unsent:
-        yield Finding(
-            "note", f"tracked runs that were not fully sent to MLflow: {len(unsent)}; `gptmodel sync` sends the rest"
-        )
-    if not killed and not unsent and not damaged:
+    if unsent := counts["unsent"]:
+        text = f"tracked runs that were not fully sent to MLflow: {unsent}"
+        yield Finding("note", f"{text}; `gptmodel sync` sends the rest")
+    if not counts:
         yield Finding("ok", "all tracked runs were sent to MLflow")
 
 
