@@ -42,7 +42,7 @@ ITEMS = (
         "Characters and ids",
         "Each distinct character gets an integer: `stoi` maps a character to its id, `itos` an id to its character.",
         "gptmodel/tokenizers/char.py",
-        ("CharTokenizer.__init__", "CharTokenizer.encode", "CharTokenizer.decode"),
+        ("CharTokenizer.__init__", "CharTokenizer.encode_array", "CharTokenizer.decode"),
         "tests/tokenizers/test_char.py::test_stoi_and_itos_as_in_the_tutorial",
         "`prepare.tokenizer: byte` has an id for each of the 256 bytes instead.",
     ),

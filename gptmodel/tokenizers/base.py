@@ -3,6 +3,7 @@
 import codecs
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
@@ -53,12 +54,15 @@ class Tokenizer(Protocol):
     def vocab_size(self) -> int:
         """Number of token ids."""
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the tokenizer's JSON, as hex: equal for equal tokenizers and for no others."""
+        return json_digest(self.to_json())
 
     def encode(self, text: str, on_unknown: OnUnknown = "error") -> list[int]:
         """Return the ids of `text`; DataError for what has no id, unless it is to be replaced."""
+        ids: list[int] = self.encode_array(text, on_unknown).tolist()
+        return ids
 
     def encode_array(self, text: str, on_unknown: OnUnknown = "error") -> Ids:
         """Return the same ids as `encode` as a 1-D array of unsigned integers, fast for long texts."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gptmodel.errors import DataError
-from gptmodel.tokenizers.base import Ids, OnUnknown, Unit, Utf8Stream, checked_ids, decoded, json_digest, utf8
+from gptmodel.tokenizers.base import Ids, OnUnknown, Tokenizer, Unit, Utf8Stream, checked_ids, decoded, utf8
 from gptmodel.tokenizers.windows import WINDOW, windows
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ WINDOWS_AT_ONCE = 8
 """Windows that rustbpe takes into memory; any number gives the same tokens."""
 
 
-class BpeTokenizer:
+class BpeTokenizer(Tokenizer):
     """Maps single bytes to 0 ... 255 and then the learnt `tokens` in their order, the most frequent first.
 
     A piece of the text is first its bytes; then the two neighbours whose union is the earliest token become one, again
@@ -63,10 +63,6 @@ class BpeTokenizer:
     def vocab_size(self) -> int:
         return len(self._tokens)
 
-    @cached_property
-    def digest(self) -> str:
-        return json_digest(self.to_json())
-
     def to_json(self) -> dict[str, Any]:
         """Return the tokens of several bytes as texts with a character for each byte, as in Latin-1."""
         return {"kind": self.kind, "tokens": [token.decode("latin-1") for token in self._ordinary[256:]]}
@@ -77,10 +73,6 @@ class BpeTokenizer:
         if set(value) != {"kind", "tokens"} or not isinstance(texts, list) or len(texts) > MOST:
             raise DataError(f"the fields of the {cls.kind} tokenizer are wrong")
         return cls(_checked(texts))
-
-    def encode(self, text: str, on_unknown: OnUnknown = "error") -> list[int]:
-        ids: list[int] = self.encode_array(text, on_unknown).tolist()
-        return ids
 
     def encode_array(self, text: str, on_unknown: OnUnknown = "error") -> Ids:
         text = utf8(text, on_unknown).decode()

@@ -1,17 +1,16 @@
 """One token for each of the 256 bytes: any file can be trained on, and any text encoded."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gptmodel.errors import DataError
-from gptmodel.tokenizers.base import Ids, OnUnknown, Unit, Utf8Stream, checked_ids, json_digest, utf8
+from gptmodel.tokenizers.base import Ids, OnUnknown, Tokenizer, Unit, Utf8Stream, checked_ids, utf8
 
 
-class ByteTokenizer:
+class ByteTokenizer(Tokenizer):
     """Maps the bytes of a text's UTF-8 to themselves; bytes that are not UTF-8 decode to U+FFFD."""
 
     kind: ClassVar[str] = "byte"
@@ -23,10 +22,6 @@ class ByteTokenizer:
     def fit(cls, train: Iterable[bytes], val: Iterable[bytes], vocab_size: int | None) -> Self:  # noqa: ARG003
         return cls()
 
-    @cached_property
-    def digest(self) -> str:
-        return json_digest(self.to_json())
-
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind}
 
@@ -35,10 +30,6 @@ class ByteTokenizer:
         if value != {"kind": cls.kind}:
             raise DataError("the fields of the byte tokenizer are wrong")
         return cls()
-
-    def encode(self, text: str, on_unknown: OnUnknown = "error") -> list[int]:
-        ids: list[int] = self.encode_array(text, on_unknown).tolist()
-        return ids
 
     def encode_array(self, text: str, on_unknown: OnUnknown = "error") -> Ids:
         # Python reads command lines that are not UTF-8 with surrogateescape; here that gives the bytes as typed.

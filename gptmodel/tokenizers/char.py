@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gptmodel.errors import DataError
-from gptmodel.tokenizers.base import Ids, OnUnknown, Unit, checked_ids, decoded, json_digest
+from gptmodel.tokenizers.base import Ids, OnUnknown, Tokenizer, Unit, checked_ids, decoded
 from gptmodel.tokenizers.characters import Characters, byte_pairs
 
 ASCII = 128
@@ -17,7 +17,7 @@ UNKNOWN_ASCII = 255
 """Sorted characters put ASCII first: its ids are below 128, so in a single byte this can mean unknown."""
 
 
-class CharTokenizer:
+class CharTokenizer(Tokenizer):
     """Maps the sorted distinct characters of `characters` to 0 ... vocab_size - 1.
 
     An unknown character is an error, or is replaced by a space, or by the first character where space is unknown too.
@@ -54,10 +54,6 @@ class CharTokenizer:
         """The id that stands for an unknown character where that is to be replaced."""
         return self.stoi.get(" ", 0)
 
-    @cached_property
-    def digest(self) -> str:
-        return json_digest(self.to_json())
-
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "characters": self.characters}
 
@@ -71,20 +67,13 @@ class CharTokenizer:
             raise DataError("the characters are not sorted and distinct")
         return tokenizer
 
-    def encode(self, text: str, on_unknown: OnUnknown = "error") -> list[int]:
-        ids: list[int] = self.encode_array(text, on_unknown).tolist()
-        return ids
-
-    def encode_array(self, text: str, on_unknown: OnUnknown = "error") -> Ids:
-        return self._ids(text, on_unknown)
-
     def encode_stream(self, chunks: Iterable[bytes]) -> Iterator[Ids]:
         start = 0
         for text in decoded(chunks):
-            yield self._ids(text, "error", start)
+            yield self.encode_array(text, "error", start)
             start += len(text)
 
-    def _ids(self, text: str, on_unknown: OnUnknown, start: int = 0) -> Ids:
+    def encode_array(self, text: str, on_unknown: OnUnknown = "error", start: int = 0) -> Ids:
         """Return the ids of a text, or of a part that begins at character `start` of it."""
         if text.isascii():
             ids: Ids = self._ids_of_pairs.take(byte_pairs(text)).view(np.uint8)[: len(text)]
