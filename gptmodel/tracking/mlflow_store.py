@@ -56,10 +56,7 @@ class MlflowStore:
         self.identity = NO_STORE
         self.address = store_address(root)
 
-    def connect(self, report: Report) -> None:
-        self._connect(report, to_write=True)
-
-    def _connect(self, report: Report, *, to_write: bool) -> None:
+    def connect(self, report: Report, *, to_write: bool = True) -> None:
         check_address(self._uri)
         if self._database:
             check_database(self._database, to_write=to_write)
@@ -187,7 +184,7 @@ class MlflowStore:
         """Connect, and return MLflow's client for those who only read; None where no store was made yet."""
         if self._database and is_empty(self._database):
             return None
-        self._connect(lambda _what, _seconds: None, to_write=False)
+        self.connect(lambda _what, _seconds: None, to_write=False)
         return self._client
 
     def has_run(self, run_id: str) -> bool:
