@@ -107,15 +107,13 @@ class Storage:
         if self._file is not None:
             lock = FileLock(f"{self._file}.lock")
             try:
-                lock.acquire(timeout=WAIT_SECONDS)
+                held = lock.acquire(timeout=WAIT_SECONDS)
             except Timeout:
                 raise StudyError(
                     f"{lock.lock_file}: another worker holds it; wait until that ends, or stop it"
                 ) from None
-            try:
+            with held:
                 yield
-            finally:
-                lock.release()
             return
         with self.rdb.engine.connect() as connection:
             key = {"key": "gptmodel tune"}
