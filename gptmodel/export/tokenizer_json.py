@@ -1,13 +1,15 @@
 """A tokenizer in the form that the library `tokenizers` reads: the same ids of the same text. Pure."""
 
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any
 
 from gptmodel.errors import ExportError
 from gptmodel.tokenizers.base import Tokenizer
 from gptmodel.tokenizers.bpe import BpeTokenizer
 from gptmodel.tokenizers.char import CharTokenizer
+from gptmodel.tokenizers.gpt2 import BYTE_OF
+
+CHARACTERS = {byte: character for character, byte in BYTE_OF.items()}
 
 
 def tokenizer_json(tokenizer: Tokenizer) -> dict[str, Any]:
@@ -21,20 +23,9 @@ def tokenizer_json(tokenizer: Tokenizer) -> dict[str, Any]:
     return unused | parts
 
 
-@cache
-def byte_characters() -> tuple[str, ...]:
-    """Return the character that stands for each byte in GPT-2's vocabulary, which has no control characters.
-
-    Printable bytes of Latin-1 stand for themselves, the others for the characters from 256 on.
-    """
-    printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
-    others = iter(range(256, 512))
-    return tuple(chr(byte if byte in printable else next(others)) for byte in range(256))
-
-
 def token_characters(token: bytes) -> str:
-    """Return a token's bytes as the characters that stand for them."""
-    return token.decode("latin-1").translate(byte_characters())
+    """Return a token's bytes as the characters that stand for them in GPT-2's vocabulary."""
+    return token.decode("latin-1").translate(CHARACTERS)
 
 
 def _of_characters(tokenizer: Tokenizer) -> dict[str, Any]:

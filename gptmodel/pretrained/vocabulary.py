@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from gptmodel.errors import CheckpointError, DataError
-from gptmodel.export.tokenizer_json import byte_characters, token_characters
+from gptmodel.export.tokenizer_json import token_characters
 from gptmodel.files import read_json
-from gptmodel.tokenizers.gpt2 import Gpt2Tokenizer
+from gptmodel.tokenizers.gpt2 import BYTE_OF, Gpt2Tokenizer
 
 FILES = ("tokenizer.json", "vocab.json")
 """Either says which text each token is."""
@@ -55,6 +55,6 @@ def _vocab(value: Any) -> Any:
 
 def _tokens(vocab: Any) -> list[str]:
     """Return the tokens of several bytes in the order of their ids, a Latin-1 character for each byte."""
-    byte_of = {ord(character): byte for byte, character in enumerate(byte_characters())}
+    byte_of = {ord(character): byte for character, byte in BYTE_OF.items()}
     ordered = sorted(vocab, key=vocab.__getitem__)[256:-1]  # before them the bytes, behind them <|endoftext|>
     return [word.translate(byte_of) for word in ordered]

@@ -33,6 +33,8 @@ DIGEST = "aa0c717a058e2e760f30483a35bda895ad13323b968f99b10cea7411cacc93d5"
 PRINTABLE = bytes([*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)])
 """Bytes that stand for themselves in OpenAI's file, as in Latin-1; the others have characters from U+0100 on."""
 OTHERS = bytes(byte for byte in range(256) if byte not in PRINTABLE)
+BYTE_OF = {chr(byte): byte for byte in PRINTABLE} | {chr(256 + n): byte for n, byte in enumerate(OTHERS)}
+"""The byte that each character of that file stands for; no character is a blank or a control character."""
 
 
 class Gpt2Tokenizer(BpeTokenizer):
@@ -62,9 +64,8 @@ class Gpt2Tokenizer(BpeTokenizer):
 @lru_cache(maxsize=1)
 def learnt_tokens() -> tuple[bytes, ...]:
     """Return the 50,000 tokens of several bytes, in the order of their ids; DataError where they cannot be had."""
-    byte_of = {chr(byte): byte for byte in PRINTABLE} | {chr(256 + n): byte for n, byte in enumerate(OTHERS)}
     lines = _merges().decode().splitlines()[1:]  # the first one is a comment
-    return tuple(bytes(map(byte_of.__getitem__, line.replace(" ", ""))) for line in lines)
+    return tuple(bytes(map(BYTE_OF.__getitem__, line.replace(" ", ""))) for line in lines)
 
 
 def _merges() -> bytes:
