@@ -92,7 +92,7 @@ def _parsed(text: str, name: str) -> dict[str, Any]:
 
 def read_lock(path: Path, name: str = "dvc.lock") -> dict[str, LockedStage]:
     """Read dvc.lock; DataError names the first thing in it that DVC would not have written."""
-    return _lock(read_yaml(path, name), name)
+    return parse_lock(_text(path, name), name)
 
 
 def read_stage(path: Path, stage: str) -> LockedStage:
@@ -111,10 +111,7 @@ def read_stage(path: Path, stage: str) -> LockedStage:
 
 def parse_lock(text: str, name: str) -> dict[str, LockedStage]:
     """Read the text of a dvc.lock, as `read_lock` does a file."""
-    return _lock(_parsed(text, name), name)
-
-
-def _lock(content: dict[str, Any], name: str) -> dict[str, LockedStage]:
+    content = _parsed(text, name)
     if content.keys() - {"stages"} != {"schema"} or content["schema"] != "2.0":
         raise DataError(f"{name}: has to hold schema 2.0 and stages; delete it, and `dvc repro` writes it anew")
     stages = _mapping(content.get("stages", {}), f"{name}: stages")
