@@ -85,9 +85,7 @@ def _parsed(text: str, name: str) -> dict[str, Any]:
         value = dvc_yaml.parse(text)
     except ValueError as error:
         raise DataError(f"{name}: {str(error)[:200]}") from None
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise DataError(f"{name}: has to be a mapping")
-    return value
+    return _mapping(value, f"{name}:")
 
 
 def read_lock(path: Path, name: str = "dvc.lock") -> dict[str, LockedStage]:
