@@ -67,12 +67,10 @@ def _curve(metric: str) -> dict[str, Any]:
 
 def differing_params(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the params that have not the same value in all runs, in their order."""
-    values: dict[str, set[str | None]] = {}
     params = [{item["key"]: item["value"] for item in run.get("data", {}).get("params", [])} for run in runs]
-    names = dict.fromkeys(name for of_run in params for name in of_run)
-    for name in names:
-        values[name] = {of_run.get(name) for of_run in params if of_run}  # a run that has just begun has none yet
-    return sorted(name for name in names if len(values[name]) > 1)
+    told = [of_run for of_run in params if of_run]  # a run that has just begun has none yet
+    names = {name for of_run in told for name in of_run}
+    return sorted(name for name in names if len({of_run.get(name) for of_run in told}) > 1)
 
 
 def address(front: str, experiment: str) -> str:
