@@ -58,11 +58,7 @@ def counting_loss(counts: PairCounts, passages: Passages) -> float:
     them alone, whatever the text and its vocabulary.
     """
     guess = 1 / counts.vocab_size
-
-    def tokens() -> Iterator[tuple[NDArray[np.float64], float]]:
-        yield from ((counts.unigram(rows[:, 1:]), guess) for rows in passages())
-
-    weight, _ = _best_mixture(tokens())
+    weight, _ = _best_mixture((counts.unigram(rows[:, 1:]), guess) for rows in passages())
 
     def pairs() -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
         for rows in passages():
