@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -195,12 +196,10 @@ def _placed(params: FetchParams, target: Path, part: Part, name: str, made_of: d
 def _unpacked_before(text: Path, made_of: dict[str, str]) -> FetchedText | None:
     """Return what was made of the same packed file before, as it was recorded beside the text."""
     record = record_of(text)
-    try:
+    with suppress(LookupError, TypeError):
         if {key: record[key] for key in made_of} == made_of:
             documents = tuple(Document(**entry) for entry in record["documents"])
             return FetchedText(record["sha256"], documents, written=False)
-    except (LookupError, TypeError):
-        pass
     return None
 
 

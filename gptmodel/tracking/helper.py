@@ -60,12 +60,10 @@ class Helper:
 
     def say(self, word: str) -> None:
         """Say a word; nothing happens when the process has ended."""
-        try:
-            assert self._process.stdin is not None
+        assert self._process.stdin is not None
+        with suppress(OSError, ValueError):  # `_listen` has seen the end
             self._process.stdin.write(f"{word}\n".encode())
             self._process.stdin.flush()
-        except (OSError, ValueError):  # `_listen` has seen the end
-            pass
 
     def wait(self, seconds: float, until: Callable[[], bool] = lambda: False) -> str | None:
         """Wait until something holds or the process ends; return in a line why not, if it takes too long.
@@ -170,11 +168,9 @@ class Caller:
         self._woken.clear()
 
     def _write(self, message: dict[str, object]) -> None:
-        try:
+        with suppress(OSError):  # the caller is gone
             self._messages.write(json.dumps(message) + "\n")
             self._messages.flush()
-        except OSError:  # the caller is gone
-            pass
 
     def _listen(self) -> None:
         for word in self._words:
