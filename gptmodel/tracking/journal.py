@@ -109,12 +109,7 @@ class Journal:
 
     def files(self) -> list[tuple[Path, Path, str]]:
         """Return the artifacts not known to be in a store, in order: (entry, file, folder among the artifacts)."""
-        artifacts = []
-        for entry in self._entries():
-            for file in sorted(path for path in entry.rglob("*") if path.is_file()):
-                folder = file.parent.relative_to(entry).as_posix()
-                artifacts.append((entry, file, "" if folder == "." else folder))
-        return artifacts
+        return [(entry, file, folder) for entry in self._entries() for file, folder in artifacts_below(entry)]
 
     @property
     def next_entry(self) -> int:
@@ -152,6 +147,12 @@ class Journal:
         """Write down which run of which store this journal is."""
         identity = {} if store is None else {"store": store}
         write_json(self.folder / "run.json", {"run_id": run_id, "experiment": experiment} | identity)
+
+
+def artifacts_below(folder: Path) -> list[tuple[Path, str]]:
+    """Return the files below a folder, each with its own folder among the artifacts, "" for the topmost."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [(file, "" if file.parent == folder else file.parent.relative_to(folder).as_posix()) for file in files]
 
 
 def _read_mapping(path: Path) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from gptmodel.tracking.database import (
 )
 from gptmodel.tracking.events import Event
 from gptmodel.tracking.failures import plain
-from gptmodel.tracking.journal import tracking_folder
+from gptmodel.tracking.journal import artifacts_below, tracking_folder
 from gptmodel.tracking.mlflow_experiments import DELETED, check_alive, experiment_number, living_experiment
 from gptmodel.tracking.servers import is_server, pass_proxy_by
 from gptmodel.tracking.store import BRIEF, LONG, NO_STORE, DeletedError, Point, RejectedError, Report
@@ -141,10 +141,7 @@ class MlflowStore:
                 setattr(row, column, (artifacts_folder(self._root) / below).as_uri())
 
     def stored_files(self, run_id: str) -> list[tuple[Path, str]]:
-        folder = artifacts_folder(self._root) / run_id / "artifacts"
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        folders = [file.parent.relative_to(folder).as_posix() for file in files]
-        return [(file, "" if name == "." else name) for file, name in zip(files, folders, strict=True)]
+        return artifacts_below(artifacts_folder(self._root) / run_id / "artifacts")
 
     def points(self, run_id: str, key: str) -> list[Point]:
         history = self._client.get_metric_history(run_id, key)
