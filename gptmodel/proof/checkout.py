@@ -47,11 +47,6 @@ class Checkout:
         path = self.tree / file
         return read_yaml(path, f"{self.revision}: {file}") if path.is_file() else {}
 
-    @property
-    def text_source(self) -> str | None:
-        """fetch.source of the revision."""
-        return self.setting("fetch", "source")
-
     def setting(self, section: str, key: str) -> str | None:
         """Return a setting of the revision as a text; None where it is null or missing."""
         values = self.settings("params.yaml").get(section)

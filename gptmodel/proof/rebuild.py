@@ -19,7 +19,7 @@ NOT_PASSED_ON = ("DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "MLFLOW_RUN_ID", "PYTHO
 
 def rebuild(checkout: Checkout, stage: Stage, locked: LockedStage) -> Generator[Row | Explanation, None, bool]:
     """Run a stage in its tree; yield what is to be said of that, and return whether its outs can be compared."""
-    source = checkout.text_source if stage.name == "fetch" else None
+    source = checkout.setting("fetch", "source") if stage.name == "fetch" else None
     if source == "own" and not _take_text(checkout, locked):  # an input: it is where the user keeps it
         text = Layout().text.as_posix()
         detail = "your own text here is not the one in dvc.lock: put that one back, or run `dvc repro` and commit"
@@ -40,7 +40,7 @@ def rebuild(checkout: Checkout, stage: Stage, locked: LockedStage) -> Generator[
 def _untracked_sources(checkout: Checkout) -> tuple[str, ...]:
     """Return the settings that name texts in the project's folder, for those that git does not have."""
     leading = {
-        "fetch.source": source_path(checkout.text_source or "own"),
+        "fetch.source": source_path(checkout.setting("fetch", "source") or "own"),
         "prepare.val_source": local_path(checkout.setting("prepare", "val_source") or ""),
         "train.init_from": local_path(checkout.setting("train", "init_from") or ""),
     }

@@ -41,7 +41,7 @@ def _mend(checkout: Checkout, stage: Stage, path: str, md5s: list[str]) -> str:
     if not out.cached:
         mend = "run `dvc repro` and commit what it changes"
         # which fetch does not replace, as it may be the user's own
-        is_in_the_way = path == Layout().text.as_posix() and checkout.text_source != "own"
+        is_in_the_way = path == Layout().text.as_posix() and checkout.setting("fetch", "source") != "own"
         return f"set fetch.source to own or move the file away, then {mend}" if is_in_the_way else mend
     if md5s and place(checkout, path, md5s[-1], beside):
         remove(beside)
