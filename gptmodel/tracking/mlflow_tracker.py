@@ -51,7 +51,6 @@ class MlflowTracker:
         writer: JournalWriter,
         sender: Sender,
         experiment: str,
-        address: str,
         trouble: DiskTrouble,
         alive: FileLock | None = None,
     ) -> None:
@@ -59,7 +58,7 @@ class MlflowTracker:
         self._journal = writer.journal
         self._sender = sender
         self._experiment = experiment
-        self._address = address
+        self._address = store_address(writer.journal.root)
         self._trouble = trouble
         self._alive = alive
         self._closed = False
@@ -158,7 +157,7 @@ def start_run(root: Path, experiment: str, key: str, name: str | None = None) ->
         alive.release()
         return _not_tracked(error, key)
     sender = Sender(journal, experiment, send_others=True)
-    return MlflowTracker(writer, sender, experiment, store_address(root), trouble, alive)
+    return MlflowTracker(writer, sender, experiment, trouble, alive)
 
 
 def read_description(run_json: Path) -> Mapping[str, Any]:
@@ -180,7 +179,7 @@ def attach(root: Path, run_json: Mapping[str, Any]) -> Tracker:
     key, run_id = run_json.get("journal"), run_json.get("run_id")
     if not isinstance(key, str) or not re.fullmatch(r"[0-9a-f]{32}", key):
         return NullTracker("the model was trained without MLflow, so nothing is added there")
-    experiment, address = str(run_json.get("experiment") or "gptmodel"), store_address(root)
+    experiment = str(run_json.get("experiment") or "gptmodel")
     journal, trouble = Journal(root.resolve(), key), DiskTrouble()
     try:
         writer = JournalWriter(journal, again=True)
@@ -189,7 +188,7 @@ def attach(root: Path, run_json: Mapping[str, Any]) -> Tracker:
                 journal.mark_run(run_id, experiment)
     except (OSError, *DAMAGED) as error:
         return _not_tracked(error, key)
-    return MlflowTracker(writer, Sender(journal, experiment, send_others=False), experiment, address, trouble)
+    return MlflowTracker(writer, Sender(journal, experiment, send_others=False), experiment, trouble)
 
 
 def _not_tracked(error: BaseException, key: str) -> NullTracker:
