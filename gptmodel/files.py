@@ -158,6 +158,15 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is not JSON: {merge_conflict(content.decode(errors='replace')) or error}") from None
 
 
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a JSON object; an empty one where there is no such file, it cannot be read or it is spoilt."""
+    try:
+        value = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 def merge_conflict(text: str) -> str | None:
     """Say where git left two versions of a part of a file, one below the other; None where it did not."""
     before, mark, _ = text.partition("<<<<<<< ")

@@ -9,7 +9,7 @@ from typing import Any
 from gptmodel.data.documents import Document
 from gptmodel.data.shakespeare import SHAKESPEARE_SHA256
 from gptmodel.errors import DataError
-from gptmodel.files import CHUNK_BYTES, atomic_writer, digest, read_json, write_json
+from gptmodel.files import CHUNK_BYTES, atomic_writer, digest, read_mapping, write_json
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,7 @@ def record_path(text: Path) -> Path:
 
 def record_of(text: Path) -> dict[str, Any]:
     """Return what a fetch wrote down of the text that it put there; nothing where there is no such record."""
-    try:
-        record = read_json(record_path(text))
-    except (OSError, ValueError):
-        record = None
-    return record if isinstance(record, dict) else {}
+    return read_mapping(record_path(text))
 
 
 def refuse_foreign(target: Path) -> None:

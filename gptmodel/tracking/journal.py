@@ -17,9 +17,8 @@ import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from gptmodel.files import read_json, write_json
+from gptmodel.files import read_mapping, write_json
 from gptmodel.tracking.events import Event, is_event, is_sent_mark
 
 
@@ -127,8 +126,8 @@ class Journal:
             shutil.rmtree(entry, ignore_errors=True)
 
     def sent(self) -> Sent:
-        """Return how far the store is: nothing, if that is not known."""
-        values = _read_mapping(self.folder / "sent.json")
+        """Return how far the store is: nothing, if that is not known, as after a power cut that spoilt the mark."""
+        values = read_mapping(self.folder / "sent.json")
         return Sent(**values) if is_sent_mark(values) and values["offset"] <= self.size else Sent()
 
     def mark_sent(self, sent: Sent) -> None:
@@ -140,7 +139,7 @@ class Journal:
 
         `store` is the identity of the store that was sent all that `sent` says; it is absent where nobody knows.
         """
-        values = _read_mapping(self.folder / "run.json")
+        values = read_mapping(self.folder / "run.json")
         return {name: value for name, value in values.items() if isinstance(value, str)}
 
     def mark_run(self, run_id: str, experiment: str, store: str | None = None) -> None:
@@ -153,13 +152,3 @@ def artifacts_below(folder: Path) -> list[tuple[Path, str]]:
     """Return the files below a folder, each with its own folder among the artifacts, "" for the topmost."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return [(file, "" if file.parent == folder else file.parent.relative_to(folder).as_posix()) for file in files]
-
-
-def _read_mapping(path: Path) -> dict[str, Any]:
-    if not path.is_file():  # a pipe would be waited for
-        return {}
-    try:
-        value = read_json(path)
-    except (OSError, ValueError):  # spoilt by a power cut: the store is asked instead
-        return {}
-    return value if isinstance(value, dict) else {}
