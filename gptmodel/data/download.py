@@ -13,7 +13,7 @@ from typing import Any
 
 from gptmodel.address import without_password
 from gptmodel.errors import DataError, GptModelError, Interrupted, missing_library
-from gptmodel.files import CHUNK_BYTES, naming, read_json, write_json
+from gptmodel.files import CHUNK_BYTES, naming, read_mapping, write_json
 from gptmodel.units import size as readable
 from gptmodel.wheel import Progress
 
@@ -44,9 +44,7 @@ class Part:
 
     def belongs_to(self, version: str | None) -> bool:
         """Whether it is known to be of this version of the file."""
-        with suppress(OSError, ValueError):
-            return version is not None and read_json(self._record) == {"sha256": self.sha256, "version": version}
-        return False
+        return version is not None and read_mapping(self._record) == {"sha256": self.sha256, "version": version}
 
     def begin(self, version: str | None) -> None:
         """Forget what came, and note what will come."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import gptmodel
 from gptmodel.errors import ConfigError, DataError, GptModelError
-from gptmodel.files import digest, read_json
+from gptmodel.files import digest, read_mapping
 from gptmodel.project import dvc_yaml
 from gptmodel.project.layout import Layout
 from gptmodel.project.lock import read_stage
@@ -67,10 +67,7 @@ def code_digest(stage: str) -> str:
 
 def text_digest(root: Path = Path()) -> str:
     """Return the sha256 of the text that data/prepared was made of, as prepare measured it; or `unknown`."""
-    try:
-        return str(read_json(Layout(root).metrics("prepare"))["text_sha256"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return "unknown"
+    return str(read_mapping(Layout(root).metrics("prepare")).get("text_sha256", "unknown"))
 
 
 def source_in_lock(root: Path = Path()) -> str | None:
