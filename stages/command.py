@@ -1,6 +1,8 @@
 """What all command lines share: the app, how they print, and the exit status that an error ends with."""
 
+import atexit
 import errno
+import gc
 import signal
 import sys
 from collections.abc import Callable
@@ -70,6 +72,7 @@ def main(app: Callable[..., Any]) -> None:
     0 done; 2 the user's input is wrong: one line on stderr; 129, 130 and 143 stopped by SIGHUP, SIGINT and SIGTERM;
     1 anything else, with its traceback, or nobody reads the results any more.
     """
+    atexit.register(gc.freeze)  # to look for garbage in all that torch is takes half a second, before the end frees it
     open_streams()
     for signum in ending_signals():
         signal.signal(signum, terminate)

@@ -1,6 +1,5 @@
 """Serve trained models to OpenAI's clients and to a browser, on this machine, until Ctrl-C."""
 
-import gc
 from typing import Annotated
 
 import typer
@@ -33,7 +32,6 @@ def serve(models: ModelsArgument = None, port: PortOption = 8000) -> None:
             names = ", ".join(model.name for model in shelf.models)
             address = f"http://{HOST}:{port}"
             say(f"open {address} (Ctrl-C stops it); OpenAI's clients take {address}/v1, and as model: {names}")
-            gc.freeze()  # what is loaded stays to the end, which then takes a third of the time
             Server(Api(shelf)).serve_on(listener)
     except KeyboardInterrupt:
         note("stopped")

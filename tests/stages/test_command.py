@@ -287,6 +287,24 @@ main(app)
     assert "is gone" in result.stderr
 
 
+def test_no_time_is_spent_on_garbage_at_the_end(tmp_path: Path):
+    code = """
+from stages.command import main, new_app
+app = new_app()
+class Circle:
+    def __init__(self):
+        self.itself = self
+    def __del__(self):
+        print("was looked for and found")
+@app.command()
+def works():
+    Circle()
+main(app)
+"""
+    result = process(tmp_path, "-c", code)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path):
     code = "from stages.command import main, new_app, say; app = new_app(); app.command()(lambda: [say('x' * 99) for _ in range(9999)]); main(app)"  # noqa: E501
     with subprocess.Popen(
