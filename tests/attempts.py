@@ -6,6 +6,7 @@ told to hurt itself in a way of tests/injuries.py: the product has no hooks for 
 """
 
 import functools
+import gc
 import importlib
 import json
 import os
@@ -24,6 +25,12 @@ from typing import Any
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
 PATIENCE = 120.0
+IMPORTED = ["stages.cli", "stages.judgement", "stages.tracked", "injuries"]
+IMPORTED += ["gptmodel.training.loop", "gptmodel.training.run", "gptmodel.tracking.mlflow_tracker"]
+IMPORTED += ["gptmodel.evaluation.plots", "gptmodel.sampling.generate", "gptmodel.reporting.report"]
+IMPORTED += ["gptmodel.planning.plan", "gptmodel.proof.verification", "gptmodel.doctor.examination"]
+IMPORTED += ["gptmodel.tuning.study", "optuna.storages._rdb.models"]
+"""What commands import, which each fork has from the start."""
 
 
 @dataclass
@@ -146,15 +153,15 @@ def server() -> Server:
 # What follows runs in the process that forks, and in its forks.
 
 
-def _serve() -> None:
-    import optuna.storages._rdb.models  # noqa: F401  # which a study reads when it opens its database
-
-    import gptmodel.tracking.mlflow_tracker
-    import gptmodel.training.loop
-    import gptmodel.training.run
-    import gptmodel.tuning.study  # noqa: F401
-
+def _import() -> None:
+    """Import what the forks need; they copy nothing of it, as they never look for garbage there."""
+    for name in IMPORTED:
+        importlib.import_module(name)
     assert "mlflow" not in sys.modules
+    gc.freeze()
+
+
+def _serve() -> None:
     born: dict[int, float] = {}
     due: list[tuple[float, int, int]] = []
     pending = b""
@@ -223,4 +230,5 @@ def _become(message: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    _import()
     _serve()
