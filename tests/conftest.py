@@ -1,5 +1,6 @@
 """What holds for every test: one thread, no trace left in torch's global state, nothing written into the project."""
 
+import gc
 import signal
 import sys
 from collections.abc import Iterator
@@ -62,6 +63,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("thorough")
     place = {file: number for number, file in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.name, len(place)))
+
+
+def pytest_sessionfinish() -> None:
+    """Look for garbage once: pytest does so five times, and Python at its end, half a second each with torch."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

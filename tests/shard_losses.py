@@ -26,7 +26,7 @@ from gptmodel.training.sharded import Shards  # noqa: E402
 from gptmodel.training.snapshot import SnapshotStore  # noqa: E402
 from gptmodel.training.together import first_ones  # noqa: E402
 
-PROCESSES, ITERATIONS = 2, 20
+PROCESSES, ITERATIONS = 2, 10
 TRAIN = {"parts": PROCESSES, "max_iters": ITERATIONS, "eval_interval": 5}
 MODERN = {"norm": "pre", "norm_type": "rmsnorm", "position": "rotary", "qk_norm": True, "activation": "relu2"}
 MODERN |= {"tie_embeddings": True, "decoder_bias": False, "qkv_bias": True}

@@ -110,16 +110,15 @@ def test_nothing_is_written_over_a_file_with_a_fault(tmp_path: Path, line: str, 
     assert path.read_text(encoding="utf-8") == line
 
 
-@pytest.mark.parametrize("name", KEYS)
-def test_dvc_changes_the_key_that_it_was_told_to_and_nothing_else(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("section", SECTIONS)
+def test_dvc_changes_each_key_that_it_was_told_to_and_nothing_else(section: str, tmp_path: Path) -> None:
     """What `dvc exp run -S` leaves of a file is what is written here for the same values."""
-    section, key = name.split(".")
     values = values_of("tutorial")
     path = tmp_path / "params.yaml"
     path.write_text(params_text(WORDS, values), encoding="utf-8")
-    word, value = OTHERS[type(values[section][key]).__name__]
-    apply_overrides(path, [f"{name}={word}"])
-    values[section][key] = value
+    others = {key: OTHERS[type(value).__name__] for key, value in values[section].items()}
+    apply_overrides(path, [f"{section}.{key}={word}" for key, (word, _) in others.items()])
+    values[section] = {key: value for key, (_, value) in others.items()}
     assert path.read_text(encoding="utf-8") == params_text(WORDS, values)
     assert read_params(path) == values
 

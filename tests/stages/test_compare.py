@@ -18,7 +18,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with models of one text: short, long, another seed of short, bytes; and one of another text."""
 
     def make(folder: Path) -> None:
-        project = new_project(folder / "project", prepare={"train_fraction": 0.5})
+        project = new_project(folder / "project", prepare={"train_fraction": 0.5}, runtime={"snapshot_seconds": 60})
         text = project.folder / "data" / "input.txt"
         write_text(text, seed=1, size=60_000)
         words = text.read_text(encoding="ascii")
