@@ -63,7 +63,7 @@ class Delivery:
                 run_id, sent = self._run(journal)
             except DeletedError as error:
                 self.refused.append(str(error))
-                return self._drop(journal)
+                return self._drop(journal, error.run_id)
             histories: Histories = {}  # a long run's are large: each is asked for once
             while True:
                 events, end = journal.read(sent.offset, CHUNK_EVENTS)
@@ -98,10 +98,9 @@ class Delivery:
         if failure is not None:
             raise failure
 
-    def _drop(self, journal: Journal) -> int:
+    def _drop(self, journal: Journal, run_id: str) -> int:
         """Stop sending what nobody wants: the journal itself stays, and is sent whole if the run is restored."""
-        mark = journal.run()
-        journal.mark_run(mark["run_id"], mark.get("experiment") or DEFAULT_EXPERIMENT, NO_STORE)
+        journal.mark_run(run_id, _experiment(journal), NO_STORE, deleted_in=self._store.identity)
         for entry, file, _ in journal.files():
             journal.forget_file(entry, file)
         sent = Sent(offset=journal.size)
@@ -117,11 +116,13 @@ class Delivery:
         if mark.get("store") == identity or not journal.size:
             return False
         self._report("looking for a run", BRIEF)
-        experiment = mark.get("experiment") or DEFAULT_EXPERIMENT
+        experiment = _experiment(journal)
         try:
             run_id = self._store.find_run(mark.get("run_id"), journal.key, experiment)
         except (DeletedError, ExperimentDeletedError):
             return False
+        if run_id is None and identity and mark.get("deleted_in") == identity:
+            return False  # it was deleted there, and then for good
         if run_id is None or run_id != mark.get("run_id") or "store" in mark:
             return True
         journal.mark_run(run_id, experiment, identity)  # an older version did not write down whose run that is
@@ -133,8 +134,7 @@ class Delivery:
         if mark and (run_id := self._runs.get(journal.key)):
             return run_id, sent
         start = next(iter(journal.read(0, 1)[0]), {})
-        experiment = str(mark.get("experiment") or start.get("experiment") or DEFAULT_EXPERIMENT)
-        experiment, run_id = self._find_run(journal, mark.get("run_id"), experiment)
+        experiment, run_id = self._find_run(journal, mark.get("run_id"), _experiment(journal))
         if run_id is None:  # a new run, or one that this store does not hold: it gets all there is
             imported = bool(mark.get("run_id") or start.get("imported"))
             name, start_ms = start.get("name"), int(start.get("ms", 0))
@@ -228,3 +228,9 @@ class Delivery:
                 return
             self._send_batch(run_id, kind, items[: len(items) // 2])
             self._send_batch(run_id, kind, items[len(items) // 2 :])
+
+
+def _experiment(journal: Journal) -> str:
+    """Return the experiment that a journal's run is in, or is to be made in."""
+    start: Event = next(iter(journal.read(0, 1)[0]), {})
+    return str(journal.run().get("experiment") or start.get("experiment") or DEFAULT_EXPERIMENT)

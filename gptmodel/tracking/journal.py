@@ -138,14 +138,15 @@ class Journal:
         """Return `run_id`, `experiment` and `store` of the run, or nothing while it is not known.
 
         `store` is the identity of the store that was sent all that `sent` says; it is absent where nobody knows.
+        `deleted_in` is that of the store in which the user had deleted the run when it was to be sent something.
         """
         values = read_mapping(self.folder / "run.json")
         return {name: value for name, value in values.items() if isinstance(value, str)}
 
-    def mark_run(self, run_id: str, experiment: str, store: str | None = None) -> None:
+    def mark_run(self, run_id: str, experiment: str, store: str | None = None, deleted_in: str | None = None) -> None:
         """Write down which run of which store this journal is."""
-        identity = {} if store is None else {"store": store}
-        write_json(self.folder / "run.json", {"run_id": run_id, "experiment": experiment} | identity)
+        values = {"run_id": run_id, "experiment": experiment, "store": store, "deleted_in": deleted_in}
+        write_json(self.folder / "run.json", {name: text for name, text in values.items() if text is not None})
 
 
 def artifacts_below(folder: Path) -> list[tuple[Path, str]]:

@@ -13,19 +13,24 @@ from gptmodel.tracking.mlflow_store import MlflowStore
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 VERSION = re.compile(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))")
 MODEL_ARTIFACT = "model/model.pth"
+REGISTERED_FILE = "data/model.pth"
+"""In what a registered version holds."""
 VAL_LOSSES_ARTIFACT = "evaluation/val_losses.npy"
 
 
 def download_model(root: Path, name: str, folder: Path) -> Path:
     """Download the model file of "runs:/ID" or "models:/NAME@ALIAS" into `folder` and return where it is.
 
+    A version whose run was removed for good has a copy of its own.
+
     GptModelError for a run or version that is not in the store, for a run without a model, and where the store is out
     of reach.
     """
     store = MlflowStore(root)
     with in_reach(store, name):
-        run_id = _run_of_version(store, name) if name.startswith("models:/") else name.removeprefix("runs:/")
-        return download(store, run_id, MODEL_ARTIFACT, folder)
+        if name.startswith("models:/"):
+            return _model_of(store, _version(store, name), folder)
+        return download(store, name.removeprefix("runs:/"), MODEL_ARTIFACT, folder)
 
 
 def tracked_model(root: Path, name: str, folder: Path) -> tuple[Path, Path | None] | None:
@@ -37,14 +42,14 @@ def tracked_model(root: Path, name: str, folder: Path) -> tuple[Path, Path | Non
     """
     store = MlflowStore(root)
     with in_reach(store, name):
-        is_version = name.startswith("models:/")
-        run_id = _run_of_version(store, name) if is_version else run_named(store, name.removeprefix("runs:/"))
+        version = _version(store, name) if name.startswith("models:/") else None
+        run_id = version.run_id if version else run_named(store, name.removeprefix("runs:/"))
         if run_id is None:
             return None
         below = folder / run_id
         below.mkdir(exist_ok=True)
-        model = download(store, run_id, MODEL_ARTIFACT, below)
-        has_losses = _has(store.reading(), run_id, VAL_LOSSES_ARTIFACT)
+        model = _model_of(store, version, below) if version else download(store, run_id, MODEL_ARTIFACT, below)
+        has_losses = store.has_run(run_id) and _has(store.reading(), run_id, VAL_LOSSES_ARTIFACT)
         return model, download(store, run_id, VAL_LOSSES_ARTIFACT, below) if has_losses else None
 
 
@@ -83,21 +88,29 @@ def download(store: MlflowStore, run_id: str, artifact: str, folder: Path) -> Pa
         raise GptModelError(f"runs:/{run_id}: {store.address} has no such run; `gptmodel ui` shows the ids of all")
     if not _has(client, run_id, artifact):
         raise GptModelError(
-            f"runs:/{run_id}: it has no {artifact}; its training did not end, or `gptmodel sync` has to send it"
+            f"runs:/{run_id}: it has no {artifact}; its training did not end, or `gptmodel sync` has to send it, or it "
+            "was removed for good: train it again, or take another run"
         )
     return Path(client.download_artifacts(run_id, artifact, str(folder)))
 
 
-def _run_of_version(store: MlflowStore, name: str) -> str:
-    """Return the id of the run whose model is a version in the registry, by its alias or number."""
+def _model_of(store: MlflowStore, version: Any, folder: Path) -> Path:
+    """Download the model file of a registered version: its run's or, where that was removed for good, its own copy."""
+    if store.has_run(version.run_id) and _has(store.reading(), version.run_id, MODEL_ARTIFACT):
+        return download(store, version.run_id, MODEL_ARTIFACT, folder)
+    return store.version_file(version, REGISTERED_FILE, folder)
+
+
+def _version(store: MlflowStore, name: str) -> Any:
+    """Return a version in the registry that is of a run, by its alias or number."""
     if (found := VERSION.fullmatch(name)) is None:
         raise GptModelError(
             f"{name}: has to be models:/NAME@ALIAS or models:/NAME/VERSION, as `gptmodel register` says"
         )
-    run_id = store.run_of_version(*found.groups()) if store.reading() is not None else None
-    if run_id is None:
+    version = store.version(*found.groups()) if store.reading() is not None else None
+    if version is None or not version.run_id:
         raise GptModelError(f"{name}: {store.address} has no such version; `gptmodel register` makes one of a model")
-    return run_id
+    return version
 
 
 def _has(client: Any, run_id: str, artifact: str) -> bool:

@@ -5,6 +5,8 @@ from typing import Any
 from gptmodel.tracking.store import ExperimentDeletedError
 
 DELETED = "deleted"
+LIVING_AND_DELETED = 3
+"""`ViewType.ALL` of mlflow.entities."""
 
 
 def experiment_number(client: Any, name: str, location: str | None) -> str:
@@ -25,6 +27,15 @@ def living_experiment(client: Any, name: str) -> Any:
     existing = client.get_experiment_by_name(name)
     check_alive(existing)
     return existing
+
+
+def run_tagged(client: Any, experiment: str, tag: str, value: str) -> Any:
+    """Return the run of an experiment that has a tag, or None; a deleted one only where there is no other."""
+    existing = living_experiment(client, experiment)
+    if existing is None:
+        return None
+    runs = client.search_runs([existing.experiment_id], f"tags.`{tag}` = '{value}'", LIVING_AND_DELETED)
+    return min(runs, key=lambda run: run.info.lifecycle_stage == DELETED, default=None)
 
 
 def check_alive(experiment: Any) -> None:

@@ -26,7 +26,7 @@ from gptmodel.tracking.database import (
 from gptmodel.tracking.events import Event
 from gptmodel.tracking.failures import plain
 from gptmodel.tracking.journal import artifacts_below, tracking_folder
-from gptmodel.tracking.mlflow_experiments import DELETED, check_alive, experiment_number, living_experiment
+from gptmodel.tracking.mlflow_experiments import DELETED, check_alive, experiment_number, run_tagged
 from gptmodel.tracking.servers import is_server, pass_proxy_by
 from gptmodel.tracking.store import BRIEF, LONG, NO_STORE, DeletedError, Point, RejectedError, Report
 
@@ -97,10 +97,10 @@ class MlflowStore:
     def find_run(self, run_id: str | None, key: str, experiment: str) -> str | None:
         run = found(self._client.get_run, run_id) if run_id else None
         if run is None:
-            run = self._run_by_journal(key, experiment)
+            run = run_tagged(self._client, experiment, JOURNAL_TAG, key)
         if run is not None and run.info.lifecycle_stage == DELETED:
             check_alive(self._client.get_experiment(run.info.experiment_id))
-            raise DeletedError(f"run {run.info.run_id} was deleted in MLflow: what it logs is kept in its journal only")
+            raise DeletedError(str(run.info.run_id))
         if run is not None and not run_id and (tracking_folder(self._root) / key).is_dir():
             self._keep_files_here(run.info.run_id)  # a kill may have cut `create_run` off before it did
         return str(run.info.run_id) if run is not None else None
@@ -188,18 +188,17 @@ class MlflowStore:
         """Whether a run of this id is there; for a store that is connected."""
         return found(self._client.get_run, run_id) is not None
 
-    def run_of_version(self, name: str, alias: str | None, version: str | None) -> str | None:
-        """Return the id of a registered version's run, by its alias or else number; for a store that is connected."""
+    def version(self, name: str, alias: str | None, number: str | None) -> Any:
+        """Return a registered version, by its alias or else number, or None; for a store that is connected."""
         get = self._client.get_model_version_by_alias if alias else self._client.get_model_version
-        entry = found(get, name, alias or version)
-        return entry.run_id or None if entry is not None else None
+        return found(get, name, alias or number)
 
-    def _run_by_journal(self, key: str, experiment: str) -> Any:
-        existing = living_experiment(self._client, experiment)
-        if existing is None:
-            return None
-        runs = self._client.search_runs([existing.experiment_id], f"tags.`{JOURNAL_TAG}` = '{key}'", max_results=1)
-        return runs[0] if runs else None
+    def version_file(self, version: Any, file: str, folder: Path) -> Path:
+        """Download a file that a registered version holds; for a store that is connected."""
+        from mlflow.artifacts import download_artifacts
+
+        place = self._client.get_model_version_download_uri(version.name, version.version)
+        return Path(download_artifacts(f"{place}/{file}", dst_path=str(folder), tracking_uri=self._uri))
 
     @contextlib.contextmanager
     def _first_access(self) -> Iterator[None]:

@@ -92,10 +92,13 @@ def run_of_model(root: Path, run_json: Path) -> str:
     with in_reach(store, str(run_json)):
         try:
             present = store.reading() and store.find_run(run_id or None, journal, experiment)
-        except DeletedError:
-            raise _deleted(run_id) from None
+        except DeletedError as error:
+            raise _deleted(error.run_id) from None
     if not present:
-        raise GptModelError(f"{run_json}: {store.address} does not have its run; `gptmodel sync` sends it")
+        raise GptModelError(
+            f"{run_json}: {store.address} does not have its run; `gptmodel sync` sends it or, if it "
+            "was removed for good, `dvc repro --force train` makes another"
+        )
     return str(present)
 
 

@@ -32,6 +32,10 @@ class RejectedError(Exception):
 class DeletedError(Exception):
     """The user deleted the run in the store."""
 
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"run {run_id} was deleted in MLflow: what it logs is kept in its journal only")
+        self.run_id = run_id
+
 
 class ExperimentDeletedError(Exception):
     """The user deleted the experiment of the run in the store; the message says how that is undone."""

@@ -140,6 +140,30 @@ def test_a_purged_run_does_not_come_back(root: Path) -> None:
     assert "nothing to send" in sync(root)[0]
 
 
+def test_a_run_that_was_deleted_evaluated_and_purged_does_not_come_back(root: Path) -> None:
+    journal = unsent_journal(root)
+    sync(root)
+    run_id = journal.run()["run_id"]
+    client(root).delete_run(run_id)
+    evaluate(journal, 1.5)
+    sync(root)
+    client(root)._tracking_client.store._hard_delete_run(run_id)
+    assert "nothing to send" in sync(root)[0]
+
+
+def test_a_deleted_run_is_not_made_again_where_its_mark_is_lost(root: Path) -> None:
+    journal = unsent_journal(root)
+    sync(root)
+    run_id = journal.run()["run_id"]
+    client(root).delete_run(run_id)
+    (journal.folder / "run.json").unlink()
+    assert "nothing to send" in sync(root)[0]
+    evaluate(journal, 1.5)
+    assert f"{run_id} was deleted in MLflow" in sync(root)[1]
+    assert runs(root, "exp") == []
+    assert journal.run()["run_id"] == run_id
+
+
 @pytest.mark.parametrize(
     "damage",
     [

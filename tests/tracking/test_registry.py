@@ -151,6 +151,24 @@ def test_the_projects_own_commands_take_it_by_its_name(
         gptmodel.load("models:/letters")
 
 
+def test_a_version_outlives_its_run(
+    registered: tuple[Project, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, run = tmp_path / "project", run_id(registered[0])
+    shutil.copytree(registered[0].folder, root)
+    sync(root)  # the copy's own artifacts
+    monkeypatch.chdir(root)
+    client(root).delete_run(run)
+    client(root)._tracking_client.store._hard_delete_run(run)  # as `mlflow gc` does
+    shutil.rmtree(root / "mlartifacts" / run)
+    expected = (root / "models" / "model.pth").read_bytes()
+    for name in ("models:/letters@best", "models:/letters/1"):
+        assert gptmodel.load(name).generate("a", max_new_tokens=3, seed=1)
+        assert _model_file(Path(name)).read_bytes() == expected
+        found = find(name, tmp_path)
+        assert found.model.read_bytes() == expected
+
+
 @pytest.mark.slow
 def test_it_is_used_where_the_project_is_not(registered: tuple[Project, str], tmp_path: Path) -> None:
     project, _ = registered
@@ -215,11 +233,12 @@ def test_what_cannot_be_registered_is_told_in_a_line(registered: tuple[Project, 
     with pytest.raises(GptModelError, match=r"^--run ab: .* has no such run; `gptmodel ui` shows"):
         run_called(root, "ab")
 
-    run_json.write_text(json.dumps(json.loads(run_json.read_text()) | {"run_id": run}))
     client(root).delete_run(run)
     restored = f"restore it \\(`mlflow runs restore --run-id {run}`\\)"
-    with pytest.raises(GptModelError, match=restored):
-        run_of_model(root, run_json)
+    for known in (None, run):  # a training writes run.json before its run has an id
+        run_json.write_text(json.dumps(json.loads(run_json.read_text()) | {"run_id": known}))
+        with pytest.raises(GptModelError, match=restored):
+            run_of_model(root, run_json)
     attempt = project.run("register", "--run", run)
     assert attempt.status == 2
     assert attempt.error.splitlines()[-1].startswith(f"error: runs:/{run}: was deleted in MLflow; restore it")
