@@ -127,7 +127,8 @@ def _fail(message: str, status: int) -> None:
     """End the process, with a line unless the message is empty."""
     if message:
         who = f"rank {rank()}: " if rank() else ""
-        write(sys.stderr, f"{who}{'error: ' if status in (2, PEER_LOST) else ''}{' '.join(message.split())}\n")
+        line = " ".join(part.strip() for part in message.splitlines() if part.strip())  # a name may have two spaces
+        write(sys.stderr, f"{who}{'error: ' if status in (2, PEER_LOST) else ''}{line}\n")
     for signum in ending_signals():  # one that comes while the process ends would be shown with a traceback
         signal.signal(signum, signal.SIG_DFL)
     sys.exit(status)

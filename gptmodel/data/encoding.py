@@ -1,6 +1,7 @@
 """What a file is that should be UTF-8 and is not, as far as its first bytes tell, and the command that converts it."""
 
 import codecs
+import re
 import shlex
 from pathlib import Path
 
@@ -25,6 +26,7 @@ USUAL = {  # what Python calls an encoding that texts have -> what iconv does; o
     "big5": "BIG5",
     "cp949": "CP949",
 }
+CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 LETTERS_NEEDED = 8  # beyond ASCII: fewer are of one language as well as of another
 BYTES_FOR_ALL = "set prepare.tokenizer to byte to train on bytes"
 
@@ -53,8 +55,16 @@ def conversion(path: Path | None, encoding: str) -> str:
         return "convert it, and let fetch.source name the converted file"
     before = "unpack it, and convert what comes out" if is_packed(path.name) else "convert it"
     file = path.with_suffix("") if is_packed(path.name) else path
-    text, converted = shlex.quote(str(file)), shlex.quote(f"{file}.utf8")
+    text, converted = _word(str(file)), _word(f"{file}.utf8")
     return f"{before} with `iconv -f {encoding} -t UTF-8 {text} > {converted} && mv {converted} {text}`"
+
+
+def _word(name: str) -> str:
+    """Return a name as a shell takes it; one with a line end as bash, zsh and ksh do, so that the command is a line."""
+    if not CONTROLS.search(name):
+        return shlex.quote(name)
+    escaped = re.sub(rf"[\\\\']|{CONTROLS.pattern}", lambda sign: f"\\x{ord(sign[0]):02x}", name)
+    return f"$'{escaped}'"
 
 
 def likely_encoding(path: Path | None, content: bytes, binary: str = BYTES_FOR_ALL) -> str:

@@ -1,5 +1,6 @@
 import hashlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -52,6 +53,18 @@ def test_out_sends_the_text_elsewhere(project: Path) -> None:
     assert run(project, "--out", "elsewhere").returncode == 0
     assert (project / "elsewhere" / "data" / "input.txt").is_file()
     assert not (project / "data").exists()
+
+
+@pytest.mark.skipif(shutil.which("iconv") is None or shutil.which("bash") is None, reason="needs iconv and bash")
+@pytest.mark.parametrize("name", ["two  spaces.txt", "第一\u3000章.txt", "a\nline's \\ end.txt", "a\ttab $(id).txt"])
+def test_the_command_that_converts_a_text_is_one_line_for_any_name(project: Path, name: str) -> None:
+    (project / "texts").mkdir()
+    (project / "texts" / name).write_bytes("Zwölf Boxkämpfer jagen Viktor".encode("latin-1"))
+    result = run(project, "-S", "fetch.source=texts", LC_ALL="C.UTF-8")
+    [command] = re.findall(r"`(.*)`", result.stderr)
+    subprocess.run(["bash", "-c", command], check=True, env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"})
+    assert [path.name for path in (project / "texts").iterdir()] == [name]
+    assert run(project, "-S", "fetch.source=texts").returncode == 0
 
 
 def test_a_users_own_text_is_refused_with_status_2_and_kept(project: Path) -> None:
