@@ -39,7 +39,7 @@ class Guard:
 
 
 def _refused(headers: Headers) -> ApiError | None:
-    host, origin = headers.get("host", ""), headers.get("origin")
+    host, origin = headers.get("host", "").lower(), headers.get("origin")  # names of hosts may be in capitals
     if host.partition(":")[0] not in HOSTS:
         return ApiError(400, f"this server is not {host[:100]!r}; call it {' or '.join(HOSTS)}")
     if origin is not None and origin != f"http://{host}":

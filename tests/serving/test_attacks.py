@@ -23,6 +23,7 @@ JSON = {"Content-Type": "application/json"}
         ({"Host": "127.0.0.1.evil.test"}, 400),
         ({"Host": ""}, 400),
         ({"Host": "localhost:{port}"}, 200),
+        ({"Host": "LocalHost:{port}"}, 200),
         ({"Host": "localhost:9999", "Origin": "http://localhost:9999"}, 200),  # through ssh -L
         ({"Origin": "http://127.0.0.1:{port}"}, 200),
         ({"Origin": "http://evil.test"}, 403),
