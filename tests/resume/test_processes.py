@@ -18,7 +18,7 @@ import pytest
 from attempts import ROOT
 from projects import JOURNAL_ONLY, Outcome, Project, new_project, points
 
-PARTS = {"parts": 2, "max_iters": 300, "eval_interval": 50}
+PARTS = {"parts": 2, "max_iters": 150, "eval_interval": 25}
 TWO = ("-S", "runtime.processes=2", "-S", "runtime.mlflow=false")
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 LAUNCHER = f"runtime.launcher={' '.join(TORCHRUN)} --standalone --nproc-per-node 2"
