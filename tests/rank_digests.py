@@ -1,6 +1,7 @@
 """Short trainings whose batches are cut into parts, by as many processes as torch's agent starts of this file.
 
-`python tests/rank_digests.py FOLDER THREADS` is one of them; the first writes what came out to FOLDER/digests.json.
+`python tests/rank_digests.py FOLDER THREADS...` is one of them, which trains with each of these numbers of threads in
+turn; the first writes what came out to FOLDER/digests.json.
 """
 
 import gc
@@ -79,15 +80,15 @@ def failures(world: World) -> dict[str, str]:
     return lines
 
 
-def main(folder: Path, threads: int) -> None:
+def main(folder: Path, threads: list[str]) -> None:
     torch.set_num_threads(1)
     with joined(120) as world:
-        result = {"digests": digests(world, threads), "lines": failures(world)}
+        result = {"digests": {count: digests(world, int(count)) for count in threads}, "lines": failures(world)}
         world.same({"tells otherwise": hashlib.sha256(json.dumps(result).encode()).hexdigest()})
     if world.is_first:
         (folder / "digests.json").write_text(json.dumps(result), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), sys.argv[2:])
     gc.freeze()  # the end of a process that loaded torch takes half a second less

@@ -20,18 +20,20 @@ import sys
 from gptmodel.compute.agent import run_agent
 sys.exit(run_agent(int(sys.argv[1]), 0, 60, sys.argv[2:]))
 """
-Told = Callable[[int, int], dict[str, Any]]
-SHARED = pytest.mark.parametrize(("processes", "threads"), [(2, 1), (4, 1), (2, 2)])
+Told = Callable[[int], dict[str, Any]]
+THREADS = {2: ["1", "2"], 4: ["1"]}
+"""Of each process, by the number of processes: what they do one after the other."""
+SHARED = pytest.mark.parametrize(("processes", "threads"), [(n, threads) for n in THREADS for threads in THREADS[n]])
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
-    """What so many processes, of so many threads each, wrote of their trainings."""
+    """What so many processes wrote of their trainings."""
 
     @cache
-    def run(processes: int, threads: int) -> dict[str, Any]:
+    def run(processes: int) -> dict[str, Any]:
         folder = tmp_path_factory.mktemp("ranks")
-        words = [sys.executable, str(ROOT / "tests" / "rank_digests.py"), str(folder), str(threads)]
+        words = [sys.executable, str(ROOT / "tests" / "rank_digests.py"), str(folder), *THREADS[processes]]
         subprocess.run([sys.executable, "-c", AGENT, str(processes), *words], cwd=ROOT, check=True, timeout=240)
         result: dict[str, Any] = json.loads((folder / "digests.json").read_text(encoding="utf-8"))
         return result
@@ -52,14 +54,14 @@ def test_threads_give_the_bytes_of_one_part_after_the_other(in_turn: dict[str, s
 @SHARED
 @pytest.mark.parametrize("name", SETTINGS)
 def test_processes_give_the_bytes_of_one(
-    name: str, processes: int, threads: int, told: Told, in_turn: dict[str, str]
+    name: str, processes: int, threads: str, told: Told, in_turn: dict[str, str]
 ) -> None:
-    assert told(processes, threads)["digests"][name] == in_turn[name]
+    assert told(processes)["digests"][threads][name] == in_turn[name]
 
 
 @pytest.mark.parametrize("processes", [2, 4])
 def test_all_processes_say_and_do_the_same(processes: int, told: Told) -> None:
-    lines = told(processes, 1)["lines"]
+    lines = told(processes)["lines"]
     assert "at a learning rate of 1e+30; nothing was updated" in lines["loss"]
     assert lines["weights"].startswith(f"process 1 of {processes} (counted from 0) has other weights than the first")
     assert lines["facts"] == f"process 1 of {processes} (counted from 0) has another"
