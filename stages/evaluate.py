@@ -14,8 +14,8 @@ from stages.options import (
     SettingsOption,
     is_trial,
     read_params,
-    showing,
 )
+from stages.showing import showing
 from stages.text_score import DataOption, TestOption, evaluate_text
 
 app = new_app()

@@ -1,16 +1,15 @@
-"""The options that stages share, and the settings in their help."""
+"""The options that stages share, and the settings that they come to."""
 
 import atexit
 import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperCommand
 
-from gptmodel.errors import ConfigError, GptModelError
+from gptmodel.errors import ConfigError
 from gptmodel.project.layout import IN_MLFLOW, Layout, project_root
 from stages.command import note
 
@@ -99,42 +98,3 @@ def read_params(
     if settings and not trial and "DVC_STAGE" not in os.environ:
         note("note: -S holds for this run only; dvc.lock does not record it")
     return params
-
-
-def showing(*sections: str, reads: tuple[str, ...] = ()) -> type[TyperCommand]:
-    """Return the command class whose help ends with these sections' settings, as the params file has them now.
-
-    It warns of an -S outside of these sections, of runtime, and of what else the command `reads`, sections or keys.
-    """
-
-    class StageCommand(TyperCommand):
-        def invoke(self, ctx: Any) -> Any:
-            from gptmodel.config import SECTIONS
-
-            for setting in ctx.params["settings"] or ():
-                key, section = setting.partition("=")[0], setting.partition(".")[0]
-                if section in SECTIONS and section != "runtime" and not {section, key} & {*sections, *reads}:
-                    note(f"warning: -S {key} changes nothing here, since {self.name} does not read it")
-            return super().invoke(ctx)
-
-        def format_epilog(self, ctx: Any, formatter: Any) -> None:
-            from gptmodel.config import SECTIONS
-            from gptmodel.params_file import read_params
-            from gptmodel.section import described, plain
-
-            try:
-                values = read_params(path := ctx.params.get("params_file") or PARAMS_FILE)
-            except GptModelError as error:
-                formatter.write_paragraph()
-                formatter.write_text(f"The settings cannot be listed: {error}")
-                return
-            for section in sections:
-                section_values = values.get(section) or {}
-                rows = [
-                    (f"{section}.{key}", f"{described(field)}  [default: {plain(section_values.get(key))}]")
-                    for key, field in SECTIONS[section].model_fields.items()
-                ]
-                with formatter.section(f"Settings of {path}, section {section} (change with -S)"):
-                    formatter.write_dl(rows)
-
-    return StageCommand

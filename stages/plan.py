@@ -4,7 +4,8 @@ import time
 
 from gptmodel.project.layout import Layout, project_root
 from stages.command import main, new_app, note, say
-from stages.options import PARAMS_FILE, ParamsOption, SettingsOption, showing
+from stages.options import PARAMS_FILE, ParamsOption, SettingsOption
+from stages.showing import showing
 
 MEASURE_SECONDS = 3.0
 

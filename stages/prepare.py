@@ -4,7 +4,8 @@ from pathlib import Path
 
 from gptmodel.project.layout import Layout, project_root
 from stages.command import main, new_app, tell
-from stages.options import PARAMS_FILE, OutOption, ParamsOption, SettingsOption, read_params, showing
+from stages.options import PARAMS_FILE, OutOption, ParamsOption, SettingsOption, read_params
+from stages.showing import showing
 
 app = new_app()
 

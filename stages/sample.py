@@ -15,9 +15,9 @@ from stages.options import (
     SettingsOption,
     is_trial,
     read_params,
-    showing,
 )
 from stages.prompt import PromptArgument, PromptFileOption, PromptOption, prompt_text, read_prompt
+from stages.showing import showing
 
 app = new_app()
 

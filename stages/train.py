@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from gptmodel.project.layout import Layout, project_root
 from stages.command import main, new_app, note
-from stages.options import PARAMS_FILE, OutOption, ParamsOption, SettingsOption, is_trial, read_params, showing
+from stages.options import PARAMS_FILE, OutOption, ParamsOption, SettingsOption, is_trial, read_params
+from stages.showing import showing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,8 +44,7 @@ def train(params_file: ParamsOption = PARAMS_FILE, settings: SettingsOption = No
     if are_to_start(params):
         run_ranks(params, data, as_words(params_file, settings, out))
         return
-    inputs, target = Inputs("train", params_file), Layout(out)
-    runs = (out if trial else project_root()) / "runs"
+    inputs, target, runs = Inputs("train", params_file), Layout(out), (out if trial else project_root()) / "runs"
     with StopSignals() as stop, TrainingRun.open(runs, data, params, project_root()) as run:
         _announce(run, stop)
         with training_tracker(run, params, mlflow=params.runtime.mlflow and not trial) as tracker:
