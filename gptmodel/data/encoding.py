@@ -26,7 +26,7 @@ USUAL = {  # what Python calls an encoding that texts have -> what iconv does; o
     "big5": "BIG5",
     "cp949": "CP949",
 }
-CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # and line ends beyond ASCII
 LETTERS_NEEDED = 8  # beyond ASCII: fewer are of one language as well as of another
 BYTES_FOR_ALL = "set prepare.tokenizer to byte to train on bytes"
 
@@ -63,7 +63,8 @@ def _word(name: str) -> str:
     """Return a name as a shell takes it; one with a line end as bash, zsh and ksh do, so that the command is a line."""
     if not CONTROLS.search(name):
         return shlex.quote(name)
-    escaped = re.sub(rf"[\\\\']|{CONTROLS.pattern}", lambda sign: f"\\x{ord(sign[0]):02x}", name)
+    signs = re.compile(rf"[\\\\']|{CONTROLS.pattern}")
+    escaped = signs.sub(lambda sign: "".join(f"\\x{byte:02x}" for byte in sign[0].encode()), name)
     return f"$'{escaped}'"
 
 

@@ -55,8 +55,11 @@ def test_out_sends_the_text_elsewhere(project: Path) -> None:
     assert not (project / "data").exists()
 
 
+NAMES = ["two  spaces.txt", "第一\u3000章.txt", "a\nline's \\ end.txt", "a\ttab $(id).txt", "of\u2028two\x85more.txt"]
+
+
 @pytest.mark.skipif(shutil.which("iconv") is None or shutil.which("bash") is None, reason="needs iconv and bash")
-@pytest.mark.parametrize("name", ["two  spaces.txt", "第一\u3000章.txt", "a\nline's \\ end.txt", "a\ttab $(id).txt"])
+@pytest.mark.parametrize("name", NAMES)
 def test_the_command_that_converts_a_text_is_one_line_for_any_name(project: Path, name: str) -> None:
     (project / "texts").mkdir()
     (project / "texts" / name).write_bytes("Zwölf Boxkämpfer jagen Viktor".encode("latin-1"))
