@@ -33,7 +33,7 @@ MODERN = {"norm": "pre", "norm_type": "rmsnorm", "position": "rotary", "qk_norm"
 MODERN |= {"tie_embeddings": True, "decoder_bias": False, "qkv_bias": True}
 SETTINGS: dict[str, dict[str, Any]] = {
     "adamw": {"train": {"grad_clip": 0.1}},
-    "sgd": {"train": {"grad_clip": 1.5, "optimizer": "sgd", "learning_rate": 0.3}},  # half of the norms are above it
+    "sgd": {"train": {"grad_clip": 1.5, "optimizer": "sgd", "learning_rate": 0.3}},  # some norms are above it
     "modern with dropout": {"model": {**MODERN, "dropout": 0.2}},
     "teacher": {"train": {"teacher_order": 3, "teacher_share": 0.4}},
     "bfloat16": {"train": {"dtype": "bfloat16"}},
