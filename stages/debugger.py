@@ -1,10 +1,7 @@
 """What a stage does for a debugger: it leaves the terminal to it."""
 
 import sys
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
+from collections.abc import Callable
 
 
 def is_debugged() -> bool:
@@ -13,11 +10,11 @@ def is_debugged() -> bool:
     return sys.gettrace() is not None or (monitoring and monitoring.get_tool(monitoring.DEBUGGER_ID)) is not None
 
 
-def give_way(bar: "Progress") -> None:
-    """Have a bar stop for good when a debugger is called, as by `breakpoint()`: it would draw over what is typed."""
+def when_called(stop: Callable[[], object]) -> None:
+    """Have a bar stopped when a debugger is called, as by `breakpoint()`: it would draw over what is typed."""
 
     def heed(event: str, _arguments: object) -> None:
         if event in ("builtins.breakpoint", "sys.settrace"):
-            bar.stop()
+            stop()
 
     sys.addaudithook(heed)  # it stays until the process ends, which is soon after the bar

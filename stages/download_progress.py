@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from gptmodel.units import size
 from stages.command import note
-from stages.debugger import give_way
+from stages.debugger import when_called
 from stages.progress import chosen_style
 
 if TYPE_CHECKING:
@@ -48,6 +48,6 @@ class DownloadReporter:
 
         columns = (TextColumn("downloading"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         self.bar = Progress(*columns, console=Console(stderr=True), refresh_per_second=4)
-        give_way(self.bar)
+        when_called(self.bar.stop)
         self.bar.start()
         self.task = self.bar.add_task("", completed=received, total=total)

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from stages.command import note, tell
-from stages.debugger import give_way, is_debugged
+from stages.debugger import is_debugged, when_called
 from stages.rank import rank
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Reporter:
         lines: bool = True,
     ) -> None:
         self.style = chosen_style(params.runtime.progress)
-        self.has_lines = lines and self.style == "lines"
+        self.lines, self.has_lines = lines, lines and self.style == "lines"
         self.tracker = tracker
         self.evaluated = None if rank() else evaluated  # what else is to be done then, such as to write files
         self.first_iteration, self.max_iters = first_iteration, params.train.max_iters
@@ -78,8 +78,14 @@ class Reporter:
             refresh_per_second=4,
         )
         self.task = self.bar.add_task("", total=self.max_iters, completed=self.first_iteration, losses="", speed="")
-        give_way(self.bar)
+        when_called(self._give_way)
         return self.bar
+
+    def _give_way(self) -> None:
+        """Show lines in place of the bar from now on."""
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar, self.has_lines = None, self.lines
 
     def speed(self) -> float:
         """Return tokens per second since the start of this process, evaluations included."""
@@ -89,9 +95,9 @@ class Reporter:
     def on_iteration(self, iteration: int, loss: "Callable[[], float]") -> None:
         """Move the bar."""
         self.iteration = iteration
-        if self.bar is not None:
+        if (bar := self.bar) is not None:  # which another thread may take away
             speed = f"{self.speed():,.0f} tokens/s"
-            self.bar.update(self.task, completed=iteration, losses=self.losses or f"batch {loss():.3f}", speed=speed)
+            bar.update(self.task, completed=iteration, losses=self.losses or f"batch {loss():.3f}", speed=speed)
 
     def on_warning(self, line: str) -> None:
         """Show a warning."""
@@ -104,8 +110,8 @@ class Reporter:
             with suppress(OSError):  # they are written at the end again: a full disk shows then
                 self.evaluated()
         self.losses = f"train {row.train_loss:.4f} val {row.val_loss:.4f}"
-        if self.bar is not None:
-            self.bar.update(self.task, losses=self.losses)
+        if (bar := self.bar) is not None:
+            bar.update(self.task, losses=self.losses)
         if not self.has_lines:
             return
         line = f"iteration {row.iteration:>{len(str(self.max_iters))}}/{self.max_iters}  {self.losses}"

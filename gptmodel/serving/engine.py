@@ -72,7 +72,6 @@ class Job(Generic[T]):
 
     def tell(self) -> None:
         """Wake who waits for results; nobody does once its loop has ended."""
-        self.told = time.monotonic()
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._news.set)
 
@@ -171,8 +170,11 @@ class Engine:
         else:
             with self._changed:
                 job.waiting.append(result)
-                full = len(job.waiting) >= BACKLOG
-            if full or time.monotonic() - job.told > TELL_SECONDS:  # else its next turn tells, or its end
+                now = time.monotonic()
+                # else its next turn tells, or its end
+                due = len(job.waiting) >= BACKLOG or now - job.told > TELL_SECONDS
+                job.told = now if due else job.told
+            if due:
                 job.tell()
 
     def _end(self, job: Job[object], error: Exception | None) -> None:

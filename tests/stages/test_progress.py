@@ -89,6 +89,7 @@ def test_the_bar_gives_way_to_a_debugger(project: Project) -> None:
     assert "\x1b[2K" in before
     assert "\x1b[2K" not in typed  # nothing is drawn over what was typed
     assert typed.startswith("continue\r\n")
+    assert [match[1] for match in LINE.finditer(typed)] == ["600", "900"]
     assert "models/model.pth: " in typed
 
 
